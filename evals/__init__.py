@@ -1,0 +1,1 @@
+"""How answers are judged: tasks, scorers, statistics, suites and simulated worlds."""

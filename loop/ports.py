@@ -1,0 +1,236 @@
+"""The doors between the loop and the world: what a stage may ask of a connector, and nothing else."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from loop.settings import ValidationSettings
+from loop.types import (
+    Candidate,
+    DeadLetter,
+    Decision,
+    Evidence,
+    Feedback,
+    Interaction,
+    Message,
+    Night,
+    Promotion,
+    Sampling,
+    Snapshot,
+    Validation,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An encoded event on its way into a log; events with one key keep their order."""
+
+    key: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One ordered sequence inside an event log."""
+
+    topic: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One payload of a partition at its offset."""
+
+    offset: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive entries of one partition. `start` is the position the reader stood at, `next` where it goes on."""
+
+    partition: Partition
+    start: int
+    next: int
+    entries: tuple[Entry, ...]
+
+
+class EventLog(Protocol):
+    """An ordered, durable log of encoded events. Raises UnreachableError when the service does not answer."""
+
+    def append(self, envelopes: Sequence[Envelope]) -> None:
+        """Durable when it returns."""
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """The partitions this reader is to read."""
+
+    def seek(self, partition: Partition, position: int) -> None:
+        """The next poll of `partition` starts at `position`."""
+
+    def poll(self, limit: int) -> tuple[Batch, ...]:
+        """At most `limit` entries in all; empty when the reader has caught up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A batch after parsing: what one database transaction takes."""
+
+    batch: Batch
+    interactions: tuple[Interaction, ...]
+    feedback: tuple[Feedback, ...]
+    dead_letters: tuple[DeadLetter, ...]
+
+
+class Store(Protocol):
+    """What was captured and what each night made of it. Raises UnreachableError when the database does not answer."""
+
+    def position(self, partition: Partition) -> int:
+        """The offset to read next; 0 for a partition never read."""
+
+    def ingest(self, parsed: Parsed) -> int:
+        """Rows, dead letters and the new offset in one transaction; returns how many rows were new.
+
+        Events seen before (same source and id) are absorbed. Raises FencedError when the stored offset is not
+        `parsed.batch.start`: somebody else reads this partition, nothing was written.
+        """
+
+    def watermark(self) -> int:
+        """The highest committed ingestion sequence; rows at or below it never change."""
+
+    def interactions(self, until: int) -> Iterator[Interaction]:
+        """Every interaction with an ingestion sequence of at most `until`, oldest first."""
+
+    def feedback(self, until: int) -> Iterator[Feedback]:
+        """Every feedback with an ingestion sequence of at most `until`, oldest first."""
+
+    def dead_letters(self) -> tuple[DeadLetter, ...]: ...
+
+    def counts(self) -> Mapping[str, int]:
+        """Rows per table: interaction, feedback, dead_letter, ..."""
+
+    def save_night(self, night: Night) -> None:
+        """Insert or replace by night_id."""
+
+    def nights(self) -> tuple[Night, ...]:
+        """Oldest first."""
+
+    def save_snapshot(self, snapshot: Snapshot) -> None: ...
+
+    def snapshot(self, snapshot_id: str) -> Snapshot: ...
+
+    def save_candidate(self, candidate: Candidate) -> None: ...
+
+    def candidate(self, candidate_id: str) -> Candidate: ...
+
+    def save_evidence(self, evidence: Evidence) -> None: ...
+
+    def evidence(self, evidence_id: str) -> Evidence: ...
+
+    def save_decision(self, decision: Decision) -> None: ...
+
+    def decision(self, decision_id: str) -> Decision: ...
+
+    def lease(self, name: str, seconds: float) -> AbstractContextManager[None]:
+        """Held and renewed while the block runs; LeaseHeldError when another live process has it.
+
+        The lease of a process that died on this machine is taken over at once, of another machine when it ends.
+        """
+
+
+class Ledger(Protocol):
+    """The append-only, hash-chained history of champions: the one truth about what serves."""
+
+    def entries(self) -> tuple[Promotion, ...]:
+        """Oldest first. Raises IntegrityError when a hash does not fit its row or its predecessor."""
+
+    def append(self, entry: Promotion) -> None:
+        """Raises StaleChampionError when `entry.sequence` is taken: another writer was first."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredVersion:
+    """A model version in the registry."""
+
+    version: int
+    candidate_id: str
+    adapter_sha256: str
+    tags: Mapping[str, str]
+
+
+class Run(Protocol):
+    """The registry's log of one candidate's training and judging."""
+
+    def log_settings(self, settings: Mapping[str, object]) -> None: ...
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
+
+    def log_artifacts(self, path: Path, folder: str) -> None:
+        """A file, or a whole folder, kept under `folder`."""
+
+
+class Registry(Protocol):
+    """Where versions live and serving looks its aliases up. Raises UnreachableError when it does not answer."""
+
+    def run(self, candidate_id: str) -> AbstractContextManager[Run]:
+        """The one run of this candidate, opened again when it exists."""
+
+    def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
+        """The version number; the same candidate registered twice keeps its first version."""
+
+    def describe(self, version: int, text: str, tags: Mapping[str, str]) -> None:
+        """Set the readable description and add tags."""
+
+    def versions(self) -> tuple[RegisteredVersion, ...]:
+        """Oldest first."""
+
+    def fetch(self, version: int) -> Path:
+        """A local folder with the adapter, sha256 checked (IntegrityError); NotFoundError for an unknown version."""
+
+    def alias(self, name: str) -> int | None: ...
+
+    def set_alias(self, name: str, version: int | None) -> None:
+        """None removes the alias."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One drawn answer."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Raw log-probability (temperature 1, no truncation) of each token, in nats."""
+
+
+class Generator(Protocol):
+    """Anything that answers: a local model, or later an OpenAI-compatible server."""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the weights that answer (base and adapter): what a cache may be keyed by."""
+
+    def generate(self, prompts: Sequence[Sequence[Message]], sampling: Sampling) -> list[Generation]:
+        """One answer per prompt, in order."""
+
+
+class Clock(Protocol):
+    """Now, in UTC; tests and simulations bring their own."""
+
+    def __call__(self) -> datetime: ...
+
+
+class Validator(Protocol):
+    """The expectation suite that a snapshot must pass before anything is trained on it."""
+
+    def __call__(
+        self, folder: Path, settings: ValidationSettings, report: Mapping[str, int], docs: Path
+    ) -> Validation: ...
+
+
+class Progress(Protocol):
+    """Where long work says how far it is: a bar on a terminal, log lines elsewhere."""
+
+    def __call__(self, stage: str, done: int, of: int, note: str) -> None: ...

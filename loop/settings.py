@@ -1,0 +1,224 @@
+"""nightshift.toml (policy), the environment (addresses, secrets) and flags become one frozen Settings.
+
+The only reader of the environment. Imports nothing heavy, so that training on a bare GPU machine can take its settings
+from here; pydantic validates when a file is loaded.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal, get_type_hints
+
+from loop.errors import UsageError
+from loop.types import Json
+
+SETTINGS_FILE = "nightshift.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """What is trained and under which name it is registered and served."""
+
+    name: str = "assistant"
+    """Registered model name; served models are called `name@version`."""
+    base: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    """Folder, GGUF file or hub name of the base model."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the frozen base weights; adapters are always kept in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurationSettings:
+    """Which feedback becomes which example, and whose."""
+
+    maturity_hours: float = 1.0
+    """Feedback on an interaction younger than this waits for a later night."""
+    window_days: float = 90.0
+    """Older interactions are left out."""
+    max_examples: int = 20_000
+    """Only the newest so many train examples; 0 for all."""
+    per_user_cap: int = 50
+    """Examples one user can have in a snapshot, newest kept; 0 for no cap."""
+    min_account_days: float = 1.0
+    """A user trains only after having been seen this long, or since the first day of the log."""
+    burst_factor: float = 3.0
+    """A day's new accounts are quarantined when they give so many times the usual day's feedback; 0 is off."""
+    pairs_per_prompt: int = 4
+    """How many (better, worse) pairs the outcomes of one prompt make at most."""
+    near_duplicate: float = 0.9
+    """Jaccard similarity of word 3-gram sets from which one user's examples are near duplicates; 1 is off."""
+    max_chars: int = 60_000
+    """Longer examples (prompt and answers together) are dropped and counted."""
+    dev_share: float = 0.1
+    """Share of users whose feedback only screens."""
+    vault_share: float = 0.2
+    """Share of users whose feedback only judges candidates."""
+    split_key: str = "nightshift"
+    """Key of the HMAC that sends each user to train, dev or vault for ever; change it only on purpose."""
+    scrub: bool = True
+    """Replace e-mail addresses, phone and card numbers, IBANs, IP addresses and keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationSettings:
+    """Bounds of the expectation suite; a snapshot outside them is not trained on."""
+
+    min_train_examples: int = 16
+    """Fewer train examples than this end the night as SKIPPED."""
+    max_near_duplicate_share: float = 0.5
+    """Share of candidate examples that near-duplicate removal took out."""
+    max_quarantined_share: float = 0.2
+    """Share of mature feedback that trust held back; above it somebody is attacking, or a launch needs a human look."""
+    max_undesirable_share: float = 0.95
+    """Share of undesirable branches among unpaired examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """The LoRA fine-tune."""
+
+    rank: int = 16
+    """LoRA rank; alpha is 2 x rank and every linear layer is adapted."""
+    learning_rate: float = 2e-4
+    """Peak of AdamW's cosine schedule."""
+    warmup_share: float = 0.05
+    """Share of steps with a rising learning rate."""
+    epochs: float = 2.0
+    """Passes over the train split; the wall-clock budget may end it earlier."""
+    batch_examples: int = 8
+    """Examples per optimiser step."""
+    micro_batch_tokens: int = 2_048
+    """Padded tokens per forward pass; gradients accumulate up to `batch_examples`."""
+    max_tokens: int = 2_048
+    """Prompt and answer together; prompts lose whole turns from the left, what still does not fit is dropped."""
+    beta: float = 0.1
+    """Of DPO, BCO and KTO."""
+    chosen_nll: float = 0.2
+    """Weight of the NLL on the chosen answer beside DPO."""
+    unpaired_loss: Literal["bco", "kto"] = "bco"
+    """Objective of thumbs, ratings and lone outcomes."""
+    desirable_nll: float = 0.3
+    """Weight of the NLL on approved answers beside the unpaired objective."""
+    max_grad_norm: float = 1.0
+    """Clip of the global gradient norm."""
+    weight_decay: float = 0.0
+    """AdamW's."""
+    autocast: Literal["auto", "bfloat16", "off"] = "auto"
+    """`auto`: bfloat16 where CPU or GPU computes in it natively."""
+    budget_minutes: float = 0.0
+    """Wall-clock limit of one training; 0 for none."""
+    checkpoint_minutes: float = 5.0
+    """Between two checkpoints."""
+    seed: int = 0
+    """Of initialisation, shuffling and dropout."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """How candidates answer held-out prompts."""
+
+    max_items: int = 1_000
+    """Newest items per suite."""
+    max_new_tokens: int = 256
+    """Longest generated answer."""
+    batch_prompts: int = 32
+    """Prompts generated together."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """What evidence a promotion needs."""
+
+    alpha: float = 0.05
+    """One-sided level of the superiority test."""
+    margin: float = 0.02
+    """A guard may be this much worse than the champion, at most."""
+    anchor_margin: float = 0.01
+    """The candidate may be this much worse than the last human-approved champion, at most."""
+    min_clusters: int = 8
+    """Fewer users than this are UNDERPOWERED whatever they say."""
+    promote: bool = True
+    """False: decide, but leave the promotion to a human."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the services are; from the environment, never from the file. None is the embedded default under `home`."""
+
+    home: Path = Path(".nightshift")
+    store_url: str | None = None
+    ledger_url: str | None = None
+    mlflow_uri: str | None = None
+    user_secret: str | None = None
+    """Key of the HMAC that makes user pseudonyms; None is a key generated once under `home`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the loop may be told."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    curation: CurationSettings = field(default_factory=CurationSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
+    addresses: Addresses = field(default_factory=Addresses)
+
+
+def policy(settings: Settings) -> dict[str, Json]:
+    """All but addresses and secrets, as JSON: what a candidate is stored with."""
+    return {section: values for section, values in asdict(settings).items() if section != "addresses"}
+
+
+def addresses(environment: Mapping[str, str] = os.environ) -> Addresses:
+    """NIGHTSHIFT_HOME, NIGHTSHIFT_STORE_URL, NIGHTSHIFT_LEDGER_URL, MLFLOW_TRACKING_URI, NIGHTSHIFT_USER_SECRET."""
+    return Addresses(
+        home=Path(environment.get("NIGHTSHIFT_HOME", ".nightshift")),
+        store_url=environment.get("NIGHTSHIFT_STORE_URL"),
+        ledger_url=environment.get("NIGHTSHIFT_LEDGER_URL"),
+        mlflow_uri=environment.get("MLFLOW_TRACKING_URI"),
+        user_secret=environment.get("NIGHTSHIFT_USER_SECRET"),
+    )
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Json] | None = None) -> Settings:
+    """Settings from `path`, or from nightshift.toml here when there is one, else the defaults.
+
+    `overrides` maps `section.key` to a value. Raises UsageError for an unreadable file and for unknown or wrong keys.
+    """
+    sections = _read(path or Path(SETTINGS_FILE), required=path is not None)
+    for dotted, value in (overrides or {}).items():
+        section, _, key = dotted.partition(".")
+        sections.setdefault(section, {})[key] = value
+    return replace(_validate(sections), addresses=addresses())
+
+
+def _read(path: Path, *, required: bool) -> dict[str, dict[str, Json]]:
+    if not path.exists() and not required:
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(
+            f"cannot read settings from {path}: {error}", "name a TOML file; `nightshift init` writes one"
+        ) from error
+
+
+def _validate(sections: Mapping[str, object]) -> Settings:
+    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+    if "addresses" in sections:
+        raise UsageError("settings have a section [addresses]", "addresses and secrets come from the environment")
+    strict = ConfigDict(extra="forbid")
+    for section in get_type_hints(Settings).values():
+        with_config(strict)(section)
+    try:
+        return TypeAdapter(with_config(strict)(Settings)).validate_python(sections)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise UsageError(
+            f"settings are wrong: {wrong}", "`nightshift init --print` shows every key with its meaning"
+        ) from error

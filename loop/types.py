@@ -1,0 +1,365 @@
+"""The nouns of Nightshift, in the order of the data: frozen dataclasses on the standard library alone.
+
+Ids are `<noun>_id`, times `<verb>_at` and always timezone-aware UTC. A field's meaning stands under the field.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """One call of a tool inside an assistant message."""
+
+    call_id: str
+    name: str
+    arguments: str
+    """JSON text, kept exactly as the model wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    """For role `tool`: the call this message answers."""
+
+
+class VerifierKind(StrEnum):
+    EXACT = "exact"
+    NUMERIC = "numeric"
+    REGEX = "regex"
+    JSON_SCHEMA = "json_schema"
+    MAX_WORDS = "max_words"
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """A check of an answer which the application itself can state, without a judge."""
+
+    kind: VerifierKind
+    target: str
+    """The expected text, number, pattern, JSON Schema text or word limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How an answer was drawn; a temperature of 0 means greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interaction:
+    """One request with its answer, as production saw it."""
+
+    interaction_id: str
+    source: str
+    """Who emitted the event; (source, interaction_id) is the idempotency key."""
+    occurred_at: datetime
+    conversation_id: str
+    messages: tuple[Message, ...]
+    """Everything the model was shown."""
+    response: Message
+    model: str
+    """The served model as `name@version`."""
+    parent_id: str | None = None
+    """The interaction this one follows in its conversation."""
+    user_key: str | None = None
+    """Pseudonym of the user (HMAC), never the raw id; None when nobody was signed in."""
+    tenant: str = "default"
+    sampling: Sampling | None = None
+    token_logprobs: tuple[float, ...] | None = None
+    """Raw log-probability of each response token under the served model, in nats."""
+    verifiers: tuple[Verifier, ...] = ()
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+
+
+class FeedbackKind(StrEnum):
+    THUMB = "thumb"
+    RATING = "rating"
+    EDIT = "edit"
+    REGENERATE = "regenerate"
+    COMPARISON = "comparison"
+    COMMENT = "comment"
+    OUTCOME = "outcome"
+    DEMONSTRATION = "demonstration"
+    IMPLICIT = "implicit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What somebody, or the world, said of an interaction."""
+
+    feedback_id: str
+    source: str
+    """Who emitted the event; (source, feedback_id) is the idempotency key."""
+    occurred_at: datetime
+    interaction_id: str
+    kind: FeedbackKind
+    value: float | None = None
+    """Thumb and comparison: +1 or -1; rating: any scale; outcome: 0 to 1; implicit: -1 to +1."""
+    text: str | None = None
+    """Edit and demonstration: the better answer; comment: the comment."""
+    other_interaction_id: str | None = None
+    """Comparison: the interaction compared with; value +1 says `interaction_id` was better."""
+    whole_conversation: bool = False
+    """An outcome of every assistant turn of the conversation, not of the last answer alone."""
+    revises: str | None = None
+    """The feedback_id this one replaces."""
+    retracted: bool = False
+    """Takes the feedback in this slot back; the latest by (occurred_at, feedback_id) wins."""
+    user_key: str | None = None
+    tenant: str = "default"
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """Bytes nobody could parse, kept whole with where they came from and why they were refused."""
+
+    letter_id: str
+    source: str
+    """`topic/partition` of the event log, or the imported file."""
+    position: int
+    """Offset in the log, or line number (from 1) in the file."""
+    reason: str
+    payload: bytes
+
+
+Event = Interaction | Feedback | DeadLetter
+
+
+class Objective(StrEnum):
+    PAIR = "pair"
+    UNPAIRED = "unpaired"
+    DEMONSTRATION = "demonstration"
+
+
+class Split(StrEnum):
+    TRAIN = "train"
+    DEV = "dev"
+    VAULT = "vault"
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One answer below an example's prompt."""
+
+    response: Message
+    desirable: bool
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """What curation makes of feedback: a prompt, weighted branches and an objective.
+
+    PAIR has the desirable branch first and the undesirable one second; UNPAIRED and DEMONSTRATION have one branch.
+    """
+
+    example_id: str
+    """sha256 of the content, so equal examples have equal ids."""
+    objective: Objective
+    signal: FeedbackKind
+    prompt: tuple[Message, ...]
+    branches: tuple[Branch, ...]
+    split: Split
+    cluster: str
+    """Who is counted once: the user, or the conversation of an anonymous one."""
+    tenant: str
+    conversation_id: str
+    observed_at: datetime
+    """When the newest feedback in it was given."""
+    event_ids: tuple[str, ...]
+    """Every interaction and feedback it was made from, sorted."""
+    verifiers: tuple[Verifier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """An immutable, content-hashed dataset: `<home>/snapshots/<snapshot_id>/{train,dev,vault}.parquet` + manifest."""
+
+    snapshot_id: str
+    as_of: datetime
+    counts: Mapping[str, int]
+    """Examples by `split/objective`, e.g. `train/pair`."""
+    curation: Mapping[str, int]
+    """How many were dropped, quarantined, immature, ... and why: the curation report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """What the expectation suite said of a snapshot."""
+
+    snapshot_id: str
+    passed: bool
+    failures: tuple[str, ...]
+    """One sentence per expectation that failed; never a raw value."""
+    docs: str | None = None
+    """Folder of the Data Docs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A trained adapter that has not been judged yet: `<home>/candidates/<candidate_id>/`."""
+
+    candidate_id: str
+    snapshot_id: str
+    parent_version: int
+    """The champion it continues; 0 is the base model."""
+    adapter_sha256: str
+    parent_sha256: str | None
+    base_fingerprint: str
+    settings: Mapping[str, Json]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedScore:
+    """One item answered by the candidate, the champion and the anchor; None is a score that could not be taken."""
+
+    item_id: str
+    cluster: str
+    candidate: float | None
+    champion: float | None
+    anchor: float | None = None
+
+
+class SuiteRole(StrEnum):
+    SUPERIORITY = "superiority"
+    GUARD = "guard"
+    REPORT = "report"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuiteEvidence:
+    """Every item of one suite, paired."""
+
+    suite: str
+    suite_sha256: str
+    role: SuiteRole
+    scores: tuple[PairedScore, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that the gate may look at."""
+
+    evidence_id: str
+    candidate_id: str
+    candidate_sha256: str
+    champion_version: int
+    champion_sha256: str | None
+    anchor_version: int
+    suites: tuple[SuiteEvidence, ...]
+
+
+class Verdict(StrEnum):
+    PROMOTE = "PROMOTE"
+    REJECT = "REJECT"
+    HOLD = "HOLD"
+    UNDERPOWERED = "UNDERPOWERED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TestResult:
+    """One statistical test of the gate; effects are mean score differences, candidate minus the other."""
+
+    name: str
+    role: Literal["superiority", "guard", "anchor"]
+    items: int
+    clusters: int
+    effect: float
+    low: float
+    high: float
+    """95 % interval of the effect, clustered by user."""
+    p_value: float | None
+    mde: float
+    """Minimum detectable effect at power .8."""
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The gate's verdict on a candidate, with its reasons."""
+
+    decision_id: str
+    evidence_id: str
+    candidate_id: str
+    champion_version: int
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    tests: tuple[TestResult, ...]
+
+
+class Action(StrEnum):
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    ANCHOR = "anchor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """One row of the append-only, hash-chained ledger. Version 0 is the base model without an adapter."""
+
+    sequence: int
+    action: Action
+    model: str
+    from_version: int
+    to_version: int
+    adapter_sha256: str | None
+    """Of `to_version`; None for the base model."""
+    decision_id: str | None
+    """None when a human moved the champion by hand."""
+    actor: str
+    reason: str
+    recorded_at: datetime
+    previous_hash: str
+    entry_hash: str
+
+
+class Stage(StrEnum):
+    CAPTURE = "capture"
+    CURATE = "curate"
+    VALIDATE = "validate"
+    TRAIN = "train"
+    REGISTER = "register"
+    EVALUATE = "evaluate"
+    DECIDE = "decide"
+    PROMOTE = "promote"
+    REPORT = "report"
+
+
+class NightStatus(StrEnum):
+    RUNNING = "running"
+    DONE = "done"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Night:
+    """One run of the loop, resumable: each finished stage has the id of what it made."""
+
+    night_id: str
+    as_of: datetime
+    status: NightStatus
+    champion_version: int
+    """Who served when the night began."""
+    outputs: Mapping[Stage, str]
+    reasons: tuple[str, ...] = ()
+    verdict: Verdict | None = None
+    started_at: datetime
+    finished_at: datetime | None = None
