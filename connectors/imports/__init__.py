@@ -1,0 +1,70 @@
+"""Foreign logs -> events, before the event log: one pure decoder per format, bad lines kept as dead letters."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from connectors.imports import gsm8k, openai_chat, pairs, tau_bench
+from connectors.imports.lines import START, Line, elements, line, lines
+from loop.errors import EventError, UsageError
+from loop.events import dead_letter, decode, encode
+from loop.types import Event
+
+Decoder = Callable[[Line], Iterable[Event]]
+"""The events in one line. Raises EventError for a line of another shape."""
+
+MAX_LETTER_BYTES = 1 << 19
+"""More of a bad line is not kept: as base64 it has to fit into an event."""
+
+ARRAY_FORMATS = frozenset({"tau-bench"})
+
+
+def _decode_nightshift(line: Line) -> tuple[Event]:
+    return (decode(line.raw),)
+
+
+decoders: Mapping[str, Decoder] = {
+    "nightshift": _decode_nightshift,
+    "openai-chat": openai_chat.decode,
+    "pairs": pairs.decode,
+    "gsm8k": gsm8k.decode_answers,
+    "gsm8k-solutions": gsm8k.decode_solution,
+    "tau-bench": tau_bench.decode,
+}
+
+
+def read(path: Path, format_name: str, *, secret: str, start: datetime = START) -> Iterator[Event]:
+    """The events in `path`, streamed; a bad line gives one dead letter and nothing else.
+
+    Ids come from the content, so importing a file twice adds nothing. Lines without a time are one second apart from
+    `start`. `secret` keys the pseudonyms of users. Raises UsageError for an unknown format and an unreadable file.
+    """
+    if format_name not in decoders:
+        raise UsageError(f"there is no format {format_name!r}", f"choose one of {', '.join(decoders)}")
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        raise UsageError(f"{path} is not a readable file", "name an existing file")
+    return _events(path, format_name, secret, start)
+
+
+def _events(path: Path, format_name: str, secret: str, start: datetime) -> Iterator[Event]:
+    split = elements if format_name in ARRAY_FORMATS else lines
+    name = os.fsencode(path.name).decode(errors="replace")
+    with path.open("rb") as file:
+        for position, raw in enumerate(split(file), start=1):
+            if raw.strip():
+                source = line(raw, file=name, position=position, start=start, secret=secret)
+                yield from _checked(decoders[format_name], source)
+
+
+def _checked(decoder: Decoder, source: Line) -> list[Event]:
+    """The events of a line if all of them can be written to the log, else its dead letter."""
+    try:
+        events = list(decoder(source))
+        for event in events:
+            encode(event)
+    except EventError as error:
+        kept = source.raw[:MAX_LETTER_BYTES]
+        cut = "" if kept == source.raw else f" (only the first {MAX_LETTER_BYTES} bytes are kept)"
+        return [dead_letter(source.file, source.position, error.what + cut, kept)]
+    return events

