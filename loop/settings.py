@@ -39,6 +39,8 @@ class CurationSettings:
     """Older interactions are left out."""
     max_examples: int = 20_000
     """Only the newest so many train examples; 0 for all."""
+    half_life_days: float = 0.0
+    """Branch weights halve for every so many days since the feedback was given; 0 is off."""
     per_user_cap: int = 50
     """Examples one user can have in a snapshot, newest kept; 0 for no cap."""
     min_account_days: float = 1.0
@@ -121,6 +123,8 @@ class EvaluationSettings:
 
     max_items: int = 1_000
     """Newest items per suite."""
+    window_days: float = 30.0
+    """Only feedback of this many days before the newest judges: what was right long ago may be wrong; 0 for all."""
     max_new_tokens: int = 256
     """Longest generated answer."""
     batch_prompts: int = 32

@@ -1,0 +1,245 @@
+"""The Great Expectations suite between snapshot and training: what must hold, in words for 3 a.m., with Data Docs.
+
+Docs and failures hold counts, bounds and names of columns, never a value: feedback may contain anything.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from loop.errors import NotFoundError
+from loop.settings import ValidationSettings
+from loop.snapshot import SCHEMA
+from loop.types import FeedbackKind, Json, Objective, Split, Validation
+
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationValidationResult
+    from great_expectations.expectations import Expectation
+
+NEVER_NULL = ("example_id", "objective", "signal", "split", "cluster", "tenant", "conversation_id", "observed_at")
+SHAPES = ("pair +-", "unpaired +", "unpaired -", "demonstration +")
+"""Objective and which of its branches are desirable, in order."""
+COUNTS_ONLY = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
+FAILURE = "failure"
+"""Where an expectation's metadata has the sentence for its failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One expectation of a column."""
+
+    kind: str
+    """Its class in Great Expectations."""
+    column: str
+    failure: str
+    """The sentence for its failure; {} and {} are how many rows of how many."""
+    arguments: Mapping[str, Json] = field(default_factory=dict)
+
+
+RULES = (
+    *(Rule("ExpectColumnValuesToNotBeNull", name, f"{{}} of {{}} examples have no {name}.") for name in NEVER_NULL),
+    Rule("ExpectColumnValuesToBeUnique", "example_id", "{} of {} examples share their id with another."),
+    Rule(
+        "ExpectColumnValueLengthsToEqual",
+        "example_id",
+        "{} of {} examples have an id that is not the 64 digits of a sha256.",
+        {"value": 64},
+    ),
+    *(
+        Rule(
+            "ExpectColumnValuesToBeInSet",
+            name,
+            f"{{}} of {{}} examples have an unknown {name}; required: one of {', '.join(values)}.",
+            {"value_set": list(values)},
+        )
+        for name, values in (("split", Split), ("signal", FeedbackKind), ("shape", SHAPES))
+    ),
+    *(
+        Rule("ExpectColumnValuesToBeBetween", column, f"{{}} of {{}} examples {fault}.", {"min_value": low})
+        for column, low, fault in (
+            ("turns", 1, "have an empty prompt"),
+            ("shortest_answer", 1, "have an empty answer"),
+            ("events", 2, "name fewer than the 2 events every example is made from"),
+        )
+    ),
+    Rule(
+        "ExpectColumnValuesToBeBetween",
+        "lowest_weight",
+        "{} of {} examples have a weight that is not above 0.",
+        {"min_value": 0, "strict_min": True},
+    ),
+    Rule(
+        "ExpectColumnValuesToBeBetween",
+        "highest_weight",
+        "{} of {} examples have a weight above 1.",
+        {"max_value": 1},
+    ),
+)
+"""What must hold for every example."""
+
+Suite = tuple[pl.DataFrame, Sequence[Rule]]
+"""A table and what is expected of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A number measured on the whole snapshot, and where it has to lie."""
+
+    name: str
+    observed: float
+    low: float | None
+    high: float | None
+    meaning: str
+    """What the number is, for people."""
+
+
+def validate(folder: Path, settings: ValidationSettings, report: Mapping[str, int], docs: Path) -> Validation:
+    """Whether the snapshot in `folder` may be trained on; Data Docs are written under `docs`.
+
+    `report` is what curation dropped and held back. Raises NotFoundError when `folder` lacks a table.
+    """
+    tables = [_read(folder / f"{split}.parquet") for split in Split]
+    foreign = sum(_differences(table) for table in tables)
+    schema = Bound("foreign_columns", foreign, 0, 0, "columns whose name or type is not a snapshot's")
+    if foreign:
+        failures = _run({"snapshot": _whole([schema])}, docs)
+    else:
+        table = pl.concat(tables)
+        bounds = [schema, *_bounds(table, settings, report)]
+        failures = _run({"snapshot": _whole(bounds), "examples": (_each(table), RULES)}, docs)
+    return Validation(snapshot_id=folder.name, passed=not failures, failures=tuple(failures), docs=str(docs))
+
+
+def _read(path: Path) -> pl.DataFrame:
+    if not path.is_file():
+        raise NotFoundError(f"{path} does not exist", "name a snapshot that `nightshift curate` made")
+    return pl.read_parquet(path)
+
+
+def _differences(table: pl.DataFrame) -> int:
+    return sum(table.schema.get(name) != SCHEMA.get(name) for name in table.schema | SCHEMA)
+
+
+def _bounds(table: pl.DataFrame, settings: ValidationSettings, report: Mapping[str, int]) -> list[Bound]:
+    """Everything that is judged on the snapshot as a whole."""
+    train = table.filter(pl.col("split") == Split.TRAIN)
+    unpaired = train.filter(pl.col("objective") == Objective.UNPAIRED).explode("branches")
+    undesirable = unpaired.filter(~pl.col("branches").struct.field("desirable")).height
+    splits = table.group_by("tenant", "cluster").agg(pl.col("split").n_unique())
+    near = _share(report.get("near_duplicates", 0), report.get("drafts", 0))
+    held = _share(report.get("quarantined", 0), report.get("mature", 0))
+    return [
+        Bound("train_examples", train.height, settings.min_train_examples, None, "train examples"),
+        Bound("split_users", splits.filter(pl.col("split") > 1).height, 0, 0, "users who are in more than one split"),
+        Bound(
+            "near_duplicates", near, 0, settings.max_near_duplicate_share, "share of drafts that were near duplicates"
+        ),
+        Bound("quarantined", held, 0, settings.max_quarantined_share, "share of mature feedback in quarantine"),
+        Bound(
+            "undesirable",
+            _share(undesirable, unpaired.height),
+            0,
+            settings.max_undesirable_share,
+            "share of undesirable answers among unpaired train examples",
+        ),
+    ]
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0
+
+
+def _whole(bounds: Sequence[Bound]) -> Suite:
+    """A table of one row, and a rule for each of its columns."""
+    rules = [
+        Rule(
+            "ExpectColumnValuesToBeBetween",
+            bound.name,
+            f"{bound.meaning}: {bound.observed:.4g}; required: {_range(bound)}.",
+            {"min_value": bound.low, "max_value": bound.high},
+        )
+        for bound in bounds
+    ]
+    return pl.DataFrame([{bound.name: float(bound.observed) for bound in bounds}]), rules
+
+
+def _range(bound: Bound) -> str:
+    return f"at most {bound.high:g}" if bound.high is not None else f"at least {bound.low:g}"
+
+
+def _each(table: pl.DataFrame) -> pl.DataFrame:
+    """A row for each example, with what can be judged without showing its texts."""
+    branch = pl.element().struct
+    answer = branch.field("response").struct
+    signs = pl.when(branch.field("desirable")).then(pl.lit("+")).otherwise(pl.lit("-"))
+    length = answer.field("content").str.strip_chars().str.len_chars() + answer.field("tool_calls").list.len()
+    return table.select(
+        *NEVER_NULL,
+        shape=pl.col("objective") + " " + pl.col("branches").list.eval(signs).list.join(""),
+        turns=pl.col("prompt").list.len(),
+        shortest_answer=pl.col("branches").list.eval(length).list.min(),
+        lowest_weight=pl.col("branches").list.eval(branch.field("weight")).list.min(),
+        highest_weight=pl.col("branches").list.eval(branch.field("weight")).list.max(),
+        events=pl.col("event_ids").list.len(),
+    )
+
+
+def _run(suites: Mapping[str, Suite], docs: Path) -> list[str]:
+    """The failures of all suites; their results become pages under `docs`."""
+    gx = _great_expectations()
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    context.delete_data_docs_site("local_site")
+    context.add_data_docs_site(site_name="data_docs", site_config=_site(docs))
+    source = context.data_sources.add_pandas("snapshot")
+    failures = []
+    for name, (table, rules) in suites.items():
+        expectations = [_expectation(gx, rule) for rule in rules]
+        suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
+        batch = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
+        definition = gx.ValidationDefinition(name=name, data=batch, suite=suite)
+        checkpoint = gx.Checkpoint(
+            name=name,
+            validation_definitions=[context.validation_definitions.add(definition)],
+            actions=[gx.checkpoint.UpdateDataDocsAction(name="data_docs")],
+            result_format=COUNTS_ONLY,
+        )
+        outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table.to_pandas()})
+        failures += [_failure(r) for run in outcome.run_results.values() for r in run.results if not r.success]
+    return sorted(failures)
+
+
+def _expectation(gx: ModuleType, rule: Rule) -> "Expectation":
+    kind = getattr(gx.expectations, rule.kind)
+    return kind(column=rule.column, meta={FAILURE: rule.failure}, **rule.arguments)
+
+
+def _great_expectations() -> ModuleType:
+    """The library, told not to phone home; it takes seconds to import and itself imports deprecated modules."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"module 'sre_\w+' is deprecated", DeprecationWarning)
+        return import_module("great_expectations")
+
+
+def _site(docs: Path) -> dict[str, object]:
+    return {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.absolute())},
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder", "show_cta_footer": False},
+    }
+
+
+def _failure(result: "ExpectationValidationResult") -> str:
+    """The sentence an expectation was given for its failure, with the counts of the result."""
+    sentence = str(result.expectation_config.meta[FAILURE])
+    counts = result.result
+    return sentence.format(counts.get("unexpected_count", "an unknown number"), counts.get("element_count", "all"))

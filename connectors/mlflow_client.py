@@ -1,0 +1,78 @@
+"""Opens MLflow for the registry: safe settings before its import, no chatter, its failures as our errors."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loop.errors import NotFoundError, UnreachableError, UsageError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""Read by MLflow when it is imported; what the operator has set stands."""
+
+_ERRORS = {
+    "RESOURCE_DOES_NOT_EXIST": (NotFoundError, "see `nightshift history` and the registry's page"),
+    "INVALID_PARAMETER_VALUE": (UsageError, "use a name or value that MLflow accepts"),
+}
+_UNREACHABLE = (
+    UnreachableError,
+    "see that MLFLOW_TRACKING_URI is right and the server runs and lets you in, then repeat",
+)
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client for an MLflow server, or for a SQLite file that is made when absent.
+
+    Importing MLflow takes seconds. Raises UsageError for other addresses, UnreachableError for a file it cannot open.
+    """
+    if not uri.startswith((SQLITE, "http://", "https://")):
+        raise UsageError(
+            f"{uri} is no address of an MLflow registry",
+            "use sqlite:///path, or the http(s) address of an MLflow server in front of any other database",
+        )
+    if uri.startswith(SQLITE):
+        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    _make_safe()
+    with warnings.catch_warnings():
+        # MLflow's own table mapping, said once when its SQL store is first opened
+        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
+        from mlflow import MlflowClient
+
+        with explained(uri):
+            return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """Turns MLflow's exceptions into NotFoundError, UsageError or UnreachableError."""
+    _make_safe()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        kind, remedy = _ERRORS.get(error.error_code, _UNREACHABLE)
+        raise kind(f"MLflow at {uri} says: {error.message}", remedy) from error
+
+
+def _make_safe() -> None:
+    """Has to run before whichever import of MLflow comes first."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)

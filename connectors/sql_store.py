@@ -1,0 +1,190 @@
+"""The Store on SQLite or PostgreSQL: capture writes events here, curation reads them, stages leave what they made."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Table, func, select, update
+
+from connectors import lease
+from connectors.database import insert, open_database, reading, reserve, writing
+from connectors.rows import read, row_of, save
+from connectors.tables import (
+    CandidateRow,
+    CounterRow,
+    DeadLetterRow,
+    DecisionRow,
+    EvidenceRow,
+    FeedbackRow,
+    InteractionRow,
+    NightRow,
+    OffsetRow,
+    SnapshotRow,
+    table_of,
+)
+from loop.errors import FencedError, NotFoundError
+from loop.ports import Batch, Parsed, Partition
+from loop.types import Candidate, DeadLetter, Decision, Evidence, Feedback, Interaction, Night, Snapshot
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+INTERACTION, FEEDBACK, DEAD_LETTER = table_of(InteractionRow), table_of(FeedbackRow), table_of(DeadLetterRow)
+OFFSET, COUNTER = table_of(OffsetRow), table_of(CounterRow)
+NIGHT, SNAPSHOT, CANDIDATE = table_of(NightRow), table_of(SnapshotRow), table_of(CandidateRow)
+EVIDENCE, DECISION = table_of(EvidenceRow), table_of(DecisionRow)
+
+COUNTED = (INTERACTION, FEEDBACK, DEAD_LETTER, SNAPSHOT, CANDIDATE, EVIDENCE, DECISION, NIGHT)
+IDENTITY = {
+    INTERACTION: ("interaction_id", "source"),
+    FEEDBACK: ("feedback_id", "source"),
+    DEAD_LETTER: ("letter_id",),
+}
+"""The unique columns by which an event seen before is known."""
+INGEST = "ingest"
+"""The counter that numbers interactions, feedback and dead letters alike, so that one watermark bounds them all."""
+
+Noun = TypeVar("Noun", bound="DataclassInstance")
+
+
+class SqlStore:
+    """`loop.ports.Store` on the database at `url`; its tables are made or migrated when it opens."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_database(url, "store")
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def position(self, partition: Partition) -> int:
+        """The offset to read next; 0 for a partition never read."""
+        with reading(self._engine) as connection:
+            found = connection.execute(select(OFFSET.c.next).where(*_is(partition))).scalar()
+        return found or 0
+
+    def ingest(self, parsed: Parsed) -> int:
+        """Rows, dead letters and the new offset in one transaction; returns how many rows were new.
+
+        The counter is taken first: its lock makes concurrent ingests take turns, so sequences commit in order.
+        """
+        groups = (INTERACTION, parsed.interactions), (FEEDBACK, parsed.feedback), (DEAD_LETTER, parsed.dead_letters)
+        with writing(self._engine) as connection:
+            sequence = reserve(connection, INGEST, sum(len(nouns) for _, nouns in groups))
+            _advance(connection, parsed.batch)
+            new = 0
+            for table, nouns in groups:
+                new += _absorb(connection, table, nouns, sequence)
+                sequence += len(nouns)
+        return new
+
+    def watermark(self) -> int:
+        """The highest committed ingestion sequence; rows at or below it never change."""
+        with reading(self._engine) as connection:
+            return connection.execute(select(COUNTER.c.last).where(COUNTER.c.name == INGEST)).scalar() or 0
+
+    def interactions(self, until: int) -> Iterator[Interaction]:
+        """Every interaction with an ingestion sequence of at most `until`, oldest first."""
+        with reading(self._engine) as connection:
+            yield from read(connection, INTERACTION, Interaction, INTERACTION.c.sequence <= until, order=("sequence",))
+
+    def feedback(self, until: int) -> Iterator[Feedback]:
+        """Every feedback with an ingestion sequence of at most `until`, oldest first."""
+        with reading(self._engine) as connection:
+            yield from read(connection, FEEDBACK, Feedback, FEEDBACK.c.sequence <= until, order=("sequence",))
+
+    def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """Oldest first."""
+        with reading(self._engine) as connection:
+            return tuple(read(connection, DEAD_LETTER, DeadLetter, order=("sequence",)))
+
+    def counts(self) -> Mapping[str, int]:
+        """Rows per table."""
+        with reading(self._engine) as connection:
+            return {
+                table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+                for table in COUNTED
+            }
+
+    def save_night(self, night: Night) -> None:
+        """Insert or replace by night_id."""
+        self._save(NIGHT, night)
+
+    def nights(self) -> tuple[Night, ...]:
+        """Oldest first."""
+        with reading(self._engine) as connection:
+            return tuple(read(connection, NIGHT, Night, order=("started_at", "night_id")))
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        """Insert or replace by snapshot_id."""
+        self._save(SNAPSHOT, snapshot)
+
+    def snapshot(self, snapshot_id: str) -> Snapshot:
+        """Raises NotFoundError."""
+        return self._one(SNAPSHOT, Snapshot, snapshot_id)
+
+    def save_candidate(self, candidate: Candidate) -> None:
+        """Insert or replace by candidate_id."""
+        self._save(CANDIDATE, candidate)
+
+    def candidate(self, candidate_id: str) -> Candidate:
+        """Raises NotFoundError."""
+        return self._one(CANDIDATE, Candidate, candidate_id)
+
+    def save_evidence(self, evidence: Evidence) -> None:
+        """Insert or replace by evidence_id."""
+        self._save(EVIDENCE, evidence)
+
+    def evidence(self, evidence_id: str) -> Evidence:
+        """Raises NotFoundError."""
+        return self._one(EVIDENCE, Evidence, evidence_id)
+
+    def save_decision(self, decision: Decision) -> None:
+        """Insert or replace by decision_id."""
+        self._save(DECISION, decision)
+
+    def decision(self, decision_id: str) -> Decision:
+        """Raises NotFoundError."""
+        return self._one(DECISION, Decision, decision_id)
+
+    def lease(self, name: str, seconds: float) -> AbstractContextManager[None]:
+        """Held and renewed while the block runs; LeaseHeldError when another live process has it."""
+        return lease.hold(self._engine, name, seconds)
+
+    def _save(self, table: Table, noun: "DataclassInstance") -> None:
+        with writing(self._engine) as connection:
+            save(connection, table, noun)
+
+    def _one(self, table: Table, kind: type[Noun], key: str) -> Noun:
+        with reading(self._engine) as connection:
+            found = next(read(connection, table, kind, *(column == key for column in table.primary_key)), None)
+        if found is None:
+            raise NotFoundError(f"there is no {table.name} {key!r}", f"name a {table.name} that this store has")
+        return found
+
+
+def _is(partition: Partition) -> tuple[ColumnElement[bool], ...]:
+    return OFFSET.c.topic == partition.topic, OFFSET.c.number == partition.number
+
+
+def _advance(connection: Connection, batch: Batch) -> None:
+    """Compare-and-set of the partition's offset; FencedError when it isn't where this reader started from."""
+    at_start = (*_is(batch.partition), OFFSET.c.next == batch.start)
+    moved = connection.execute(update(OFFSET).where(*at_start).values(next=batch.next)).rowcount
+    if not moved and batch.start == 0:
+        first = {"topic": batch.partition.topic, "number": batch.partition.number, "next": batch.next}
+        moved = connection.execute(insert(connection, OFFSET).values(first).on_conflict_do_nothing()).rowcount
+    if not moved:
+        raise FencedError(
+            f"another reader moved {batch.partition.topic}/{batch.partition.number} on from offset {batch.start}",
+            "read the stored position again and go on from there",
+        )
+
+
+def _absorb(connection: Connection, table: Table, nouns: Sequence["DataclassInstance"], sequence: int) -> int:
+    """Insert what is new, numbered from `sequence` on; what was seen before keeps its first row."""
+    if not nouns:
+        return 0
+    rows = [row_of(noun) | {"sequence": number} for number, noun in enumerate(nouns, start=sequence)]
+    new_only = insert(connection, table).on_conflict_do_nothing(index_elements=IDENTITY[table])
+    return connection.execute(new_only, rows).rowcount

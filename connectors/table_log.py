@@ -1,0 +1,64 @@
+"""The embedded EventLog: a table in the store's database, so that nothing but a file is needed to start."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+
+from connectors.database import insert, open_database, reading, reserve, writing
+from connectors.tables import EventRow, table_of
+from loop.errors import NotFoundError
+from loop.ports import Batch, Entry, Envelope, Partition
+
+EVENT = table_of(EventRow)
+
+
+class TableLog:
+    """`loop.ports.EventLog` with one partition; offsets count from 0 without gaps, in the order of commits."""
+
+    def __init__(self, url: str, topic: str = "events") -> None:
+        self._engine = open_database(url, "store")
+        self._partition = Partition(topic, 0)
+        self._position = 0
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def append(self, envelopes: Sequence[Envelope]) -> None:
+        """Durable when it returns; all of them or none."""
+        if not envelopes:
+            return
+        topic = self._partition.topic
+        with writing(self._engine) as connection:
+            first = reserve(connection, f"log/{topic}", len(envelopes)) - 1
+            rows = [
+                {"topic": topic, "offset": offset, "key": envelope.key, "payload": envelope.payload}
+                for offset, envelope in enumerate(envelopes, start=first)
+            ]
+            connection.execute(insert(connection, EVENT), rows)
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """The one partition."""
+        return (self._partition,)
+
+    def seek(self, partition: Partition, position: int) -> None:
+        """The next poll starts at `position`. Raises NotFoundError for a partition of another log."""
+        if partition != self._partition:
+            raise NotFoundError(f"this log has no {partition}", f"read {self._partition}")
+        self._position = position
+
+    def poll(self, limit: int) -> tuple[Batch, ...]:
+        """At most `limit` entries from where the last poll ended; empty when the reader has caught up."""
+        start = self._position
+        wanted = (
+            select(EVENT.c.offset, EVENT.c.payload)
+            .where(EVENT.c.topic == self._partition.topic, EVENT.c.offset >= start)
+            .order_by(EVENT.c.offset)
+            .limit(limit)
+        )
+        with reading(self._engine) as connection:
+            entries = tuple(Entry(offset, payload) for offset, payload in connection.execute(wanted))
+        if not entries:
+            return ()
+        self._position = entries[-1].offset + 1
+        return (Batch(self._partition, start, self._position, entries),)

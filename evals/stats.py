@@ -1,0 +1,98 @@
+"""Between scores and decision: paired, clustered statistics on NumPy and SciPy alone.
+
+A user is one vote. Answers of one user resemble each other, so items are averaged within their cluster first and every
+test works on the cluster means x_1 .. x_G: with 5 items a user and an intra-cluster correlation of .3, a 5 % test that
+counts items fires 14 % of the time on nothing. Scores lie in [0, 1], so differences lie in [-1, 1].
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+Floats = NDArray[np.float64]
+
+EXACT_UP_TO = 14
+"""Clusters up to which all 2^G sign assignments are enumerated."""
+RANDOM_FLIPS = 20_000
+POWER_Z = 0.84
+"""z of power .8, as in MDE = (z + .84) SE."""
+_CHUNK = 2_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A mean difference over clusters, with its uncertainty."""
+
+    items: int
+    clusters: int
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    """95 % interval: t with G - 1 degrees of freedom on the cluster means."""
+
+
+def cluster_means(differences: Sequence[float], clusters: Sequence[str]) -> Floats:
+    """Mean difference of each cluster, in the order of the cluster names: shape (G,)."""
+    names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    totals = np.bincount(index, weights=np.asarray(differences, dtype=float), minlength=len(names))
+    means: Floats = totals / np.bincount(index, minlength=len(names))
+    return means
+
+
+def estimate(means: Floats, items: int) -> Estimate:
+    """Mean, standard error and 95 % interval of cluster means, shape (G,) with G >= 1.
+
+    The interval is exact for normal cluster means and close for others from G of about 8; it is not resampled, so it
+    needs no seed. One cluster says nothing of other users: its interval is all of [-1, 1].
+    """
+    count = len(means)
+    mean = float(means.mean())
+    if count == 1:
+        return Estimate(items=items, clusters=1, mean=mean, standard_error=1.0, low=-1.0, high=1.0)
+    error = float(means.std(ddof=1)) / math.sqrt(count)
+    half = float(special.stdtrit(count - 1, 0.975)) * error
+    return Estimate(items=items, clusters=count, mean=mean, standard_error=error, low=mean - half, high=mean + half)
+
+
+def sign_flip_p(means: Floats, seed: int) -> float:
+    """One-sided p of a mean above 0: how often random signs of the cluster means reach the observed sum.
+
+    Exact up to EXACT_UP_TO clusters; above, RANDOM_FLIPS seeded flips with the observed one counted among them, so that
+    p is never 0 and the test never exceeds its level (Phipson & Smyth 2010).
+    """
+    threshold = float(means.sum()) - 1e-12 * float(np.abs(means).sum())
+    if len(means) <= EXACT_UP_TO:
+        return float(np.mean(_all_signs(len(means)) @ means >= threshold))
+    reached = sum(int(np.count_nonzero(signs @ means >= threshold)) for signs in _random_signs(len(means), seed))
+    return (reached + 1) / (RANDOM_FLIPS + 1)
+
+
+def _all_signs(count: int) -> Floats:
+    bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
+    return np.where(bits, 1.0, -1.0)
+
+
+def _random_signs(count: int, seed: int) -> Iterator[Floats]:
+    rng = np.random.default_rng(seed)
+    for _ in range(RANDOM_FLIPS // _CHUNK):
+        yield np.where(rng.integers(0, 2, size=(_CHUNK, count), dtype=bool), 1.0, -1.0)
+
+
+def minimum_detectable_effect(standard_error: float, z: float) -> float:
+    """The true effect that a one-sided test at critical value `z` finds with power .8."""
+    return (z + POWER_Z) * standard_error
+
+
+def non_inferior(found: Estimate, margin: float, z: float) -> bool:
+    """Whether the lower bound mean - z SE lies above -margin."""
+    return found.mean - z * found.standard_error > -margin
+
+
+def critical_z(alpha: float) -> float:
+    """The one-sided standard normal quantile z_{1 - alpha}."""
+    return float(special.ndtri(1 - alpha))

@@ -1,0 +1,23 @@
+"""Superiority: fresh answers to held-out users' prompts, against verifiers and what those users wrote or approved."""
+
+from collections.abc import Sequence
+
+from evals.scorers import graded
+from evals.suites.items import greedy, items
+from evals.task import Item, Task, generate
+from loop.settings import EvaluationSettings
+from loop.types import Example, SuiteRole
+
+
+def task(vault: Sequence[Example], settings: EvaluationSettings) -> Task:
+    """Every prompt with a verifier or a reference.
+
+    Approved answers stay in: without them the suite would hold only what the champion once failed at, and there any
+    other model looks better.
+    """
+    chosen = items(vault, _judgeable, settings.max_items)
+    return Task("answers", SuiteRole.SUPERIORITY, chosen, generate, graded, greedy(settings))
+
+
+def _judgeable(item: Item) -> bool:
+    return bool(item.verifiers or item.references)

@@ -1,0 +1,23 @@
+"""Guard: what held-out users approved of must not drift away."""
+
+from collections.abc import Sequence
+
+from evals.scorers import similarity
+from evals.suites.items import greedy, identity, items
+from evals.task import Task, generate
+from loop.settings import EvaluationSettings
+from loop.types import Example, FeedbackKind, Objective, SuiteRole
+
+APPROVALS = {FeedbackKind.THUMB, FeedbackKind.RATING, FeedbackKind.IMPLICIT}
+
+
+def task(vault: Sequence[Example], settings: EvaluationSettings) -> Task:
+    """Similarity to served answers with a thumb up or its like; prompts with any contrary feedback are left out."""
+    disputed = {identity(example) for example in vault if not all(branch.desirable for branch in example.branches)}
+    approvals = [example for example in vault if _approval(example) and identity(example) not in disputed]
+    chosen = items(approvals, lambda item: bool(item.references), settings.max_items)
+    return Task("approved", SuiteRole.GUARD, chosen, generate, similarity, greedy(settings))
+
+
+def _approval(example: Example) -> bool:
+    return example.objective is Objective.UNPAIRED and example.signal in APPROVALS and example.branches[0].desirable

@@ -1,0 +1,62 @@
+"""To read, not to gate: does the model find what held-out users chose likelier than what they rejected?"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from evals.suites.items import greedy, items
+from evals.task import Item, Model, Score, Task, task_sha256
+from loop.settings import EvaluationSettings
+from loop.types import Example, Message, Objective, PairedScore, Sampling, SuiteEvidence, SuiteRole
+
+NAME = "preference"
+
+
+def task(examples: Sequence[Example], settings: EvaluationSettings) -> Task:
+    """The share of held-out pairs in the users' order, by plain log-probability: short answers are favoured."""
+    pairs = [example for example in examples if example.objective is Objective.PAIR]
+    chosen = items(pairs, _has_both, settings.max_items)
+    return Task(NAME, SuiteRole.REPORT, chosen, log_probabilities, prefers, greedy(settings))
+
+
+def log_probabilities(model: Model, chosen: Sequence[Item], _: Sampling) -> list[str]:
+    """The newest reference and the newest rejected answer of each item, as JSON `[chosen, rejected]` in nats."""
+    asked = [(i.prompt, Message("assistant", text)) for i in chosen for text in (i.references[-1], i.rejected[-1])]
+    scores = model.score(asked)
+    return [json.dumps(pair) for pair in zip(scores[::2], scores[1::2], strict=True)]
+
+
+def prefers(_: Item, answer: str) -> float:
+    """1 when the chosen answer is likelier, a half when both are equally likely."""
+    return _order(_margin(answer))
+
+
+def implicit_reward(task: Task, candidate: Iterable[Score], champion: Mapping[str, Score]) -> SuiteEvidence:
+    """The same pairs by the reward DPO gives the candidate, log p_candidate - log p_champion.
+
+    The champion's own reward is 0 for every answer, hence its score of a half.
+    """
+    paired = [
+        PairedScore(
+            item_id=score.item_id,
+            cluster=score.cluster,
+            candidate=_order(_margin(score.answer) - _margin(champion[score.item_id].answer)),
+            champion=0.5,
+        )
+        for score in candidate
+    ]
+    return SuiteEvidence(
+        suite="implicit_reward", suite_sha256=task_sha256(task), role=SuiteRole.REPORT, scores=tuple(paired)
+    )
+
+
+def _margin(answer: str) -> float:
+    better, worse = json.loads(answer)
+    return float(better - worse)
+
+
+def _order(margin: float) -> float:
+    return 0.5 if margin == 0 else float(margin > 0)
+
+
+def _has_both(item: Item) -> bool:
+    return bool(item.references and item.rejected)

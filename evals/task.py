@@ -1,0 +1,91 @@
+"""The shape of an evaluation: a task is items, a solver that answers them and a scorer that judges one answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from loop.canonical import digest
+from loop.ports import Generator
+from loop.types import Message, Sampling, SuiteRole, Verifier
+
+
+class Model(Generator, Protocol):
+    """A generator that also scores given answers."""
+
+    def score(self, pairs: Sequence[tuple[Sequence[Message], Message]]) -> list[float]:
+        """Log-probability in nats of each response after its prompt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One held-out prompt with what is known of good and bad answers to it."""
+
+    item_id: str
+    cluster: str
+    prompt: tuple[Message, ...]
+    verifiers: tuple[Verifier, ...] = ()
+    references: tuple[str, ...] = ()
+    """Answers a user wrote, chose or approved."""
+    rejected: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One answer judged, 0 to 1; None is a score that could not be taken."""
+
+    item_id: str
+    cluster: str
+    value: float | None
+    answer: str
+
+
+Solver = Callable[[Model, Sequence[Item], Sampling], list[str]]
+Scorer = Callable[[Item, str], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A suite ready to run. Solver and scorer are module-level functions: their names are part of its identity."""
+
+    name: str
+    role: SuiteRole
+    items: tuple[Item, ...]
+    solver: Solver
+    scorer: Scorer
+    sampling: Sampling
+
+
+def run(task: Task, model: Model) -> tuple[Score, ...]:
+    """Every item answered and judged, in order."""
+    return judge(task, task.solver(model, task.items, task.sampling))
+
+
+def judge(task: Task, answers: Sequence[str]) -> tuple[Score, ...]:
+    """Scores of given answers, one per item."""
+    return tuple(
+        Score(item.item_id, item.cluster, task.scorer(item, answer), answer)
+        for item, answer in zip(task.items, answers, strict=True)
+    )
+
+
+def generate(model: Model, items: Sequence[Item], sampling: Sampling) -> list[str]:
+    """The solver of most suites: the text of the model's own answers."""
+    return [generation.text for generation in model.generate([item.prompt for item in items], sampling)]
+
+
+def task_sha256(task: Task) -> str:
+    """What was asked and how it was judged, as one hash."""
+    how = [task.name, task.role, _name(task.solver), _name(task.scorer)]
+    return digest({"how": how, "sampling": task.sampling, "items": task.items})
+
+
+def answer_key(task: Task, item: Item) -> str:
+    """What an answer of one model depends on: the item, the solver and the sampling, not who else is in the task."""
+    asked = {"prompt": item.prompt, "references": item.references, "rejected": item.rejected}
+    if task.solver is generate:
+        asked = {"prompt": item.prompt}
+    return digest({"asked": asked, "solver": _name(task.solver), "sampling": task.sampling})
+
+
+def _name(function: Solver | Scorer) -> str:
+    return f"{function.__module__}.{function.__qualname__}"

@@ -1,0 +1,88 @@
+"""What `doctor` looks at: one function per thing that can be wrong before a night begins."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from loop.cli.session import Session
+from loop.errors import NightshiftError
+
+LIBRARIES = ("torch", "transformers", "peft", "mlflow", "kafka-python", "great-expectations", "sqlmodel", "crc32c")
+FREE_GIB = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `doctor`."""
+
+    name: str
+    ok: bool
+    text: str
+
+
+def libraries(_: Session) -> Finding:
+    """The seven libraries and crc32c, without which Kafka is ten times slower."""
+    missing = [name for name in LIBRARIES if not _version(name)]
+    if missing:
+        return Finding("libraries", False, f"missing {', '.join(missing)}; install nightshift again")
+    return Finding("libraries", True, ", ".join(f"{name} {_version(name)}" for name in LIBRARIES))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def store(session: Session) -> Finding:
+    """The store answers and its schema is current."""
+    counts = session.store.counts()
+    return Finding("store", True, ", ".join(f"{count} {table}" for table, count in counts.items()))
+
+
+def ledger(session: Session) -> Finding:
+    """Every row of the ledger fits its hash and its predecessor."""
+    rows = session.ledger.entries()
+    return Finding("ledger", True, f"{len(rows)} rows, hash chain verified")
+
+
+def registry(session: Session) -> Finding:
+    """The registry answers and its alias says what the ledger says."""
+    from loop.promote import champion
+
+    serving, alias = champion(session.ledger.entries()), session.registry.alias("champion") or 0
+    if serving != alias:
+        text = f"the alias says version {alias}, the ledger version {serving}; run `nightshift reconcile`"
+        return Finding("registry", False, text)
+    return Finding("registry", True, f"{len(session.registry.versions())} versions, champion {serving}")
+
+
+def base_model(session: Session) -> Finding:
+    """The base model is on disk, or can be brought there."""
+    from loop.models import find
+
+    return Finding("base model", True, str(find(session.settings.model.base, session.home / "models")))
+
+
+def disk(session: Session) -> Finding:
+    """There is room for a night."""
+    free = shutil.disk_usage(session.home).free / 2**30
+    return Finding("disk", free >= FREE_GIB, f"{free:.0f} GiB free under {session.home} ({FREE_GIB} needed)")
+
+
+def _guarded(name: str, check: Callable[[Session], Finding]) -> Callable[[Session], Finding]:
+    def finding(session: Session) -> Finding:
+        try:
+            return check(session)
+        except NightshiftError as error:
+            return Finding(name, False, f"{error.what}; {error.remedy}")
+
+    return finding
+
+
+CHECKS = tuple(
+    _guarded(check.__name__.replace("_", " "), check)
+    for check in (libraries, store, ledger, registry, base_model, disk)
+)

@@ -1,0 +1,128 @@
+"""The verbs on data: import, schema, capture, curate, validate."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from loop.cli.session import Session, now
+
+APPEND_BATCH = 1_000
+FORMATS = ("nightshift", "openai-chat", "pairs", "gsm8k", "gsm8k-solutions", "tau-bench")
+
+
+class Moment(click.ParamType[datetime]):
+    """An ISO 8601 date or time; without a zone it is UTC."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            moment = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not an ISO 8601 time such as 2026-11-22T03:00", param, ctx)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def yesterday() -> datetime:
+    """Yesterday's midnight, so that what is imported today is inside every window and already mature."""
+    return now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
+
+
+as_of_option = click.option("--as-of", type=Moment(), default=now, help="See the world as it was then (default: now).")
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--format", "format_name", type=click.Choice(FORMATS), default="nightshift", show_default=True)
+@click.option("--start", type=Moment(), default=yesterday, help="Time of the first line where lines have none.")
+@click.pass_obj
+def import_file(session: Session, file: Path, format_name: str, start: datetime) -> None:
+    """Append FILE to the event log and capture it.
+
+    Bad lines are kept as dead letters with their line number and reason. Importing a file twice adds nothing. Lines
+    without a time follow each other by a second from --start (default: yesterday's midnight, UTC); give it to get
+    the same snapshot from the same file on another day.
+    """
+    from connectors.imports import read
+    from loop.capture import capture
+    from loop.events import encode
+
+    events = read(file, format_name, secret=session.user_secret, start=start)
+    while batch := list(islice(events, APPEND_BATCH)):
+        session.log.append([encode(event) for event in batch])
+    done = capture(session.log, session.store)
+    session.show(
+        f"{done.interactions} interactions, {done.feedback} feedback, {done.dead_letters} dead letters read; "
+        f"{done.new_rows} rows are new",
+        asdict(done),
+    )
+
+
+@click.command()
+@click.pass_obj
+def capture(session: Session) -> None:
+    """Bring the store up to date with the event log and print the watermark."""
+    from loop.capture import capture as bring_up_to_date
+
+    bring_up_to_date(session.log, session.store)
+    watermark = session.store.watermark()
+    session.show(str(watermark), {"watermark": watermark})
+
+
+@click.command()
+@as_of_option
+@click.option("--until", type=int, help="Ingestion sequence to stop at (default: everything captured).")
+@click.pass_obj
+def curate(session: Session, as_of: datetime, until: int | None) -> None:
+    """Make a snapshot of all feedback and print its id."""
+    from loop.steps import curate_snapshot
+
+    watermark = session.store.watermark() if until is None else until
+    snapshot = curate_snapshot(session.parts, watermark, as_of)
+    counts = {**snapshot.counts, **snapshot.curation}
+    session.show(
+        "\n".join([snapshot.snapshot_id, *(f"  {count:7d}  {name}" for name, count in counts.items())]),
+        {"snapshot_id": snapshot.snapshot_id, "counts": dict(snapshot.counts), "curation": dict(snapshot.curation)},
+    )
+
+
+@click.command()
+@click.argument("snapshot_id")
+@click.pass_obj
+def validate(session: Session, snapshot_id: str) -> None:
+    """Check a snapshot against the expectation suite; exit 3 when it may not be trained on."""
+    from loop.steps import validate_snapshot
+
+    validation = validate_snapshot(session.parts, snapshot_id)
+    text = "passed" if validation.passed else "failed:\n" + "\n".join(f"  {failure}" for failure in validation.failures)
+    session.show(text, {"passed": validation.passed, "failures": validation.failures, "docs": validation.docs})
+    if not validation.passed:
+        raise SystemExit(3)
+
+
+@click.command()
+def schema() -> None:
+    """Print the JSON Schema of events: what producers in any language may send."""
+    from loop.events import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@click.command("dead-letters")
+@click.pass_obj
+def dead_letters(session: Session) -> None:
+    """List what could not be parsed: where it came from and why."""
+    letters = session.store.dead_letters()
+    session.show(
+        "\n".join(f"{letter.source}:{letter.position}  {letter.reason}" for letter in letters) or "none",
+        {"dead_letters": [{"source": d.source, "position": d.position, "reason": d.reason} for d in letters]},
+    )
+
+
+COMMANDS = (import_file, capture, curate, validate, schema, dead_letters)

@@ -1,0 +1,57 @@
+"""`nightshift`: global options, the verbs, and the one place where errors become messages and exit codes."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from loop import __version__, settings
+from loop.cli import data, demo, night, setup, versions
+from loop.cli.session import Session
+from loop.errors import NightshiftError, UsageError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file (default: nightshift.toml here).")
+@click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
+@click.option("--json", "as_json", is_flag=True, help="Print results as JSON.")
+@click.option("--verbose", "-v", is_flag=True, help="Log every stage to standard error.")
+@click.version_option(__version__, prog_name="nightshift")
+@click.pass_context
+def cli(
+    context: click.Context, config: Path | None, assignments: tuple[str, ...], as_json: bool, verbose: bool
+) -> None:
+    """Get an LLM better every night from its users, and never worse."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    for package in ("loop", "evals", "connectors", "nightshift"):
+        logging.getLogger(package).setLevel(logging.INFO if verbose else logging.WARNING)
+    overrides = dict(_assignment(text) for text in assignments)
+    context.obj = Session(settings.load(config, overrides), as_json=as_json)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or "." not in key:
+        raise UsageError(f"--set {text!r} is not SECTION.KEY=VALUE", "for example: --set training.epochs=1")
+    return key, value
+
+
+for module in (setup, data, night, versions, demo):
+    for command in module.COMMANDS:
+        cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and exit with the code that errors.py states."""
+    try:
+        cli(standalone_mode=False, prog_name="nightshift")
+    except NightshiftError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        click.echo("interrupted; run the same command again to go on", err=True)
+        sys.exit(1)

@@ -1,0 +1,103 @@
+"""What every verb gets: the settings, how to print, and the connectors wired on first use."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from loop.settings import Settings
+
+if TYPE_CHECKING:
+    from loop.ports import EventLog, Ledger, Registry, Store
+    from loop.steps import Parts
+
+
+@dataclass(frozen=True)
+class Session:
+    """One invocation of the command."""
+
+    settings: Settings
+    as_json: bool = False
+
+    @property
+    def home(self) -> Path:
+        return self.settings.addresses.home
+
+    def show(self, text: str, values: Mapping[str, object]) -> None:
+        """Print `text` for people, or `values` as one JSON object with --json."""
+        click.echo(json.dumps(values, default=str, ensure_ascii=False) if self.as_json else text)
+
+    @cached_property
+    def ledger(self) -> "Ledger":
+        """The ledger alone, so that a rollback needs neither the store nor the log."""
+        from connectors.sql_ledger import SqlLedger
+
+        return SqlLedger(self.settings.addresses.ledger_url or self._sqlite("ledger.db"))
+
+    @cached_property
+    def registry(self) -> "Registry":
+        from connectors.mlflow_registry import MlflowRegistry
+
+        uri = self.settings.addresses.mlflow_uri or self._sqlite("mlflow.db")
+        return MlflowRegistry(uri, self.settings.model.name, self.home / "versions")
+
+    @cached_property
+    def store(self) -> "Store":
+        from connectors.sql_store import SqlStore
+
+        return SqlStore(self._store_url)
+
+    @cached_property
+    def log(self) -> "EventLog":
+        from connectors.table_log import TableLog
+
+        return TableLog(self._store_url)
+
+    @cached_property
+    def parts(self) -> "Parts":
+        """Everything a night works with."""
+        from connectors.expectations import validate
+        from loop.cli.progress import show_progress
+        from loop.steps import Parts
+
+        return Parts(
+            log=self.log,
+            store=self.store,
+            ledger=self.ledger,
+            registry=self.registry,
+            validator=validate,
+            settings=self.settings,
+            clock=now,
+            progress=show_progress,
+        )
+
+    @cached_property
+    def user_secret(self) -> str:
+        """The key of user pseudonyms: NIGHTSHIFT_USER_SECRET, or one made once under the home folder."""
+        if self.settings.addresses.user_secret:
+            return self.settings.addresses.user_secret
+        path = self.home / "user.key"
+        if not path.exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(32))
+        return path.read_text()
+
+    @property
+    def _store_url(self) -> str:
+        return self.settings.addresses.store_url or self._sqlite("store.db")
+
+    def _sqlite(self, name: str) -> str:
+        self.home.mkdir(parents=True, exist_ok=True)
+        return f"sqlite:///{(self.home / name).absolute()}"
+
+
+def now() -> datetime:
+    """The clock of everything but tests and simulations."""
+    return datetime.now(UTC)

@@ -1,0 +1,42 @@
+"""The verbs around the loop: init writes the settings file, doctor looks for what would go wrong tonight."""
+
+from pathlib import Path
+
+import click
+
+from loop.cli.session import Session
+from loop.cli.template import render
+from loop.errors import UsageError
+from loop.settings import SETTINGS_FILE, Settings
+
+
+@click.command()
+@click.option("--print", "only_print", is_flag=True, help="Print the file instead of writing it.")
+def init(only_print: bool) -> None:
+    """Write a commented nightshift.toml with every default into this folder."""
+    if only_print:
+        click.echo(render(Settings()), nl=False)
+        return
+    path = Path(SETTINGS_FILE)
+    if path.exists():
+        raise UsageError(f"{path} exists already", "edit it, or compare it with `nightshift init --print`")
+    path.write_text(render(Settings()))
+    click.echo(f"wrote {path}; next: `nightshift import FILE --format F`, then `nightshift run`")
+
+
+@click.command()
+@click.pass_obj
+def doctor(session: Session) -> None:
+    """Check libraries, databases, ledger, registry, base model and disk; exit 1 when something needs a hand."""
+    from loop.cli.checks import CHECKS
+
+    findings = [check(session) for check in CHECKS]
+    session.show(
+        "\n".join(f"{'ok ' if found.ok else 'BAD'}  {found.name:10}  {found.text}" for found in findings),
+        {"checks": [{"name": found.name, "ok": found.ok, "text": found.text} for found in findings]},
+    )
+    if not all(found.ok for found in findings):
+        raise SystemExit(1)
+
+
+COMMANDS = (init, doctor)

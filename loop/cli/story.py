@@ -1,0 +1,174 @@
+"""What the demo saw, day by day, as a terminal table and as one self-contained page."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from evals import stats
+from evals.worlds.helpdesk import Request
+from loop.report import plots
+from loop.report.page import Block, Facts, Figure, Table, page
+from loop.types import Feedback, Night
+
+ANSWERS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What fresh users got: the world's own truth, which the loop never sees."""
+
+    satisfied: tuple[bool, ...]
+    harmful: int
+    answers: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """Share of satisfied users."""
+        return sum(self.satisfied) / len(self.satisfied)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """Who served, what the night decided, and what fresh users think of the champion and the frozen base then."""
+
+    number: int
+    served: int
+    feedback: tuple[Feedback, ...]
+    night: Night
+    champion: int
+    fresh: Measured
+    base: Measured
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mistake:
+    """A wrong version promoted by hand, and how it was undone."""
+
+    wrong: int
+    champion: int
+    measured: Measured
+    restored: bool
+    """The champion's adapter is back, byte for byte."""
+    seconds: float
+    """Of the rollback command, start-up included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """The whole demo."""
+
+    seed: int
+    folder: Path
+    days: tuple[Day, ...]
+    mistake: Mistake
+    requests: tuple[Request, ...]
+    final: Measured
+    base: Measured
+    seconds: float
+
+    @property
+    def gain(self) -> tuple[float, float, float]:
+        """Satisfaction of fresh users, last champion minus frozen base: mean and 95 % interval."""
+        pairs = zip(self.final.satisfied, self.base.satisfied, strict=True)
+        found = stats.estimate(np.array([float(now) - float(was) for now, was in pairs]), len(self.final.satisfied))
+        return found.mean, found.low, found.high
+
+    def figures(self) -> dict[str, object]:
+        """The numbers, for --json."""
+        mean, low, high = self.gain
+        return {
+            "satisfied": self.final.share,
+            "base": self.base.share,
+            "gain": mean,
+            "gain_low": low,
+            "gain_high": high,
+            "verdicts": [day.night.verdict or day.night.status for day in self.days],
+            "by_night": [day.fresh.share for day in self.days],
+            "mistake": self.mistake.measured.share,
+            "rollback_restored": self.mistake.restored,
+            "rollback_seconds": self.mistake.seconds,
+            "seconds": self.seconds,
+        }
+
+
+HEADERS = ("day", "served", "feedback", "night", "champion", "satisfied", "base", "seconds")
+
+
+def row(day: Day) -> tuple[str, ...]:
+    """One day as the cells under HEADERS."""
+    return (
+        str(day.number),
+        f"@{day.served}",
+        str(len(day.feedback)),
+        day.night.verdict or day.night.status.upper(),
+        f"@{day.champion}",
+        f"{day.fresh.share:.0%}",
+        f"{day.base.share:.0%}",
+        f"{sum(day.seconds.values()):.0f}",
+    )
+
+
+def line(day: Day) -> str:
+    """One day as a sentence, printed when its night ends."""
+    number, served, feedback, outcome, champion, satisfied, base, seconds = row(day)
+    why = f" ({day.night.reasons[0]})" if day.night.reasons else ""
+    return (
+        f"day {number}: helpdesk{served} served, {feedback} feedback; night: {outcome}{why}, champion {champion}; "
+        f"fresh users satisfied {satisfied} (base {base}); {seconds} s"
+    )
+
+
+def table(story: Story) -> str:
+    """All days, aligned for a terminal."""
+    rows = [HEADERS, *(row(day) for day in story.days)]
+    widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEADERS))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)) for cells in rows)
+
+
+def summary(story: Story) -> str:
+    """The end of the story in four lines."""
+    mean, low, high = (100 * value for value in story.gain)
+    mistake = story.mistake
+    restored = "byte-identical" if mistake.restored else "NOT THE SAME"
+    return (
+        f"{len(story.requests)} fresh users: {story.final.share:.0%} satisfied, frozen base {story.base.share:.0%}; "
+        f"gain {mean:+.0f} points, 95 % interval {low:+.0f} to {high:+.0f}\n"
+        f"wrong promotion of @{mistake.wrong}: {mistake.measured.share:.0%} satisfied; rolled back to "
+        f"@{mistake.champion} in {mistake.seconds:.1f} s, adapter {restored}\n"
+        f"seed {story.seed}, {story.seconds / 60:.1f} minutes\n"
+        f"look around: cd {story.folder} && nightshift history"
+    )
+
+
+def write_page(story: Story) -> Path:
+    """The report of the demo beside its project folder's settings."""
+    path = story.folder / "report.html"
+    badge = "promoted" if story.mistake.restored else "FAILED"
+    path.write_text(
+        page("A help desk that learns at night", badge=badge, lead=summary(story), blocks=[*_blocks(story)])
+    )
+    return path
+
+
+def _blocks(story: Story) -> Iterator[Block]:
+    marks = {day.number: day.night.verdict or "skipped" for day in story.days}
+    champion = [(day.number, 100 * day.fresh.share) for day in story.days]
+    base = [(day.number, 100 * day.base.share) for day in story.days]
+    yield Figure("Fresh users satisfied after each night, %", plots.nights({"champion": champion, "base": base}, marks))
+    yield Table("Nights", HEADERS, [row(day) for day in story.days])
+    yield Table("Why", ("night", "reasons"), [(day.night.night_id, "; ".join(day.night.reasons)) for day in story.days])
+    kinds = Counter(feedback.kind for day in story.days for feedback in day.feedback)
+    yield Figure("Feedback by kind", plots.bars(dict(kinds.most_common()), x="events"))
+    yield _answers(story)
+    nights = [(day.night.night_id, f"nights/{day.night.night_id}/report.html") for day in story.days]
+    yield Facts("A page for every night", nights, f"below {story.folder}/.nightshift")
+
+
+def _answers(story: Story) -> Block:
+    shown = list(zip(story.requests, story.base.answers, story.final.answers, story.final.satisfied, strict=True))
+    rows = [(asked.text, was, now, "yes" if good else "no") for asked, was, now, good in shown[:ANSWERS_SHOWN]]
+    return Table("Answers before and after", ("asked", "frozen base", "champion", "satisfied"), rows, wide=True)

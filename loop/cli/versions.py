@@ -1,0 +1,123 @@
+"""The verbs on versions: promote, rollback, approve, reconcile, history, ask."""
+
+import getpass
+from dataclasses import asdict
+
+import click
+
+from loop.cli.session import Session, now
+from loop.errors import UsageError
+from loop.types import Promotion, Sampling
+
+actor_option = click.option("--actor", default=getpass.getuser, help="Who does this (default: the login name).")
+reason_option = click.option("--reason", default="", help="Why; kept in the ledger.")
+
+
+def _show(session: Session, row: Promotion) -> None:
+    name = row.model
+    session.show(
+        f"{row.action}: {name}@{row.from_version} -> {name}@{row.to_version}  ledger row {row.sequence}",
+        {"action": row.action, "from": row.from_version, "to": row.to_version, "sequence": row.sequence},
+    )
+
+
+@click.command()
+@click.argument("version", type=int)
+@click.option("--decision", "decision_id", help="The gate's PROMOTE decision this rests on.")
+@click.option("--force", is_flag=True, help="Without a decision, on your own word; needs --reason.")
+@actor_option
+@reason_option
+@click.pass_obj
+def promote(session: Session, version: int, decision_id: str | None, force: bool, actor: str, reason: str) -> None:
+    """Make VERSION the champion: ledger first, then the registry's aliases."""
+    from loop import promote as stage
+
+    if force == bool(decision_id):
+        raise UsageError("a promotion rests on --decision ID or on --force", "name one of the two")
+    decision = session.store.decision(decision_id) if decision_id else None
+    row = stage.promote(
+        session.ledger,
+        session.registry,
+        version=version,
+        decision=decision,
+        model=session.settings.model.name,
+        actor=actor,
+        reason=reason,
+        clock=now,
+    )
+    _show(session, row)
+
+
+@click.command()
+@click.option("--to", type=int, help="The version to return to (default: one step back).")
+@actor_option
+@reason_option
+@click.pass_obj
+def rollback(session: Session, to: int | None, actor: str, reason: str) -> None:
+    """Return to an earlier champion; needs only the ledger and the registry."""
+    from loop import promote as stage
+
+    _show(session, stage.rollback(session.ledger, session.registry, to=to, actor=actor, reason=reason, clock=now))
+
+
+@click.command()
+@click.argument("version", type=int)
+@actor_option
+@reason_option
+@click.pass_obj
+def approve(session: Session, version: int, actor: str, reason: str) -> None:
+    """Make VERSION the anchor: the human-approved champion no candidate may fall behind."""
+    from loop import promote as stage
+
+    row = stage.approve(
+        session.ledger,
+        session.registry,
+        version=version,
+        model=session.settings.model.name,
+        actor=actor,
+        reason=reason,
+        clock=now,
+    )
+    _show(session, row)
+
+
+@click.command()
+@click.pass_obj
+def reconcile(session: Session) -> None:
+    """Make the registry's aliases say what the ledger says, after a crash between the two."""
+    from loop import promote as stage
+
+    repairs = stage.reconcile(session.ledger, session.registry)
+    session.show("\n".join(repairs) or "nothing to repair", {"repairs": repairs})
+
+
+@click.command()
+@click.pass_obj
+def history(session: Session) -> None:
+    """Every promotion, rollback and approval, verified against the hash chain."""
+    from loop import promote as stage
+
+    rows = session.ledger.entries()
+    text = "\n".join(stage.history(rows)) or "nothing was promoted yet"
+    session.show(text, {"history": [asdict(row) for row in rows]})
+
+
+@click.command()
+@click.argument("question")
+@click.option("--version", type=int, help="This version (default: the champion).")
+@click.option("--base", is_flag=True, help="The base model without an adapter.")
+@click.option("--max-tokens", default=256, show_default=True)
+@click.pass_obj
+def ask(session: Session, question: str, version: int | None, base: bool, max_tokens: int) -> None:
+    """Ask the champion, or another version, in the terminal."""
+    from loop.promote import champion
+    from loop.steps import load_version
+    from loop.types import Message
+
+    chosen = 0 if base else version if version is not None else champion(session.ledger.entries())
+    model = load_version(session.settings, session.registry, chosen)
+    answer = model.generate([[Message("user", question)]], Sampling(max_tokens=max_tokens))[0].text
+    session.show(answer, {"model": f"{session.settings.model.name}@{chosen}", "answer": answer})
+
+
+COMMANDS = (promote, rollback, approve, reconcile, history, ask)

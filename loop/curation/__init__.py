@@ -1,0 +1,69 @@
+"""Curation: all feedback becomes examples, as one pure function of the set of events.
+
+The steps in their order: join, trust, convert, votes, outcomes, scrub, examples, dedup, bounds.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from loop.curation.bounds import cap_users, newest_train
+from loop.curation.convert import convert
+from loop.curation.dedup import decontaminate, without_repeats
+from loop.curation.examples import examples_of
+from loop.curation.join import Joined, index, join, once
+from loop.curation.outcomes import pair_outcomes, pair_regenerated
+from loop.curation.scrub import scrub_drafts
+from loop.curation.trust import history, trusted
+from loop.curation.votes import combine
+from loop.settings import CurationSettings
+from loop.types import Example, Feedback, Interaction
+
+
+@dataclass(frozen=True, slots=True)
+class Curated:
+    """What curation made of the events."""
+
+    examples: tuple[Example, ...]
+    """Oldest first."""
+    report: Mapping[str, int]
+    """What became of everything: feedback first, examples from `drafts` on. What is not named did not happen."""
+
+
+def curate(
+    interactions: Iterable[Interaction], feedback: Iterable[Feedback], settings: CurationSettings, as_of: datetime
+) -> Curated:
+    """Examples from all that was known at `as_of`.
+
+    A function of the set of events: neither the order of their arrival nor their repetition changes anything.
+    """
+    asked = index((i for i in interactions if i.occurred_at <= as_of), lambda i: i.interaction_id)
+    told = index((f for f in feedback if f.occurred_at <= as_of), lambda f: f.feedback_id)
+    joined, left_out = join(told, asked, settings, as_of)
+    kept, distrusted = trusted(joined, history(once(told), asked), settings, as_of)
+    examples, report = _examples(kept, settings, as_of)
+    return Curated(tuple(examples), {name: n for name, n in (left_out + distrusted + report).items() if n})
+
+
+def _examples(
+    joined: Iterable[Joined], settings: CurationSettings, as_of: datetime
+) -> tuple[list[Example], Counter[str]]:
+    drafts, silent = convert(joined)
+    drafts, contradicted = combine(drafts)
+    drafts, covered = pair_outcomes(pair_regenerated(drafts), settings)
+    scrubbed = scrub_drafts(drafts) if settings.scrub else drafts
+    examples, unfit = examples_of(scrubbed, settings, as_of)
+    unique, repeats = without_repeats(examples, settings.near_duplicate)
+    capped, over_cap = cap_users(unique, settings.per_user_cap)
+    clean, contaminated = decontaminate(capped, settings.near_duplicate)
+    newest, too_many = newest_train(clean, settings.max_examples)
+    made = Counter(
+        drafts=len(drafts),
+        scrubbed=sum(before != after for before, after in zip(drafts, scrubbed, strict=True)),
+        over_user_cap=over_cap,
+        contaminated=contaminated,
+        over_max_examples=too_many,
+        examples=len(newest),
+    )
+    return newest, silent + contradicted + covered + unfit + repeats + made

@@ -1,0 +1,30 @@
+"""Last step of curation: no user counts too often, and training gets the newest examples it has time for."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from loop.types import Example, Split
+
+
+def cap_users(examples: Iterable[Example], cap: int) -> tuple[list[Example], int]:
+    """The newest `cap` examples of each user, and how many there were beyond them; 0 is no cap."""
+    newest, seen = sorted(examples, key=oldest_first, reverse=True), Counter[tuple[str, str]]()
+    kept = []
+    for example in newest:
+        seen[example.tenant, example.cluster] += 1
+        if not cap or seen[example.tenant, example.cluster] <= cap:
+            kept.append(example)
+    return kept, len(newest) - len(kept)
+
+
+def newest_train(examples: Iterable[Example], limit: int) -> tuple[list[Example], int]:
+    """Everything held out and the newest `limit` train examples, oldest first, and how many were too many; 0 is all."""
+    ordered = sorted(examples, key=oldest_first)
+    train = [example.example_id for example in ordered if example.split is Split.TRAIN]
+    dropped = set(train[:-limit]) if limit else set()
+    return [example for example in ordered if example.example_id not in dropped], len(dropped)
+
+
+def oldest_first(example: Example) -> tuple[float, str]:
+    """The canonical order of examples."""
+    return example.observed_at.timestamp(), example.example_id

@@ -1,0 +1,81 @@
+"""Seventh step of curation: what one user repeated counts once, and nothing trained on is a copy of what judges."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from loop.curation.draft import STRENGTH
+from loop.curation.similar import Exchange, Neighbours, exchange
+from loop.types import Example, Split
+
+COMMON = 3
+"""An exchange this many train users had is what everybody asks, not the leak of one user's held-out text."""
+
+
+def without_repeats(examples: Iterable[Example], threshold: float) -> tuple[list[Example], Counter[str]]:
+    """Examples without repeats inside one user and objective, and how many exact and how many near ones are gone.
+
+    Many users with the same question are signal; one user with it is not. The strongest, newest example stays.
+    Examples count as near duplicates from `threshold` on; at 1 only exact ones do.
+    """
+    groups: dict[object, list[Example]] = defaultdict(list)
+    for example in sorted(examples, key=_precedence):
+        groups[example.tenant, example.cluster, example.objective].append(example)
+    exact = [_distinct(group) for group in groups.values()]
+    kept = [_dissimilar(group, threshold) for group in exact] if threshold < 1 else exact
+    every, once, left = (sum(map(len, some)) for some in (groups.values(), exact, kept))
+    counts = Counter(exact_duplicates=every - once, near_duplicates=once - left)
+    return [example for group in kept for example in group], counts
+
+
+def decontaminate(examples: Iterable[Example], threshold: float) -> tuple[list[Example], int]:
+    """Examples without the train ones whose prompt and answers nearly equal a held-out one; and how many those were.
+
+    Exchanges that COMMON or more train users had stay: without them nobody could be trained on what everybody asks.
+    """
+    said = [(example, exchange(example)) for example in examples]
+    held_out = _neighbours((text for example, text in said if example.split is not Split.TRAIN), threshold)
+    train = _neighbours((text for example, text in said if example.split is Split.TRAIN), threshold)
+    users: dict[Exchange, set[str]] = defaultdict(set)
+    for example, text in said:
+        if example.split is Split.TRAIN:
+            users[text].add(f"{example.tenant}/{example.cluster}")
+    leaked = {text for text in users if any(held_out.of(text)) and not _is_common(text, train, users)}
+    kept = [example for example, text in said if example.split is not Split.TRAIN or text not in leaked]
+    return kept, len(said) - len(kept)
+
+
+def _neighbours(exchanges: Iterable[Exchange], threshold: float) -> Neighbours:
+    neighbours = Neighbours(threshold)
+    for distinct in dict.fromkeys(exchanges):
+        neighbours.add(distinct)
+    return neighbours
+
+
+def _is_common(text: Exchange, train: Neighbours, users: Mapping[Exchange, set[str]]) -> bool:
+    had_it: set[str] = set()
+    for alike in train.of(text):
+        had_it |= users[alike]
+        if len(had_it) >= COMMON:
+            return True
+    return False
+
+
+def _precedence(example: Example) -> tuple[int, float, str]:
+    return STRENGTH.index(example.signal), -example.observed_at.timestamp(), example.example_id
+
+
+def _distinct(examples: Sequence[Example]) -> list[Example]:
+    found: dict[object, Example] = {}
+    for example in examples:
+        found.setdefault((example.prompt, frozenset(branch.response for branch in example.branches)), example)
+    return list(found.values())
+
+
+def _dissimilar(examples: Sequence[Example], threshold: float) -> list[Example]:
+    kept, seen = [], Neighbours(threshold)
+    for example in examples:
+        said = exchange(example)
+        if not any(seen.of(said)):
+            seen.add(said)
+            kept.append(example)
+    return kept

@@ -1,0 +1,71 @@
+"""From draft to example: what can be trained on gets its split, its weight by age and its id."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from loop.canonical import digest
+from loop.curation.draft import Draft, splits_of
+from loop.curation.join import cluster
+from loop.settings import CurationSettings
+from loop.types import Branch, Example, Message
+
+
+def examples_of(
+    drafts: Iterable[Draft], settings: CurationSettings, as_of: datetime
+) -> tuple[list[Example], Counter[str]]:
+    """Examples of all drafts that can be trained on, and how many cannot, by reason."""
+    examples, counts = [], Counter[str]()
+    for draft in drafts:
+        if reason := _unfit(draft, settings):
+            counts[reason] += 1
+        else:
+            examples.append(_example(draft, settings, as_of))
+    return examples, counts
+
+
+def _unfit(draft: Draft, settings: CurationSettings) -> str | None:
+    answers = [branch.response for branch in draft.branches]
+    if any(not answer.content.strip() and not answer.tool_calls for answer in answers):
+        return "empty_answers"
+    if len(splits_of(draft, settings)) > 1:
+        return "across_splits"
+    if sum(_chars(message) for message in (*draft.prompt, *answers)) > settings.max_chars:
+        return "too_long"
+    return None
+
+
+def _chars(message: Message) -> int:
+    return len(message.content) + sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
+
+
+def _example(draft: Draft, settings: CurationSettings, as_of: datetime) -> Example:
+    """The id is the digest of everything else."""
+    (split,) = splits_of(draft, settings)
+    remaining = _remaining(as_of - draft.observed_at, settings.half_life_days)
+    example = Example(
+        example_id="",
+        objective=draft.objective,
+        signal=draft.signal,
+        prompt=draft.prompt,
+        branches=tuple(_weigh(branch, remaining) for branch in draft.branches),
+        split=split,
+        cluster=cluster(draft.interaction),
+        tenant=draft.interaction.tenant,
+        conversation_id=draft.interaction.conversation_id,
+        observed_at=draft.observed_at,
+        event_ids=tuple(sorted(draft.event_ids)),
+        verifiers=draft.verifiers,
+    )
+    return replace(example, example_id=digest(example))
+
+
+def _remaining(age: timedelta, half_life_days: float) -> float:
+    """The share of a weight that is left after exponential decay."""
+    return 0.5 ** (age / timedelta(days=half_life_days)) if half_life_days > 0 else 1.0
+
+
+def _weigh(branch: Branch, remaining: float) -> Branch:
+    """Six digits of the weight, so that rounding errors of sums do not make new ids."""
+    return replace(branch, weight=float(f"{branch.weight * remaining:.6g}"))

@@ -1,0 +1,137 @@
+"""First step of curation: every feedback in force meets its interaction, whatever order they arrived in."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from loop.settings import CurationSettings
+from loop.types import Feedback, FeedbackKind, Interaction
+
+Event = TypeVar("Event", Interaction, Feedback)
+Index = Mapping[tuple[str, str, str], Event]
+"""Events by (tenant, source, id)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """Feedback in force with what it is about."""
+
+    feedback: Feedback
+    interaction: Interaction
+    other: Interaction | None
+    """The interaction a comparison compares with."""
+    account: str
+    """Whose opinion this is: the user, or the conversation of an anonymous one."""
+
+
+def cluster(interaction: Interaction) -> str:
+    """Who is counted once: the user, or the conversation of an anonymous one."""
+    return interaction.user_key or f"conversation:{interaction.conversation_id}"
+
+
+def index(events: Iterable[Event], key: Callable[[Event], str]) -> Index[Event]:
+    """Events by (tenant, source, id), and by (tenant, "", id) for whoever names an event of another source.
+
+    Where two events claim one id the earliest is kept, so that neither order nor repetition of arrival matters.
+    """
+    kept: dict[tuple[str, str, str], Event] = {}
+    for event in events:
+        for source in (event.source, ""):
+            name = (event.tenant, source, key(event))
+            rival = kept.setdefault(name, event)
+            if rival is not event and rival != event:
+                kept[name] = min(rival, event, key=lambda e: (e.occurred_at, e.source, repr(e)))
+    return kept
+
+
+def once(events: Index[Event]) -> list[Event]:
+    """Every event of an index, once."""
+    return [event for (_, source, _), event in events.items() if source]
+
+
+def find(events: Index[Event], near: Feedback, name: str | None) -> Event | None:
+    """The event called `name` in the tenant of `near`, from the same source if there is one."""
+    return events.get((near.tenant, near.source, name or "")) or events.get((near.tenant, "", name or ""))
+
+
+def account(feedback: Feedback, interactions: Index[Interaction]) -> str | None:
+    """Whose opinion it is: the user, else whoever had the interaction; None when nobody can know yet."""
+    if feedback.user_key:
+        return feedback.user_key
+    found = find(interactions, feedback, feedback.interaction_id)
+    return cluster(found) if found else None
+
+
+def join(
+    feedback: Index[Feedback], interactions: Index[Interaction], settings: CurationSettings, as_of: datetime
+) -> tuple[list[Joined], Counter[str]]:
+    """Feedback in force on mature interactions inside the window, and how many were left out why."""
+    given, in_force = len(once(feedback)), newest(feedback)
+    counts = Counter(feedback=given, superseded=given - len(in_force))
+    joined = []
+    for opinion in in_force:
+        found = find(interactions, opinion, opinion.interaction_id)
+        other = find(interactions, opinion, opinion.other_interaction_id)
+        fate = _fate(opinion, found, other, settings, as_of)
+        counts[fate] += 1
+        if found and fate == "mature":
+            who = opinion.user_key or cluster(found)
+            joined.append(Joined(feedback=opinion, interaction=found, other=other, account=who))
+    return joined, counts
+
+
+def newest(feedback: Index[Feedback]) -> list[Feedback]:
+    """The latest feedback, by (occurred_at, feedback_id), of every slot.
+
+    A slot is one user's one kind of feedback on one interaction (for a comparison: on one pair). Anonymous feedback
+    has a slot of its own. Feedback that revises another joins the slot of what it revises.
+    """
+    latest: dict[tuple[str, ...], Feedback] = {}
+    for opinion in sorted(once(feedback), key=lambda f: (f.occurred_at, f.feedback_id, f.source)):
+        latest[_slot(_root(opinion, feedback))] = opinion
+    return list(latest.values())
+
+
+def _root(feedback: Feedback, others: Index[Feedback]) -> Feedback:
+    """The first of a chain of revisions; of a cycle, its member with the smallest id."""
+    chain = [feedback]
+    while target := find(others, chain[-1], chain[-1].revises):
+        if target in chain:
+            return min(chain[chain.index(target) :], key=lambda f: (f.feedback_id, f.source))
+        if not _may_revise(chain, target):
+            break
+        chain.append(target)
+    return chain[-1]
+
+
+def _may_revise(newer: Sequence[Feedback], older: Feedback) -> bool:
+    """Nobody replaces what another user said."""
+    users = {feedback.user_key for feedback in (*newer, older)} - {None}
+    return len(users) <= 1 and newer[-1].interaction_id == older.interaction_id
+
+
+def _slot(feedback: Feedback) -> tuple[str, ...]:
+    about = sorted((feedback.interaction_id, feedback.other_interaction_id or ""))
+    who = ("user", feedback.user_key) if feedback.user_key else ("feedback", feedback.source, feedback.feedback_id)
+    return (feedback.tenant, *about, feedback.kind, *who)
+
+
+def _fate(
+    feedback: Feedback,
+    found: Interaction | None,
+    other: Interaction | None,
+    settings: CurationSettings,
+    as_of: datetime,
+) -> str:
+    if feedback.retracted:
+        return "retracted"
+    if found is None or (feedback.kind is FeedbackKind.COMPARISON and other is None):
+        return "orphans"
+    times = [interaction.occurred_at for interaction in (found, other) if interaction]
+    if max(times) > as_of - timedelta(hours=settings.maturity_hours):
+        return "immature"
+    if min(times) < as_of - timedelta(days=settings.window_days):
+        return "outside_window"
+    return "mature"

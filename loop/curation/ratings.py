@@ -1,0 +1,81 @@
+"""Ratings on any scale: each user is measured against their own habit, and clear preferences become pairs."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import isfinite
+from statistics import fmean, pstdev
+
+from loop.curation.draft import Draft, draft, pair, verdict
+from loop.curation.join import Joined
+from loop.types import Objective
+
+MIN_RATINGS = 3
+"""A user with fewer ratings has no habit yet."""
+PAIR_GAP = 2.0
+"""Two ratings this far apart, by one user on one prompt, are a preference."""
+
+
+def convert_ratings(ratings: Iterable[Joined]) -> tuple[list[Draft], Counter[str]]:
+    """A pair where one user rated two answers to one prompt far apart; a verdict for every other rating.
+
+    A verdict is the rating's z-score among the user's own. Who has fewer than three ratings, or always gives the
+    same, is measured against the midpoint of all ratings of the tenant instead, in units of half their range.
+    """
+    opinions = list(ratings)
+    usable = sorted((r for r in opinions if isfinite(_value(r))), key=lambda r: (_value(r), r.feedback.feedback_id))
+    by_tenant, by_account = defaultdict(list), defaultdict(list)
+    for rating in usable:
+        by_tenant[rating.feedback.tenant].append(_value(rating))
+        by_account[rating.feedback.tenant, rating.account].append(rating)
+    drafts = []
+    for (tenant, _), own in by_account.items():
+        paired, rest = _pairs(own)
+        values = [_value(rating) for rating in own]
+        drafts += paired + [_verdict(rating, _score(_value(rating), values, by_tenant[tenant])) for rating in rest]
+    told = [made for made in drafts if made.branches[0].weight > 0]
+    return told, Counter(unusable=len(opinions) - len(usable), neutral=len(drafts) - len(told))
+
+
+def _value(rating: Joined) -> float:
+    return float("nan") if rating.feedback.value is None else rating.feedback.value
+
+
+def _verdict(rating: Joined, score: float) -> Draft:
+    return draft(rating, Objective.UNPAIRED, verdict(rating.interaction.response, score))
+
+
+def _score(value: float, own: Sequence[float], everybody: Sequence[float]) -> float:
+    """How far a rating lies above (below) what its user, or for want of a habit the tenant, usually gives."""
+    if len(own) >= MIN_RATINGS and min(own) < max(own):
+        return (value - fmean(own)) / pstdev(own)
+    low, high = min(everybody), max(everybody)
+    return (value - (low + high) / 2) / ((high - low) / 2) if low < high else 0.0
+
+
+def _pairs(ratings: Sequence[Joined]) -> tuple[list[Draft], list[Joined]]:
+    """Pairs of one user's ratings (given lowest first), highest with lowest and so on inwards; and the ratings left."""
+    by_prompt = defaultdict(list)
+    for rating in ratings:
+        by_prompt[rating.interaction.messages].append(rating)
+    pairs, rest = [], []
+    for rated in by_prompt.values():
+        while len(rated) > 1 and _is_preference(rated[-1], rated[0]):
+            pairs.append(_pair(rated.pop(), rated.pop(0)))
+        rest += rated
+    return pairs, rest
+
+
+def _is_preference(high: Joined, low: Joined) -> bool:
+    return _value(high) - _value(low) >= PAIR_GAP and high.interaction.response != low.interaction.response
+
+
+def _pair(high: Joined, low: Joined) -> Draft:
+    branches = pair(high.interaction.response, low.interaction.response)
+    better, worse = draft(high, Objective.PAIR, branches), draft(low, Objective.PAIR, branches)
+    return replace(
+        better,
+        owners=better.owners | worse.owners,
+        observed_at=max(better.observed_at, worse.observed_at),
+        event_ids=better.event_ids | worse.event_ids,
+    )

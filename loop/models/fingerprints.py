@@ -1,0 +1,47 @@
+"""What a base model is, as one hash: candidates name it, caches are keyed by it."""
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+from loop.errors import NotFoundError
+
+SIDECAR = ".fingerprint.json"
+PARTS = {".safetensors", ".json", ".jinja", ".model", ".txt"}
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 (hex) over the names and bytes of a model folder's weights, configuration and tokenizer.
+
+    The hash is remembered in a hidden file beside them and taken again when a size or a modification time changes.
+    Raises NotFoundError when `folder` holds no safetensors weights.
+    """
+    files = sorted(path for path in folder.glob("[!.]*") if path.suffix in PARTS)
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise NotFoundError(f"{folder} holds no safetensors weights", "name a model folder saved with save_pretrained")
+    stats: list[list[object]] = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    sidecar = folder / SIDECAR
+    if (known := _remembered(sidecar, stats)) is not None:
+        return known
+    sha256 = _hash(files)
+    with contextlib.suppress(OSError):  # a read-only folder is hashed every time
+        sidecar.write_text(json.dumps({"files": stats, "sha256": sha256}))
+    return sha256
+
+
+def _remembered(sidecar: Path, stats: list[list[object]]) -> str | None:
+    try:
+        known = json.loads(sidecar.read_text())
+        return str(known["sha256"]) if known["files"] == stats else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _hash(files: list[Path]) -> str:
+    whole = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            part = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{path.name}\0{part}\n".encode())
+    return whole.hexdigest()

@@ -1,0 +1,121 @@
+"""A base model with its tokenizer and, for all but version 0, an adapter: ready to answer and to score answers."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from loop.hashing import adapter_sha256
+from loop.models.chat import end_of_turn, fit, prompt_ids, response_ids
+from loop.models.decode import decode, score
+from loop.models.fingerprints import fingerprint
+from loop.models.precision import compute_dtype
+from loop.models.quiet import quiet
+from loop.ports import Generation
+from loop.types import Message, Sampling
+
+SCORED_TOKENS = 8_192
+"""Padded tokens scored together."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A loaded model. Implements `Generator`."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    fingerprint: str
+    """sha256 over base, adapter and the numbers it computes in: what a cache may be keyed by."""
+    device: str
+    batch: int
+    """Prompts generated together."""
+
+    def generate(self, prompts: Sequence[Sequence[Message]], sampling: Sampling) -> list[Generation]:
+        """One answer per prompt, in order; the same seed gives the same answers, no seed gives fresh ones.
+
+        A prompt that leaves no room for `max_tokens` loses whole turns from the left, and what is still too long loses
+        its first tokens. A generation's token ids include the end of turn, its text does not.
+        """
+        rows = [self._prompt(prompt, sampling.max_tokens) for prompt in prompts]
+        source = torch.Generator()
+        source.manual_seed(sampling.seed) if sampling.seed is not None else source.seed()
+        uniforms = torch.rand(len(rows), sampling.max_tokens, generator=source, dtype=torch.float64).to(self.device)
+        stop, pad = torch.tensor(self._stops(), device=self.device), self._pad()
+        answers: dict[int, Generation] = {}
+        for chosen in _batches([len(row) for row in rows], self.batch):
+            ids = [rows[i] for i in chosen]
+            drawn = decode(self.model, ids, sampling, uniforms=uniforms[chosen], pad=pad, stop=stop)
+            for i, (tokens, logprobs) in zip(chosen, drawn, strict=True):
+                answers[i] = Generation(self._text(tokens), tokens, logprobs)
+        return [answers[i] for i in range(len(rows))]
+
+    def score(self, pairs: Sequence[tuple[Sequence[Message], Message]]) -> list[float]:
+        """Log-probability in nats of each response, end of turn included, after its prompt; in order.
+
+        Over-long prompts are shortened as in `generate`.
+        """
+        answers = [response_ids(self.tokenizer, response) for _, response in pairs]
+        rows = [(self._prompt(pair[0], len(ids)), ids) for pair, ids in zip(pairs, answers, strict=True)]
+        sums: dict[int, float] = {}
+        for chosen in _batches([len(prompt) + len(ids) for prompt, ids in rows], self.batch, SCORED_TOKENS):
+            scored = score(self.model, [rows[i] for i in chosen], self._pad())
+            sums.update(zip(chosen, scored, strict=True))
+        return [sums[i] for i in range(len(rows))]
+
+    def _prompt(self, messages: Sequence[Message], room: int) -> list[int]:
+        limit = max(1, self.model.config.max_position_embeddings - room)
+        ids = prompt_ids(self.tokenizer, messages)
+        if len(ids) > limit:
+            ids = prompt_ids(self.tokenizer, fit(self.tokenizer, messages, limit))
+        return ids[-limit:]
+
+    def _stops(self) -> list[int]:
+        listed = self.model.generation_config.eos_token_id
+        eos = listed if isinstance(listed, list) else [listed] if listed is not None else []
+        return sorted({*eos, end_of_turn(self.tokenizer)})
+
+    def _pad(self) -> int:
+        return int(self.tokenizer.pad_token_id or 0)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, batch: int = 32) -> LanguageModel:
+    """A model folder, with the adapter of an adapter folder, on the first GPU or the CPU.
+
+    The caller has verified the adapter's sha256; only safetensors are read. In float32 the adapter is merged into the
+    weights, in bfloat16 it stays apart: merging would round it away.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    held = compute_dtype(dtype, device)
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=held, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+        )
+        if adapter is not None:
+            model = _adapted(model, adapter, merge=held is torch.float32)
+    identity = f"{fingerprint(folder)} {adapter and adapter_sha256(adapter)} {held} {device}"
+    sha256 = hashlib.sha256(identity.encode()).hexdigest()
+    return LanguageModel(model.to(device).eval(), tokenizer, sha256, device, batch)
+
+
+def _adapted(model: PreTrainedModel, adapter: Path, *, merge: bool) -> PreTrainedModel:
+    from peft import PeftModel
+
+    adapted = PeftModel.from_pretrained(model, adapter, use_safetensors=True)
+    merged: PreTrainedModel = adapted.merge_and_unload() if merge else adapted
+    return merged
+
+
+def _batches(lengths: Sequence[int], rows: int, tokens: int = 0) -> Iterator[list[int]]:
+    """Indices by falling length, at most `rows` together and, where `tokens` is given, as many padded tokens."""
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    while order:
+        fitting = min(rows, max(1, tokens // lengths[order[0]])) if tokens else rows
+        yield order[:fitting]
+        order = order[fitting:]

@@ -1,0 +1,132 @@
+"""The order of the stages: one night, run or resumed, as a persisted state machine under a lease."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from loop import steps
+from loop.promote import champion
+from loop.steps import Parts
+from loop.types import Night, NightStatus, Stage, Verdict
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stage leaves behind: the id of its output, and for some stages a verdict or reasons to skip the rest."""
+
+    output: str
+    verdict: Verdict | None = None
+    skip: tuple[str, ...] = ()
+
+
+def run(parts: Parts, as_of: datetime) -> Night:
+    """One night, from its first unfinished stage to its report.
+
+    A night that was interrupted keeps the `as_of` it began with. Raises LeaseHeldError while another night runs.
+    """
+    with parts.store.lease("night", LEASE_SECONDS):
+        night = _open(parts, as_of)
+        while (stage := _next_stage(night)) is not None:
+            log.info("%s: %s", night.night_id, stage)
+            night = _close_stage(night, stage, STAGES[stage](parts, night), parts.clock())
+            parts.store.save_night(night)
+        return night
+
+
+def _open(parts: Parts, as_of: datetime) -> Night:
+    nights = parts.store.nights()
+    if nights and nights[-1].finished_at is None:
+        log.info("%s: resumed after %s", nights[-1].night_id, ", ".join(nights[-1].outputs) or "nothing")
+        return nights[-1]
+    night = Night(
+        night_id=f"night-{len(nights) + 1:04d}",
+        as_of=as_of,
+        status=NightStatus.RUNNING,
+        champion_version=champion(parts.ledger.entries()),
+        outputs={},
+        started_at=parts.clock(),
+    )
+    parts.store.save_night(night)
+    return night
+
+
+def _next_stage(night: Night) -> Stage | None:
+    if night.status is NightStatus.SKIPPED:
+        return None if Stage.REPORT in night.outputs else Stage.REPORT
+    return next((stage for stage in Stage if stage not in night.outputs), None)
+
+
+def _close_stage(night: Night, stage: Stage, outcome: Outcome, now: datetime) -> Night:
+    night = replace(night, outputs={**night.outputs, stage: outcome.output}, verdict=outcome.verdict or night.verdict)
+    if outcome.skip:
+        return replace(night, status=NightStatus.SKIPPED, reasons=outcome.skip)
+    if stage is not Stage.REPORT:
+        return night
+    status = NightStatus.DONE if night.status is NightStatus.RUNNING else night.status
+    return replace(night, status=status, finished_at=now)
+
+
+def _capture(parts: Parts, night: Night) -> Outcome:
+    return Outcome(str(steps.capture_events(parts)))
+
+
+def _curate(parts: Parts, night: Night) -> Outcome:
+    watermark = int(night.outputs[Stage.CAPTURE])
+    return Outcome(steps.curate_snapshot(parts, watermark, night.as_of).snapshot_id)
+
+
+def _validate(parts: Parts, night: Night) -> Outcome:
+    validation = steps.validate_snapshot(parts, night.outputs[Stage.CURATE])
+    return Outcome(validation.docs or "no docs", skip=validation.failures)
+
+
+def _train(parts: Parts, night: Night) -> Outcome:
+    candidate_id = steps.candidate_id(parts, night.outputs[Stage.CURATE], night.champion_version)
+    judged = next((n for n in parts.store.nights() if n.verdict and n.outputs.get(Stage.TRAIN) == candidate_id), None)
+    if judged is not None:
+        reason = f"no new feedback since {judged.night_id}: the candidate would be {candidate_id} again"
+        return Outcome(candidate_id, skip=(reason,))
+    return Outcome(steps.train_candidate(parts, night.outputs[Stage.CURATE], night.champion_version).candidate_id)
+
+
+def _register(parts: Parts, night: Night) -> Outcome:
+    return Outcome(str(steps.register_candidate(parts, night.outputs[Stage.TRAIN])))
+
+
+def _evaluate(parts: Parts, night: Night) -> Outcome:
+    return Outcome(steps.evaluate_candidate(parts, night.outputs[Stage.TRAIN], night.champion_version).evidence_id)
+
+
+def _decide(parts: Parts, night: Night) -> Outcome:
+    decision = steps.decide_candidate(parts, night.outputs[Stage.EVALUATE])
+    return Outcome(decision.decision_id, verdict=decision.verdict)
+
+
+def _promote(parts: Parts, night: Night) -> Outcome:
+    if night.verdict is not Verdict.PROMOTE or not parts.settings.gate.promote:
+        return Outcome("not promoted")
+    decision_id = night.outputs[Stage.DECIDE]
+    promotion = steps.promote_version(parts, int(night.outputs[Stage.REGISTER]), decision_id, f"{night.night_id}")
+    return Outcome(promotion.entry_hash)
+
+
+def _report(parts: Parts, night: Night) -> Outcome:
+    return Outcome(str(steps.write_report(parts, night)))
+
+
+STAGES: Mapping[Stage, Callable[[Parts, Night], Outcome]] = {
+    Stage.CAPTURE: _capture,
+    Stage.CURATE: _curate,
+    Stage.VALIDATE: _validate,
+    Stage.TRAIN: _train,
+    Stage.REGISTER: _register,
+    Stage.EVALUATE: _evaluate,
+    Stage.DECIDE: _decide,
+    Stage.PROMOTE: _promote,
+    Stage.REPORT: _report,
+}

@@ -1,0 +1,45 @@
+"""What the ledger says, as pure folds over its rows: who serves, who served before, who is the anchor."""
+
+from collections.abc import Sequence
+
+from loop.types import Action, Promotion
+
+BASE = 0
+"""The base model without an adapter: the first champion, never registered."""
+
+
+def champions(entries: Sequence[Promotion]) -> tuple[int, ...]:
+    """The champions in their order, the serving one last: a promotion pushes, a rollback pops to its target."""
+    stack = [BASE]
+    for entry in entries:
+        if entry.action is Action.PROMOTE:
+            stack.append(entry.to_version)
+        elif entry.action is Action.ROLLBACK:
+            stack = stack[: _last_index(stack, entry.to_version) + 1]
+    return tuple(stack)
+
+
+def champion(entries: Sequence[Promotion]) -> int:
+    """The version that serves."""
+    return champions(entries)[-1]
+
+
+def anchor(entries: Sequence[Promotion]) -> int:
+    """The champion a human approved last and nobody rolled back since; the base model when there is none."""
+    standing = champions(entries)
+    approved = (entry.to_version for entry in reversed(entries) if entry.action is Action.ANCHOR)
+    return next((version for version in approved if version in standing), BASE)
+
+
+def history(entries: Sequence[Promotion]) -> tuple[str, ...]:
+    """One line a row, oldest first."""
+    return tuple(map(_line, entries))
+
+
+def _last_index(stack: Sequence[int], version: int) -> int:
+    return len(stack) - 1 - stack[::-1].index(version)
+
+
+def _line(entry: Promotion) -> str:
+    move = f"{entry.action:8}  {entry.model}@{entry.from_version} -> {entry.model}@{entry.to_version}"
+    return f"{entry.sequence:4d}  {entry.recorded_at:%Y-%m-%d %H:%M}  {move}  {entry.actor}  {entry.reason}"

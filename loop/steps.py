@@ -1,0 +1,235 @@
+"""Each stage of a night as one call, ids in and values out: what `nightly` orders and the CLI's verbs call by hand."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from evals.evidence import collect
+from evals.suites import held_out
+from loop import gate, promote, report, snapshot, training
+from loop.canonical import digest
+from loop.capture import capture
+from loop.curation import curate
+from loop.errors import NotFoundError
+from loop.models import LanguageModel, find, fingerprint, load
+from loop.ports import Clock, EventLog, Ledger, Progress, Registry, Store, Validator
+from loop.settings import Settings, policy
+from loop.types import Candidate, Decision, Evidence, Night, Promotion, Snapshot, Split, Stage, Validation
+
+STEPS_FILE = "steps.jsonl"
+ANSWERS_FILE = "answers.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The connectors a night works with."""
+
+    log: EventLog
+    store: Store
+    ledger: Ledger
+    registry: Registry
+    validator: Validator
+    settings: Settings
+    clock: Clock
+    progress: Progress
+
+    @property
+    def home(self) -> Path:
+        return self.settings.addresses.home
+
+
+def serving_version(parts: Parts) -> int:
+    """The champion according to the ledger; 0 is the base model."""
+    return promote.champion(parts.ledger.entries())
+
+
+def capture_events(parts: Parts) -> int:
+    """Bring the store up to date with the log; returns the watermark."""
+    capture(parts.log, parts.store)
+    return parts.store.watermark()
+
+
+def curate_snapshot(parts: Parts, watermark: int, as_of: datetime) -> Snapshot:
+    """All feedback up to `watermark` as an immutable snapshot."""
+    events = parts.store.interactions(watermark), parts.store.feedback(watermark)
+    curated = curate(*events, parts.settings.curation, as_of)
+    made = snapshot.write(curated.examples, curated.report, parts.settings.curation, as_of, parts.home)
+    parts.store.save_snapshot(made)
+    return made
+
+
+def validate_snapshot(parts: Parts, snapshot_id: str) -> Validation:
+    """The expectation suite's word on a snapshot; its Data Docs go beside it."""
+    folder = parts.home / "snapshots" / snapshot_id
+    curation = parts.store.snapshot(snapshot_id).curation
+    return parts.validator(folder, parts.settings.validation, curation, parts.home / "data_docs" / snapshot_id)
+
+
+def train_candidate(parts: Parts, snapshot_id: str, champion: int) -> Candidate:
+    """Continue the champion on a snapshot's train split; goes on where a killed training stopped."""
+    job = _job(parts, snapshot_id, champion)
+    with parts.registry.run(job.candidate_id) as run:
+        run.log_settings(policy(parts.settings))
+        for step in training.train(job):
+            run.log_metrics(step.metrics, step.step)
+            _append_line(job.folder / STEPS_FILE, {"step": step.step, **step.metrics})
+            note = f"loss {step.metrics['loss']:.3f}  {step.eta_seconds:.0f} s left"
+            parts.progress("train", step.step, step.of, note)
+    candidate = training.candidate(job)
+    parts.store.save_candidate(candidate)
+    return candidate
+
+
+def candidate_id(parts: Parts, snapshot_id: str, champion: int) -> str:
+    """What training this snapshot from this champion makes: the same inputs give the same id."""
+    made_from = {
+        "snapshot": snapshot_id,
+        "parent": promote.adapter_of(parts.registry, champion),
+        "base": fingerprint(_base(parts.settings)),
+        "training": asdict(parts.settings.training),
+        "dtype": parts.settings.model.dtype,
+    }
+    return digest(made_from)[:16]
+
+
+def register_candidate(parts: Parts, candidate_id: str) -> int:
+    """A version in the registry for the candidate; the same candidate keeps its version."""
+    candidate = parts.store.candidate(candidate_id)
+    tags = {"snapshot_id": candidate.snapshot_id, "parent_version": str(candidate.parent_version)}
+    return parts.registry.register(candidate, candidate_folder(parts, candidate_id), tags)
+
+
+def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Evidence:
+    """Candidate, champion and anchor on the same held-out items, in one process."""
+    candidate = parts.store.candidate(candidate_id)
+    anchor = promote.anchor(parts.ledger.entries())
+    adapter = candidate_folder(parts, candidate_id)
+    splits = [snapshot.read(parts.home, candidate.snapshot_id, split) for split in (Split.DEV, Split.VAULT)]
+    judged, answers = collect(
+        held_out(*splits, parts.settings.evaluation),
+        candidate=load(_base(parts.settings), dtype=parts.settings.model.dtype, adapter=adapter),
+        champion=load_version(parts.settings, parts.registry, champion),
+        anchor=load_version(parts.settings, parts.registry, anchor) if anchor != champion else None,
+        cache=parts.home / "cache" / "answers",
+    )
+    content = {"candidate": candidate.adapter_sha256, "champion": champion, "anchor": anchor, "suites": judged}
+    evidence = Evidence(
+        evidence_id=digest(content)[:16],
+        candidate_id=candidate_id,
+        candidate_sha256=candidate.adapter_sha256,
+        champion_version=champion,
+        champion_sha256=candidate.parent_sha256,
+        anchor_version=anchor,
+        suites=judged,
+    )
+    parts.store.save_evidence(evidence)
+    (candidate_folder(parts, candidate_id) / ANSWERS_FILE).write_text(json.dumps(answers))
+    return evidence
+
+
+def decide_candidate(parts: Parts, evidence_id: str) -> Decision:
+    """The gate's verdict on recorded evidence, written on the version's page in the registry."""
+    evidence = parts.store.evidence(evidence_id)
+    decision = gate.decide(evidence, parts.settings.gate)
+    parts.store.save_decision(decision)
+    version = version_of(parts.registry, evidence.candidate_id)
+    tags = {"verdict": decision.verdict, "decision_id": decision.decision_id}
+    parts.registry.describe(version, gate.explain(decision), tags)
+    return decision
+
+
+def promote_version(parts: Parts, version: int, decision_id: str, reason: str) -> Promotion:
+    """Make a version the champion on a PROMOTE decision."""
+    return promote.promote(
+        parts.ledger,
+        parts.registry,
+        version=version,
+        decision=parts.store.decision(decision_id),
+        model=parts.settings.model.name,
+        actor="nightshift",
+        reason=reason,
+        clock=parts.clock,
+    )
+
+
+def write_report(parts: Parts, night: Night) -> Path:
+    """The night's page under `<home>/nights/`, also kept with the candidate's run in the registry."""
+    outputs, store = night.outputs, parts.store
+    candidate = store.candidate(outputs[Stage.TRAIN]) if Stage.REGISTER in outputs else None
+    decision = store.decision(outputs[Stage.DECIDE]) if Stage.DECIDE in outputs else None
+    folder = candidate_folder(parts, candidate.candidate_id) if candidate else None
+    text = report.render(
+        report.NightReport(
+            night=night,
+            model=parts.settings.model.name,
+            snapshot=store.snapshot(outputs[Stage.CURATE]) if Stage.CURATE in outputs else None,
+            candidate=candidate,
+            decision=decision,
+            version=int(outputs[Stage.REGISTER]) if candidate else None,
+            explanation=gate.explain(decision) if decision else "",
+            steps=_read_steps(folder / STEPS_FILE) if folder else (),
+            answers=json.loads((folder / ANSWERS_FILE).read_text()) if folder and decision else (),
+            earlier=[earlier for earlier in store.nights() if earlier.night_id < night.night_id],
+        )
+    )
+    path = parts.home / "nights" / night.night_id / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    if candidate is not None:
+        with parts.registry.run(candidate.candidate_id) as run:
+            run.log_artifacts(path, "report")
+            run.log_artifacts(parts.home / "data_docs" / candidate.snapshot_id, "data_docs")
+    return path
+
+
+def load_version(settings: Settings, registry: Registry, version: int) -> LanguageModel:
+    """A registered version ready to answer, its adapter verified; 0 is the base model."""
+    adapter = registry.fetch(version) if version else None
+    return load(_base(settings), dtype=settings.model.dtype, adapter=adapter)
+
+
+def candidate_folder(parts: Parts, candidate_id: str) -> Path:
+    """Where a candidate's adapter and manifest live."""
+    return parts.home / "candidates" / candidate_id
+
+
+def version_of(registry: Registry, candidate_id: str) -> int:
+    """The registered version of a candidate. Raises NotFoundError when it was never registered."""
+    for registered in registry.versions():
+        if registered.candidate_id == candidate_id:
+            return registered.version
+    raise NotFoundError(f"candidate {candidate_id} is not registered", f"nightshift register {candidate_id}")
+
+
+def _job(parts: Parts, snapshot_id: str, champion: int) -> training.Job:
+    made = candidate_id(parts, snapshot_id, champion)
+    return training.Job(
+        candidate_id=made,
+        snapshot_id=snapshot_id,
+        examples=snapshot.read(parts.home, snapshot_id, Split.TRAIN),
+        base=_base(parts.settings),
+        parent=parts.registry.fetch(champion) if champion else None,
+        parent_version=champion,
+        folder=candidate_folder(parts, made),
+        cache=parts.home / "cache" / "reference",
+        settings=parts.settings.training,
+        dtype=parts.settings.model.dtype,
+    )
+
+
+def _append_line(path: Path, values: Mapping[str, float]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(values) + "\n")
+
+
+def _read_steps(path: Path) -> list[dict[str, float]]:
+    """A resumed training writes its last steps again: the newest line of a step counts."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [*{line["step"]: line for line in lines}.values()]
+
+
+def _base(settings: Settings) -> Path:
+    return find(settings.model.base, settings.addresses.home / "models")

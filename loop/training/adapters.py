@@ -1,0 +1,86 @@
+"""The LoRA adapter of a candidate: fresh or the champion's to begin with, saved so that stock peft loads it."""
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from loop.errors import TrainingError
+from loop.hashing import ADAPTER_FILES
+from loop.models.quiet import quiet
+
+CONFIG = "adapter_config.json"
+
+
+def load(base: Path, parent: Path | None, *, rank: int, seed: int, dtype: torch.dtype, device: str) -> PeftModel:
+    """The frozen base model in `dtype` under a float32 adapter: the champion's own weights, or fresh ones (B = 0).
+
+    Raises TrainingError when the champion's adapter has another rank or scale than `rank` asks for.
+    """
+    with quiet(), _advice_ignored():
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa").to(device)
+        if parent is not None:
+            _check_same_shape(parent, rank)
+            return PeftModel.from_pretrained(model, parent, is_trainable=True)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return get_peft_model(model, _fresh(rank))
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The adapter's parameters by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """sha256 over the adapter's parameters as they are now."""
+    whole = hashlib.sha256()
+    for name, parameter in sorted(trainable(model).items()):
+        whole.update(name.encode())
+        whole.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    return whole.hexdigest()
+
+
+def save(model: PeftModel, folder: Path) -> None:
+    """Write the adapter's two files into `folder`, each whole or not at all; equal adapters have equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    building = folder / ".adapter"
+    shutil.rmtree(building, ignore_errors=True)
+    with _advice_ignored():
+        model.save_pretrained(str(building), save_embedding_layers=False)
+    config = json.loads((building / CONFIG).read_text())
+    config["target_modules"] = sorted(config["target_modules"])
+    config["base_model_name_or_path"] = None
+    (building / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    for name in ADAPTER_FILES:
+        (building / name).replace(folder / name)
+    shutil.rmtree(building)
+
+
+def _fresh(rank: int) -> LoraConfig:
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def _check_same_shape(parent: Path, rank: int) -> None:
+    config = PeftConfig.from_pretrained(parent)
+    if (config.r, config.lora_alpha) != (rank, 2 * rank):
+        raise TrainingError(
+            f"the champion's adapter has rank {config.r} and alpha {config.lora_alpha}, the settings say rank {rank}",
+            f"set `rank` under [training] to {config.r}, or roll back to the base model to begin anew",
+        )
+
+
+@contextmanager
+def _advice_ignored() -> Iterator[None]:
+    """Of peft 0.21, which still reads the old name of a transformers property."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield

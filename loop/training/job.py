@@ -1,0 +1,43 @@
+"""What a training is asked to do and what it reports after every step: the values `engine` takes and yields."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from loop.settings import TrainingSettings
+from loop.types import Example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One candidate to train."""
+
+    candidate_id: str
+    snapshot_id: str
+    examples: tuple[Example, ...]
+    """The train split."""
+    base: Path
+    """Folder of the base model."""
+    parent: Path | None
+    """Folder of the champion's adapter; None when the base model serves."""
+    parent_version: int
+    folder: Path
+    """Where the candidate's adapter, manifest and checkpoint go."""
+    cache: Path
+    """Folder of reference log-probabilities, shared by all nights."""
+    settings: TrainingSettings
+    dtype: str
+    """Of the frozen base weights: float32 or bfloat16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One optimiser step that has been taken."""
+
+    step: int
+    """From 1."""
+    of: int
+    seconds: float
+    """Of training so far, interruptions left out."""
+    eta_seconds: float
+    metrics: Mapping[str, float]

@@ -1,0 +1,182 @@
+"""The ports in memory, as plain classes: for every test that is about a stage, not about a database.
+
+The contract tests under `integration/` run on these and on the real ones alike.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from loop.errors import FencedError, LeaseHeldError, NotFoundError, StaleChampionError
+from loop.ledger import follow, verify
+from loop.ports import Batch, Entry, Envelope, Parsed, Partition
+from loop.types import (
+    Candidate,
+    DeadLetter,
+    Decision,
+    Event,
+    Evidence,
+    Feedback,
+    Interaction,
+    Night,
+    Promotion,
+    Snapshot,
+)
+
+Noun = TypeVar("Noun")
+
+
+class MemoryLog:
+    """An EventLog of one partition."""
+
+    def __init__(self, topic: str = "events") -> None:
+        self.partition = Partition(topic, 0)
+        self.payloads: list[bytes] = []
+        self.stands_at = 0
+
+    def append(self, envelopes: Sequence[Envelope]) -> None:
+        self.payloads += [envelope.payload for envelope in envelopes]
+
+    def partitions(self) -> tuple[Partition, ...]:
+        return (self.partition,)
+
+    def seek(self, partition: Partition, position: int) -> None:
+        if partition != self.partition:
+            raise NotFoundError(f"this log has no {partition}", f"read {self.partition}")
+        self.stands_at = position
+
+    def poll(self, limit: int) -> tuple[Batch, ...]:
+        start = self.stands_at
+        payloads = self.payloads[start : start + limit]
+        if not payloads:
+            return ()
+        self.stands_at = start + len(payloads)
+        entries = tuple(Entry(offset, payload) for offset, payload in enumerate(payloads, start=start))
+        return (Batch(self.partition, start, self.stands_at, entries),)
+
+
+class MemoryStore:
+    """A Store; `ingested` holds every captured event with its sequence."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[Partition, int] = {}
+        self.last_sequence = 0
+        self.ingested: dict[tuple[str, ...], tuple[int, Event]] = {}
+        self.saved: dict[tuple[type, str], Night | Snapshot | Candidate | Evidence | Decision] = {}
+        self.leases: set[str] = set()
+
+    def position(self, partition: Partition) -> int:
+        return self.offsets.get(partition, 0)
+
+    def ingest(self, parsed: Parsed) -> int:
+        batch = parsed.batch
+        if batch.start != self.position(batch.partition):
+            raise FencedError(f"the offset is not {batch.start} any more", "read the stored position again")
+        self.offsets[batch.partition] = batch.next
+        before = len(self.ingested)
+        events: tuple[Event, ...] = (*parsed.interactions, *parsed.feedback, *parsed.dead_letters)
+        for event in events:
+            self.last_sequence += 1
+            self.ingested.setdefault(_identity(event), (self.last_sequence, event))
+        return len(self.ingested) - before
+
+    def watermark(self) -> int:
+        return self.last_sequence
+
+    def interactions(self, until: int) -> Iterator[Interaction]:
+        return (event for at, event in self.ingested.values() if at <= until and isinstance(event, Interaction))
+
+    def feedback(self, until: int) -> Iterator[Feedback]:
+        return (event for at, event in self.ingested.values() if at <= until and isinstance(event, Feedback))
+
+    def dead_letters(self) -> tuple[DeadLetter, ...]:
+        return tuple(event for _, event in self.ingested.values() if isinstance(event, DeadLetter))
+
+    def counts(self) -> Mapping[str, int]:
+        events = [event for _, event in self.ingested.values()]
+        held = [*events, *self.saved.values()]
+        return {table: sum(isinstance(noun, kind) for noun in held) for table, kind in TABLES.items()}
+
+    def save_night(self, night: Night) -> None:
+        self.saved[Night, night.night_id] = night
+
+    def nights(self) -> tuple[Night, ...]:
+        nights = [noun for noun in self.saved.values() if isinstance(noun, Night)]
+        return tuple(sorted(nights, key=lambda night: (night.started_at, night.night_id)))
+
+    def save_snapshot(self, snapshot: Snapshot) -> None:
+        self.saved[Snapshot, snapshot.snapshot_id] = snapshot
+
+    def snapshot(self, snapshot_id: str) -> Snapshot:
+        return self._one(Snapshot, snapshot_id)
+
+    def save_candidate(self, candidate: Candidate) -> None:
+        self.saved[Candidate, candidate.candidate_id] = candidate
+
+    def candidate(self, candidate_id: str) -> Candidate:
+        return self._one(Candidate, candidate_id)
+
+    def save_evidence(self, evidence: Evidence) -> None:
+        self.saved[Evidence, evidence.evidence_id] = evidence
+
+    def evidence(self, evidence_id: str) -> Evidence:
+        return self._one(Evidence, evidence_id)
+
+    def save_decision(self, decision: Decision) -> None:
+        self.saved[Decision, decision.decision_id] = decision
+
+    def decision(self, decision_id: str) -> Decision:
+        return self._one(Decision, decision_id)
+
+    @contextmanager
+    def lease(self, name: str, seconds: float) -> Iterator[None]:  # noqa: ARG002 - nobody else can take it over
+        if name in self.leases:
+            raise LeaseHeldError(f"the lease {name!r} is held by this process", "wait for it to end")
+        self.leases.add(name)
+        try:
+            yield
+        finally:
+            self.leases.discard(name)
+
+    def _one(self, kind: type[Noun], key: str) -> Noun:
+        noun = self.saved.get((kind, key))
+        if not isinstance(noun, kind):
+            raise NotFoundError(f"there is no {kind.__name__.lower()} {key!r}", "name one that this store has")
+        return noun
+
+
+class MemoryLedger:
+    """A Ledger; tests may tamper with `rows`."""
+
+    def __init__(self) -> None:
+        self.rows: list[Promotion] = []
+
+    def entries(self) -> tuple[Promotion, ...]:
+        verify(self.rows)
+        return tuple(self.rows)
+
+    def append(self, entry: Promotion) -> None:
+        if any(row.sequence == entry.sequence for row in self.rows):
+            raise StaleChampionError(f"ledger row {entry.sequence} is taken", "look at who serves now and decide again")
+        follow(self.rows[-1] if self.rows else None, entry)
+        self.rows.append(entry)
+
+
+TABLES = {
+    "interaction": Interaction,
+    "feedback": Feedback,
+    "dead_letter": DeadLetter,
+    "snapshot": Snapshot,
+    "candidate": Candidate,
+    "evidence": Evidence,
+    "decision": Decision,
+    "night": Night,
+}
+
+
+def _identity(event: Event) -> tuple[str, ...]:
+    if isinstance(event, DeadLetter):
+        return "dead_letter", event.letter_id
+    if isinstance(event, Interaction):
+        return "interaction", event.source, event.interaction_id
+    return "feedback", event.source, event.feedback_id

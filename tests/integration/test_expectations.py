@@ -1,0 +1,137 @@
+"""Great Expectations itself takes seconds to import, so one broken snapshot shows many failures at once."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from connectors.expectations import validate
+from loop import snapshot
+from loop.canonical import digest
+from loop.errors import NotFoundError
+from loop.settings import CurationSettings, ValidationSettings
+from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split, Validation
+
+NOW = datetime(2026, 1, 10, tzinfo=UTC)
+HOSTILE = "<script>alert('ann@b.example')</script>"
+LENIENT = ValidationSettings(min_train_examples=1)
+
+
+def example(number: int, split: Split = Split.TRAIN, *, desirable: bool = True, weight: float = 1.0) -> Example:
+    made = Example(
+        example_id="",
+        objective=Objective.UNPAIRED,
+        signal=FeedbackKind.THUMB,
+        prompt=(Message("user", f"{HOSTILE} {number}"),),
+        branches=(Branch(Message("assistant", HOSTILE), desirable, weight),),
+        split=split,
+        cluster=f"user {number}",
+        tenant=HOSTILE,
+        conversation_id=HOSTILE,
+        observed_at=NOW,
+        event_ids=(f"{HOSTILE} f{number}", f"i{number}"),
+    )
+    return replace(made, example_id=digest(made))
+
+
+def folder_of(examples: list[Example], home: Path) -> Path:
+    written = snapshot.write(examples, {}, CurationSettings(), NOW, home)
+    return home / "snapshots" / written.snapshot_id
+
+
+def validated(
+    examples: list[Example], home: Path, settings: ValidationSettings = LENIENT, report: dict[str, int] | None = None
+) -> Validation:
+    return validate(folder_of(examples, home), settings, report or {}, home / "docs")
+
+
+def assert_no_value_is_shown(home: Path) -> None:
+    pages = [path.read_text(errors="replace") for path in (home / "docs").rglob("*") if path.is_file()]
+    assert pages
+    for page in pages:
+        assert "alert(" not in page
+        assert "b.example" not in page
+
+
+def test_a_sound_snapshot_passes_and_leaves_its_docs(tmp_path: Path) -> None:
+    examples = [example(1), example(2, desirable=False), example(3, Split.DEV), example(4, Split.VAULT)]
+    validation = validated(
+        examples, tmp_path, report={"drafts": 10, "near_duplicates": 5, "mature": 10, "quarantined": 2}
+    )
+
+    assert validation.passed
+    assert validation.failures == ()
+    assert validation.docs is not None
+    assert (Path(validation.docs) / "index.html").exists()
+    assert_no_value_is_shown(tmp_path)
+
+
+def test_every_bound_that_is_broken_is_told_with_what_was_seen_and_required(tmp_path: Path) -> None:
+    examples = [
+        example(1, desirable=False),
+        example(2, desirable=False),
+        replace(example(3, Split.VAULT), cluster="user 1"),
+    ]
+    report = {"drafts": 10, "near_duplicates": 6, "mature": 10, "quarantined": 3}
+    validation = validated(examples, tmp_path, ValidationSettings(), report)
+
+    assert not validation.passed
+    assert validation.failures == (
+        "share of drafts that were near duplicates: 0.6; required: at most 0.5.",
+        "share of mature feedback in quarantine: 0.3; required: at most 0.2.",
+        "share of undesirable answers among unpaired train examples: 1; required: at most 0.95.",
+        "train examples: 2; required: at least 16.",
+        "users who are in more than one split: 1; required: at most 0.",
+    )
+
+
+def test_broken_examples_are_counted_and_never_shown(tmp_path: Path) -> None:
+    broken = [
+        replace(example(1), example_id=HOSTILE),
+        replace(example(2), signal=HOSTILE, prompt=()),
+        example(3, weight=0.0),
+        example(4, weight=1.5),
+        replace(example(5), branches=(Branch(Message("assistant", " "), desirable=True),)),
+        replace(example(6), objective=Objective.PAIR, event_ids=(HOSTILE,)),
+        replace(example(7), cluster=None),
+        example(8),
+        example(8),
+    ]
+    validation = validated(broken, tmp_path)
+
+    assert {failure.split(";")[0] for failure in validation.failures} == {
+        "1 of 9 examples have an id that is not the 64 digits of a sha256.",
+        "1 of 9 examples have an unknown signal",
+        "1 of 9 examples have an unknown shape",
+        "1 of 9 examples have no cluster.",
+        "1 of 9 examples have an empty prompt.",
+        "1 of 9 examples have an empty answer.",
+        "1 of 9 examples name fewer than the 2 events every example is made from.",
+        "1 of 9 examples have a weight that is not above 0.",
+        "1 of 9 examples have a weight above 1.",
+        "2 of 9 examples share their id with another.",
+    }
+    assert_no_value_is_shown(tmp_path)
+
+
+def test_no_examples_at_all_are_too_few_and_nothing_else(tmp_path: Path) -> None:
+    assert validated([], tmp_path).failures == ("train examples: 0; required: at least 1.",)
+
+
+def test_foreign_columns_are_reported_before_anything_is_computed_on_them(tmp_path: Path) -> None:
+    folder = folder_of([example(1)], tmp_path)
+    table = pl.read_parquet(folder / "train.parquet")
+    table.with_columns(pl.lit(HOSTILE).alias(HOSTILE), weight=pl.lit("x"), tenant=pl.lit(1)).write_parquet(
+        folder / "train.parquet"
+    )
+    validation = validate(folder, LENIENT, {}, tmp_path / "docs")
+
+    assert validation.failures == ("columns whose name or type is not a snapshot's: 3; required: at most 0.",)
+    assert_no_value_is_shown(tmp_path)
+
+
+def test_a_folder_without_tables_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        validate(tmp_path / "nothing", LENIENT, {}, tmp_path / "docs")

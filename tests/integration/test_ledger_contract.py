@@ -1,0 +1,139 @@
+import multiprocessing
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+
+from connectors.sql_ledger import SqlLedger
+from loop.errors import IntegrityError, StaleChampionError
+from loop.ledger import link
+from loop.ports import Ledger
+from loop.types import Action, Promotion
+from tests.databases import DATABASES, fresh_url
+from tests.fakes import MemoryLedger
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+RACES = 50
+
+processes = multiprocessing.get_context("fork")  # a child starts in milliseconds; no database is open when it does
+
+
+@pytest.fixture(params=["memory", *DATABASES])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    if request.param == "memory":
+        yield MemoryLedger()
+        return
+    opened = SqlLedger(fresh_url(request.param, tmp_path))
+    yield opened
+    opened.close()
+
+
+def promotion(previous: Promotion | None, *, actor: str = "nightshift") -> Promotion:
+    from_version = 0 if previous is None else previous.to_version
+    return link(
+        previous,
+        action=Action.PROMOTE,
+        model="assistant",
+        from_version=from_version,
+        to_version=from_version + 1,
+        adapter_sha256="ab" * 32,
+        decision_id=None,
+        actor=actor,
+        reason="better",
+        recorded_at=NOON,
+    )
+
+
+def test_rows_come_back_equal_and_in_order(ledger: Ledger) -> None:
+    assert ledger.entries() == ()
+    first = promotion(None)
+    second = promotion(first, actor="Zoë")
+    ledger.append(first)
+    ledger.append(second)
+    assert ledger.entries() == (first, second)
+
+
+def test_the_second_of_two_promoters_is_stale(ledger: Ledger) -> None:
+    first = promotion(None, actor="a")
+    ledger.append(first)
+    with pytest.raises(StaleChampionError):
+        ledger.append(promotion(None, actor="b"))
+    assert ledger.entries() == (first,)
+
+
+def test_a_row_that_does_not_continue_the_chain_is_refused(ledger: Ledger) -> None:
+    first = promotion(None)
+    second = promotion(first)
+    with pytest.raises(IntegrityError):
+        ledger.append(second)
+    ledger.append(first)
+    with pytest.raises(IntegrityError):
+        ledger.append(promotion(promotion(None, actor="another history")))
+    assert ledger.entries() == (first,)
+
+
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("statement", ["UPDATE promotion SET reason = 'forged'", "DELETE FROM promotion"])
+def test_the_database_refuses_to_change_history(database: str, statement: str, tmp_path: Path) -> None:
+    url = fresh_url(database, tmp_path)
+    ledger = SqlLedger(url)
+    ledger.append(promotion(None))
+    engine = sqlalchemy.create_engine(url)
+    with pytest.raises(sqlalchemy.exc.DatabaseError, match="append-only"), engine.begin() as connection:
+        connection.execute(sqlalchemy.text(statement))
+    engine.dispose()
+    assert len(ledger.entries()) == 1
+    ledger.close()
+
+
+def test_a_row_changed_behind_the_triggers_is_named(tmp_path: Path) -> None:
+    url = fresh_url("sqlite", tmp_path)
+    ledger = SqlLedger(url)
+    first = promotion(None)
+    ledger.append(first)
+    ledger.append(promotion(first))
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("DROP TRIGGER promotion_no_update"))
+        connection.execute(sqlalchemy.text("UPDATE promotion SET to_version = 9 WHERE sequence = 2"))
+    engine.dispose()
+    with pytest.raises(IntegrityError, match="row 2"):
+        ledger.entries()
+    ledger.close()
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_of_two_processes_exactly_one_wins_each_race(database: str, tmp_path: Path) -> None:
+    url = fresh_url(database, tmp_path)
+    SqlLedger(url).close()
+    gate, wins = processes.Barrier(2), processes.Queue()
+    racers = [processes.Process(target=race, args=(url, name, gate, wins)) for name in ("a", "b")]
+    for racer in racers:
+        racer.start()
+    won = [wins.get(timeout=120) for _ in racers]
+    for racer in racers:
+        racer.join()
+    ledger = SqlLedger(url)
+    rows = ledger.entries()
+    ledger.close()
+    assert len(rows) == RACES
+    assert sorted(row for rows_of_one in won for row in rows_of_one) == list(range(1, RACES + 1))
+
+
+def race(url: str, name: str, gate: threading.Barrier, wins: "multiprocessing.Queue[list[int]]") -> None:
+    """Both racers read the same newest row, meet at the gate and append."""
+    ledger, won = SqlLedger(url), []
+    for _ in range(RACES):
+        entry = promotion(next(reversed(ledger.entries()), None), actor=name)
+        gate.wait(timeout=60)
+        try:
+            ledger.append(entry)
+            won.append(entry.sequence)
+        except StaleChampionError:
+            pass
+        gate.wait(timeout=60)
+    ledger.close()
+    wins.put(won)

@@ -1,0 +1,207 @@
+"""The Registry contract on MLflow over SQLite and on the fake, then what only MLflow can do wrong."""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from connectors.mlflow_registry import MlflowRegistry
+from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
+from loop.hashing import adapter_sha256
+from loop.ports import Registry
+from loop.types import Candidate
+from tests.memory_registry import MemoryRegistry, make_candidate
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables take seconds to make: made once, copied for each test."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    assert _mlflow(folder).alias("champion") is None
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def mlflow_registry(empty_database: Path, tmp_path: Path) -> MlflowRegistry:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return _mlflow(tmp_path)
+
+
+@pytest.fixture(params=["memory", "mlflow"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
+    if request.param == "memory":
+        return MemoryRegistry(tmp_path / "registry")
+    return request.getfixturevalue("mlflow_registry")
+
+
+def _mlflow(folder: Path) -> MlflowRegistry:
+    return MlflowRegistry(f"sqlite:///{folder}/mlflow.db", "assistant", folder / "versions")
+
+
+def _register(registry: Registry, folder: Path, candidate_id: str) -> tuple[Candidate, int]:
+    candidate = make_candidate(folder / candidate_id, candidate_id)
+    return candidate, registry.register(candidate, folder / candidate_id, {"snapshot_id": "s1"})
+
+
+def test_versions_count_from_one_and_carry_candidate_sha256_and_tags(registry: Registry, tmp_path: Path) -> None:
+    made = [_register(registry, tmp_path, name) for name in ("a", "b")]
+    assert [version for _, version in made] == [1, 2]
+    found = registry.versions()
+    assert [one.version for one in found] == [1, 2]
+    assert [one.candidate_id for one in found] == ["a", "b"]
+    assert [one.adapter_sha256 for one in found] == [candidate.adapter_sha256 for candidate, _ in made]
+    assert found[0].tags["snapshot_id"] == "s1"
+
+
+def test_a_candidate_registered_twice_keeps_its_first_version(registry: Registry, tmp_path: Path) -> None:
+    candidate, version = _register(registry, tmp_path, "a")
+    _register(registry, tmp_path, "b")
+    assert registry.register(candidate, tmp_path / "a", {}) == version
+    assert len(registry.versions()) == 2
+
+
+def test_an_adapter_that_is_not_the_candidates_is_not_registered(registry: Registry, tmp_path: Path) -> None:
+    candidate = make_candidate(tmp_path / "a", "a")
+    (tmp_path / "a" / "adapter_model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(IntegrityError):
+        registry.register(candidate, tmp_path / "a", {})
+    assert registry.versions() == ()
+
+
+def test_what_is_fetched_is_what_was_registered(registry: Registry, tmp_path: Path) -> None:
+    candidate, version = _register(registry, tmp_path, "a")
+    shutil.rmtree(tmp_path / "a")
+    assert adapter_sha256(registry.fetch(version)) == candidate.adapter_sha256
+    assert (registry.fetch(version) / "manifest.json").exists()
+
+
+def test_an_unknown_version_is_not_found(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        registry.fetch(1)
+    _register(registry, tmp_path, "a")
+    with pytest.raises(NotFoundError):
+        registry.set_alias("champion", 2)
+
+
+def test_an_alias_is_set_moved_and_removed(registry: Registry, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        _register(registry, tmp_path, name)
+    assert registry.alias("champion") is None
+    for version in (1, 2, None, None):
+        registry.set_alias("champion", version)
+        assert registry.alias("champion") == version
+
+
+def test_a_description_adds_tags_and_keeps_the_others(registry: Registry, tmp_path: Path) -> None:
+    _register(registry, tmp_path, "a")
+    registry.describe(1, "**PROMOTE**", {"verdict": "PROMOTE"})
+    tags = registry.versions()[0].tags
+    assert (tags["verdict"], tags["snapshot_id"]) == ("PROMOTE", "s1")
+
+
+def test_a_candidate_has_one_run_with_settings_metrics_and_artifacts(
+    mlflow_registry: MlflowRegistry, tmp_path: Path
+) -> None:
+    (tmp_path / "report.html").write_text("<p>night</p>")
+    many = {f"key{number}": number for number in range(150)}
+    with mlflow_registry.run("a") as run:
+        run.log_settings({"training": {"rank": 16, **many}})
+        run.log_metrics({"loss": 0.7, "margin": 0.1}, 1)
+    with mlflow_registry.run("a") as again:
+        again.log_settings({"training": {"rank": 32}, "gate": {"alpha": 0.05}})
+        again.log_metrics({"loss": 0.5}, 2)
+        again.log_artifacts(tmp_path / "report.html", "report")
+    assert again.run_id == run.run_id
+    logged = run.client.get_run(run.run_id)
+    assert logged.info.status == "FINISHED"
+    assert (logged.data.params["training.rank"], logged.data.params["gate.alpha"]) == ("16", "0.05")
+    assert logged.data.metrics == {"loss": 0.5, "margin": 0.1}
+    assert [point.value for point in run.client.get_metric_history(run.run_id, "loss")] == [0.7, 0.5]
+    assert [found.path for found in run.client.list_artifacts(run.run_id, "report")] == ["report/report.html"]
+
+
+def test_a_run_that_ends_with_an_error_is_marked_failed(mlflow_registry: MlflowRegistry) -> None:
+    with pytest.raises(KeyboardInterrupt), mlflow_registry.run("a") as run:
+        raise KeyboardInterrupt
+    assert run.client.get_run(run.run_id).info.status == "FAILED"
+
+
+def test_artifacts_lie_beside_the_database_and_nothing_is_pickled(
+    mlflow_registry: MlflowRegistry, tmp_path: Path
+) -> None:
+    _register(mlflow_registry, tmp_path, "a")
+    stored = sorted(path.name for path in (tmp_path / "mlflow-artifacts").rglob("*") if path.is_file())
+    assert stored == ["adapter_config.json", "adapter_model.safetensors", "manifest.json"]
+
+
+def test_an_adapter_altered_in_the_registry_is_refused(mlflow_registry: MlflowRegistry, tmp_path: Path) -> None:
+    _register(mlflow_registry, tmp_path, "a")
+    next((tmp_path / "mlflow-artifacts").rglob("*.safetensors")).write_bytes(b"other weights")
+    with pytest.raises(IntegrityError, match="assistant@1 in the registry"):
+        mlflow_registry.fetch(1)
+    assert not (tmp_path / "versions" / "1").exists()
+
+
+def test_a_fetched_copy_that_was_altered_is_fetched_again(mlflow_registry: MlflowRegistry, tmp_path: Path) -> None:
+    candidate, _ = _register(mlflow_registry, tmp_path, "a")
+    (mlflow_registry.fetch(1) / "adapter_model.safetensors").write_bytes(b"other weights")
+    assert adapter_sha256(mlflow_registry.fetch(1)) == candidate.adapter_sha256
+
+
+def test_versions_registered_by_hand_are_not_ours(mlflow_registry: MlflowRegistry, tmp_path: Path) -> None:
+    _register(mlflow_registry, tmp_path, "a")
+    with mlflow_registry.run("b") as run:
+        run.client.create_model_version("assistant", f"runs:/{run.run_id}/elsewhere", run.run_id)
+    assert [found.version for found in mlflow_registry.versions()] == [1]
+    with pytest.raises(IntegrityError, match="has no recorded sha256"):
+        mlflow_registry.fetch(2)
+
+
+def test_deleting_the_champion_drops_its_alias_silently(mlflow_registry: MlflowRegistry, tmp_path: Path) -> None:
+    _register(mlflow_registry, tmp_path, "a")
+    mlflow_registry.set_alias("champion", 1)
+    with mlflow_registry.run("a") as run:
+        run.client.delete_model_version("assistant", "1")
+    assert mlflow_registry.alias("champion") is None
+
+
+def test_versions_come_in_the_order_of_their_numbers(mlflow_registry: MlflowRegistry, tmp_path: Path) -> None:
+    _register(mlflow_registry, tmp_path, "a")
+    with mlflow_registry.run("a") as run:
+        for number in range(2, 13):
+            tags = {"candidate_id": f"c{number}", "adapter_sha256": "0" * 64}
+            run.client.create_model_version("assistant", f"runs:/{run.run_id}/adapter", run.run_id, tags=tags)
+    mlflow_registry.set_alias("champion", 12)
+    assert [found.version for found in mlflow_registry.versions()] == list(range(1, 13))
+    assert mlflow_registry.alias("champion") == 12
+
+
+def test_a_server_that_is_not_there_is_unreachable_within_seconds(tmp_path: Path) -> None:
+    registry = MlflowRegistry("http://127.0.0.1:9", "assistant", tmp_path)
+    began = time.monotonic()
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9"):
+        registry.alias("champion")
+    assert time.monotonic() - began < 10
+
+
+def test_an_address_that_is_no_registry_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no address of an MLflow registry"):
+        MlflowRegistry("mlruns", "assistant", tmp_path).alias("champion")
+
+
+def test_mlflow_is_imported_by_the_first_call_and_prints_nothing(empty_database: Path, tmp_path: Path) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    (tmp_path / "versions.txt").write_text("1")
+    program = (
+        "import sys; from pathlib import Path; from connectors.mlflow_registry import MlflowRegistry\n"
+        f"registry = MlflowRegistry('sqlite:///{tmp_path}/mlflow.db', 'assistant', Path('{tmp_path}/versions'))\n"
+        "assert 'mlflow' not in sys.modules; registry.alias('champion')\n"
+        "import logging; assert logging.getLogger('mlflow').level == logging.WARNING\n"
+        "from mlflow.telemetry import get_telemetry_client; assert get_telemetry_client() is None\n"
+        f"with registry.run('a') as run: run.log_artifacts(Path('{tmp_path}/versions.txt'), 'adapter')\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

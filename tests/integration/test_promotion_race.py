@@ -1,0 +1,94 @@
+"""Two real processes promote at the same moment, 50 times: one wins, the other is told who, the aliases follow."""
+
+import multiprocessing
+from datetime import UTC, datetime
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+from connectors.mlflow_registry import MlflowRegistry
+from connectors.sql_ledger import SqlLedger
+from loop.errors import StaleChampionError
+from loop.ledger import verify
+from loop.promote import champion, promote, reconcile
+from loop.types import Decision, Verdict
+from tests.memory_registry import make_candidate
+
+RACES = 50
+VERSIONS = 3
+PATIENCE_SECONDS = 240
+
+
+def _open(folder: Path) -> tuple[SqlLedger, MlflowRegistry]:
+    ledger = SqlLedger(f"sqlite:///{folder}/ledger.db")
+    return ledger, MlflowRegistry(f"sqlite:///{folder}/mlflow.db", "assistant", folder / "versions")
+
+
+def _race(folder: Path, racer: int, start: Barrier, results: "multiprocessing.Queue[tuple[int, int, str]]") -> None:
+    """Promote one of the versions that do not serve, at the same moment as the other racer."""
+    ledger, registry = _open(folder)
+    registry.alias("champion")
+    for race in range(RACES):
+        start.wait(PATIENCE_SECONDS)
+        serving = champion(ledger.entries())
+        version = [v for v in range(1, VERSIONS + 1) if v != serving][racer]
+        decision = _decision(f"race {race} racer {racer}", version, serving)
+        start.wait(PATIENCE_SECONDS)
+        results.put((race, racer, _outcome(ledger, registry, version, decision)))
+    ledger.close()
+
+
+def _outcome(ledger: SqlLedger, registry: MlflowRegistry, version: int, decision: Decision) -> str:
+    try:
+        promote(
+            ledger,
+            registry,
+            version=version,
+            decision=decision,
+            model="assistant",
+            actor=decision.decision_id,
+            reason="race",
+            clock=lambda: datetime.now(UTC),
+        )
+    except StaleChampionError as error:
+        return f"lost: {error.what}"
+    return "won"
+
+
+def _decision(decision_id: str, version: int, against: int) -> Decision:
+    return Decision(
+        decision_id=decision_id,
+        evidence_id="evidence",
+        candidate_id=f"c{version}",
+        champion_version=against,
+        verdict=Verdict.PROMOTE,
+        reasons=(),
+        tests=(),
+    )
+
+
+def test_of_two_promoters_at_once_exactly_one_wins(tmp_path: Path) -> None:
+    ledger, registry = _open(tmp_path)
+    for number in range(1, VERSIONS + 1):
+        folder = tmp_path / f"c{number}"
+        registry.register(make_candidate(folder, f"c{number}"), folder, {})
+    spawn = multiprocessing.get_context("spawn")
+    start, results = spawn.Barrier(2), spawn.Queue()
+    racers = [spawn.Process(target=_race, args=(tmp_path, racer, start, results)) for racer in range(2)]
+    for racer in racers:
+        racer.start()
+    outcomes = [results.get(timeout=PATIENCE_SECONDS) for _ in range(2 * RACES)]
+    for racer in racers:
+        racer.join(PATIENCE_SECONDS)
+    entries = ledger.entries()
+    verify(entries)
+    assert [racer.exitcode for racer in racers] == [0, 0]
+    assert len(entries) == RACES
+    for race, entry in enumerate(entries):
+        told = {racer: text for number, racer, text in outcomes if number == race}
+        winner = next(racer for racer, text in told.items() if text == "won")
+        assert entry.decision_id == f"race {race} racer {winner}"
+        assert f"version {entry.to_version} serves since {entry.actor}" in told[1 - winner]
+    assert {winner for _, winner, text in outcomes if text == "won"} == {0, 1}
+    assert registry.alias("champion") == champion(entries)
+    assert reconcile(ledger, registry) == ()
+    ledger.close()

@@ -1,0 +1,107 @@
+"""The Registry in memory, and the adapters that tests register."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from loop.errors import IntegrityError, NotFoundError
+from loop.hashing import adapter_sha256
+from loop.ports import RegisteredVersion
+from loop.types import Candidate
+
+
+def make_candidate(folder: Path, candidate_id: str) -> Candidate:
+    """A candidate with a small adapter of its own in `folder`."""
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text('{"r": 1}')
+    (folder / "adapter_model.safetensors").write_bytes(candidate_id.encode() * 100)
+    (folder / "manifest.json").write_text(f'{{"candidate_id": "{candidate_id}"}}')
+    return Candidate(
+        candidate_id=candidate_id,
+        snapshot_id="snapshot",
+        parent_version=0,
+        adapter_sha256=adapter_sha256(folder),
+        parent_sha256=None,
+        base_fingerprint="base",
+        settings={},
+        metrics={},
+    )
+
+
+class MemoryRun:
+    """A Run that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.settings: dict[str, object] = {}
+        self.metrics: list[tuple[int, Mapping[str, float]]] = []
+        self.artifacts: list[tuple[Path, str]] = []
+
+    def log_settings(self, settings: Mapping[str, object]) -> None:
+        self.settings |= settings
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        self.metrics.append((step, metrics))
+
+    def log_artifacts(self, path: Path, folder: str) -> None:
+        self.artifacts.append((path, folder))
+
+
+class MemoryRegistry:
+    """A Registry; its adapters lie in `folder`, where tests may tamper with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.held: dict[int, RegisteredVersion] = {}
+        self.aliases: dict[str, int] = {}
+        self.descriptions: dict[int, str] = {}
+        self.runs: dict[str, MemoryRun] = {}
+
+    @contextmanager
+    def run(self, candidate_id: str) -> Iterator[MemoryRun]:
+        yield self.runs.setdefault(candidate_id, MemoryRun())
+
+    def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
+        for found in self.held.values():
+            if found.candidate_id == candidate.candidate_id:
+                return found.version
+        if adapter_sha256(folder) != candidate.adapter_sha256:
+            raise IntegrityError("the adapter was altered", "train again")
+        version = max(self.held, default=0) + 1
+        shutil.copytree(folder, self.folder / str(version))
+        self.held[version] = RegisteredVersion(version, candidate.candidate_id, candidate.adapter_sha256, dict(tags))
+        return version
+
+    def describe(self, version: int, text: str, tags: Mapping[str, str]) -> None:
+        found = self._found(version)
+        self.descriptions[version] = text
+        self.held[version] = replace(found, tags={**found.tags, **tags})
+
+    def versions(self) -> tuple[RegisteredVersion, ...]:
+        return tuple(self.held[version] for version in sorted(self.held))
+
+    def fetch(self, version: int) -> Path:
+        folder = self.folder / str(version)
+        if adapter_sha256(folder) != self._found(version).adapter_sha256:
+            raise IntegrityError(f"version {version} was altered", "use another version")
+        return folder
+
+    def alias(self, name: str) -> int | None:
+        return self.aliases.get(name)
+
+    def set_alias(self, name: str, version: int | None) -> None:
+        if version is None:
+            self.aliases.pop(name, None)
+        else:
+            self.aliases[name] = self._found(version).version
+
+    def delete(self, version: int) -> None:
+        """As in MLflow: allowed for the champion too, and its aliases go with it."""
+        del self.held[version]
+        self.aliases = {name: named for name, named in self.aliases.items() if named != version}
+
+    def _found(self, version: int) -> RegisteredVersion:
+        if version not in self.held:
+            raise NotFoundError(f"there is no version {version}", f"name one of {sorted(self.held)}")
+        return self.held[version]

@@ -1,0 +1,85 @@
+"""Hypothesis strategies that draw the nouns of `loop.types` with every field filled in every way."""
+
+from datetime import UTC
+
+from hypothesis import strategies as st
+
+from loop.types import (
+    Candidate,
+    DeadLetter,
+    Decision,
+    Evidence,
+    Feedback,
+    Interaction,
+    Message,
+    Night,
+    PairedScore,
+    Sampling,
+    Snapshot,
+    SuiteEvidence,
+    TestResult,
+    ToolCall,
+)
+
+text = st.text(max_size=20)
+numbers = st.floats(allow_nan=False)
+times = st.datetimes(timezones=st.just(UTC))
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=5,
+)
+metadata = st.dictionaries(text, json, max_size=3)
+messages = st.builds(
+    Message, content=text, tool_calls=st.lists(st.builds(ToolCall), max_size=2).map(tuple), tool_call_id=...
+)
+samplings = st.builds(Sampling, temperature=numbers, top_p=numbers, max_tokens=..., seed=...)
+interactions = st.builds(
+    Interaction,
+    occurred_at=times,
+    messages=st.lists(messages, max_size=3).map(tuple),
+    response=messages,
+    parent_id=...,
+    user_key=...,
+    tenant=...,
+    sampling=st.none() | samplings,
+    token_logprobs=st.none() | st.lists(numbers, max_size=4).map(tuple),
+    verifiers=...,
+    metadata=metadata,
+)
+feedback = st.builds(
+    Feedback,
+    occurred_at=times,
+    value=st.none() | numbers,
+    text=...,
+    other_interaction_id=...,
+    whole_conversation=...,
+    revises=...,
+    retracted=...,
+    user_key=...,
+    tenant=...,
+    metadata=metadata,
+)
+dead_letters = st.builds(DeadLetter, position=st.integers(0, 2**63 - 1))
+versions = st.integers(0, 2**31 - 1)
+nights = st.builds(
+    Night,
+    as_of=times,
+    champion_version=versions,
+    reasons=...,
+    verdict=...,
+    started_at=times,
+    finished_at=st.none() | times,
+)
+counts = st.dictionaries(text, st.integers(), max_size=3)
+snapshots = st.builds(Snapshot, as_of=times, counts=counts, curation=counts)
+candidates = st.builds(
+    Candidate, parent_version=versions, settings=metadata, metrics=st.dictionaries(text, numbers, max_size=3)
+)
+scores = st.builds(PairedScore, candidate=st.none() | numbers, champion=st.none() | numbers, anchor=st.none() | numbers)
+suites = st.builds(SuiteEvidence, scores=st.lists(scores, max_size=3).map(tuple))
+evidence = st.builds(
+    Evidence, champion_version=versions, anchor_version=versions, suites=st.lists(suites, max_size=2).map(tuple)
+)
+tests = st.builds(TestResult, effect=numbers, low=numbers, high=numbers, p_value=st.none() | numbers, mde=numbers)
+decisions = st.builds(Decision, champion_version=versions, tests=st.lists(tests, max_size=2).map(tuple))

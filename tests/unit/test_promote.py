@@ -1,0 +1,366 @@
+"""Promotion, rollback, approval and repair on a ledger and a registry in memory."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loop.errors import (
+    IntegrityError,
+    NotFoundError,
+    NothingToRollBackError,
+    StaleChampionError,
+    UnreachableError,
+    UsageError,
+)
+from loop.hashing import adapter_sha256
+from loop.ledger import link
+from loop.promote import adapter_of, anchor, approve, champion, champions, history, promote, reconcile, rollback
+from loop.types import Action, Decision, Promotion, Verdict
+from tests.fakes import MemoryLedger
+from tests.memory_registry import MemoryRegistry, make_candidate
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+class CrashingRegistry(MemoryRegistry):
+    """Goes away when an alias is to be set, as after a power cut between ledger and registry."""
+
+    crashing = False
+
+    def set_alias(self, name: str, version: int | None) -> None:
+        if self.crashing:
+            raise UnreachableError("the registry is gone", "wait")
+        super().set_alias(name, version)
+
+
+@dataclass
+class House:
+    """A ledger and a registry with versions 1 to 4, of candidates c1 to c4."""
+
+    ledger: MemoryLedger
+    registry: MemoryRegistry
+
+    def promote(self, version: int, decision: Decision | None = None, reason: str = "by hand") -> Promotion:
+        return promote(
+            self.ledger,
+            self.registry,
+            version=version,
+            decision=decision,
+            model="assistant",
+            actor="ann",
+            reason=reason,
+            clock=lambda: NOON,
+        )
+
+    def rollback(self, to: int | None = None) -> Promotion:
+        return rollback(self.ledger, self.registry, to=to, actor="bob", reason="bad night", clock=lambda: NOON)
+
+    def approve(self, version: int) -> Promotion:
+        return approve(
+            self.ledger,
+            self.registry,
+            version=version,
+            model="assistant",
+            actor="ann",
+            reason="looked at it",
+            clock=lambda: NOON,
+        )
+
+    @property
+    def serving(self) -> int:
+        return champion(self.ledger.entries())
+
+    @property
+    def rows(self) -> int:
+        return len(self.ledger.rows)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    registry = CrashingRegistry(tmp_path / "registry")
+    for number in range(1, 5):
+        folder = tmp_path / f"c{number}"
+        registry.register(make_candidate(folder, f"c{number}"), folder, {})
+    return House(MemoryLedger(), registry)
+
+
+def decided(candidate: int, against: int, verdict: Verdict = Verdict.PROMOTE) -> Decision:
+    return Decision(
+        decision_id=f"c{candidate} over {against}",
+        evidence_id="evidence",
+        candidate_id=f"c{candidate}",
+        champion_version=against,
+        verdict=verdict,
+        reasons=(),
+        tests=(),
+    )
+
+
+def tamper(house: House, version: int) -> None:
+    (house.registry.folder / str(version) / "adapter_model.safetensors").write_bytes(b"other weights")
+
+
+def test_without_any_row_the_base_model_serves_and_is_the_anchor() -> None:
+    assert champions(()) == (0,)
+    assert champion(()) == 0
+    assert anchor(()) == 0
+
+
+def test_a_promotion_writes_the_ledger_and_then_the_aliases(house: House) -> None:
+    house.registry.set_alias("challenger", 2)
+    house.promote(1, decided(1, against=0))
+    row = house.promote(2, decided(2, against=1))
+    assert (row.from_version, row.to_version, row.decision_id) == (1, 2, "c2 over 1")
+    assert row.adapter_sha256 == adapter_of(house.registry, 2)
+    assert house.registry.aliases == {"champion": 2, "previous_champion": 1}
+
+
+@pytest.mark.parametrize("verdict", [Verdict.REJECT, Verdict.HOLD, Verdict.UNDERPOWERED])
+def test_a_decision_that_is_not_promote_moves_nothing(house: House, verdict: Verdict) -> None:
+    with pytest.raises(UsageError, match=verdict):
+        house.promote(1, decided(1, against=0, verdict=verdict))
+    assert house.rows == 0
+
+
+def test_a_human_needs_no_decision_but_a_reason(house: House) -> None:
+    with pytest.raises(UsageError, match="needs a reason"):
+        house.promote(1, reason=" ")
+    assert house.promote(1).decision_id is None
+
+
+def test_a_decision_promotes_only_the_candidate_it_is_about(house: House) -> None:
+    with pytest.raises(UsageError, match="version 2 is c2"):
+        house.promote(2, decided(1, against=0))
+
+
+def test_a_decision_against_a_former_champion_is_stale_and_tells_who_won(house: House) -> None:
+    house.promote(1, decided(1, against=0))
+    with pytest.raises(StaleChampionError, match="version 1 serves since ann's promote"):
+        house.promote(2, decided(2, against=0))
+    assert house.serving == 1
+
+
+def test_a_decision_against_a_champion_an_empty_ledger_never_had_is_stale(house: House) -> None:
+    with pytest.raises(StaleChampionError, match="empty ledger"):
+        house.promote(2, decided(2, against=1))
+
+
+def test_repeating_a_promotion_returns_its_row(house: House) -> None:
+    first = house.promote(1, decided(1, against=0))
+    house.approve(1)
+    assert house.promote(1, decided(1, against=0)) == first
+
+
+def test_a_decision_cannot_bring_back_what_was_rolled_back(house: House) -> None:
+    house.promote(1, decided(1, against=0))
+    house.rollback()
+    with pytest.raises(StaleChampionError, match="used before"):
+        house.promote(1, decided(1, against=0))
+    assert house.serving == 0
+
+
+def test_an_altered_adapter_is_neither_promoted_nor_rolled_back_to(house: House) -> None:
+    tamper(house, 1)
+    with pytest.raises(IntegrityError):
+        house.promote(1)
+    house.promote(2)
+    house.promote(3)
+    tamper(house, 2)
+    with pytest.raises(IntegrityError):
+        house.rollback()
+    assert house.serving == 3
+    assert house.rollback(to=0).to_version == 0
+
+
+def test_files_and_registry_altered_together_are_found_by_the_ledger(house: House) -> None:
+    house.promote(1)
+    house.promote(2)
+    tamper(house, 1)
+    forged = adapter_sha256(house.registry.folder / "1")
+    house.registry.held[1] = replace(house.registry.held[1], adapter_sha256=forged)
+    with pytest.raises(IntegrityError, match="not the one in the ledger"):
+        house.rollback()
+
+
+def test_another_model_may_not_write_into_this_ledger(house: House) -> None:
+    house.promote(1)
+    with pytest.raises(UsageError, match="belongs to the model assistant"):
+        promote(
+            house.ledger,
+            house.registry,
+            version=2,
+            decision=None,
+            model="other",
+            actor="ann",
+            reason="by hand",
+            clock=lambda: NOON,
+        )
+
+
+def test_twice_back_is_two_steps_back(house: House) -> None:
+    for version in (1, 2, 3):
+        house.promote(version)
+    assert house.rollback().to_version == 2
+    assert house.rollback().to_version == 1
+    assert house.registry.aliases == {"champion": 1}
+
+
+def test_back_to_the_base_model_takes_the_alias_away_and_ends_there(house: House) -> None:
+    house.promote(1)
+    row = house.rollback()
+    assert (row.to_version, row.adapter_sha256) == (0, None)
+    assert house.registry.aliases == {}
+    with pytest.raises(NothingToRollBackError):
+        house.rollback()
+
+
+def test_back_over_several_champions_and_on_from_there(house: House) -> None:
+    for version in (1, 2, 3):
+        house.promote(version)
+    house.rollback(to=1)
+    house.promote(4)
+    assert champions(house.ledger.entries()) == (0, 1, 4)
+    assert house.rollback().to_version == 1
+
+
+def test_back_to_the_serving_version_changes_nothing(house: House) -> None:
+    row = house.promote(1)
+    assert house.rollback(to=1) == row
+    assert house.rows == 1
+
+
+def test_back_to_what_never_served_is_refused(house: House) -> None:
+    house.promote(1)
+    with pytest.raises(NotFoundError, match="version 3 is not an earlier champion"):
+        house.rollback(to=3)
+
+
+def test_a_broken_champion_can_be_left(house: House) -> None:
+    house.promote(1)
+    house.promote(2)
+    house.registry.delete(2)
+    assert house.rollback().to_version == 1
+    assert house.registry.aliases == {"champion": 1}
+
+
+def test_the_anchor_is_the_last_approved_champion_that_was_not_rolled_back(house: House) -> None:
+    house.promote(1)
+    house.approve(1)
+    house.promote(2)
+    assert anchor(house.ledger.entries()) == 1
+    house.approve(2)
+    assert anchor(house.ledger.entries()) == 2
+    assert house.serving == 2
+    house.rollback()
+    assert anchor(house.ledger.entries()) == 1
+
+
+def test_only_what_served_can_be_approved(house: House) -> None:
+    with pytest.raises(NotFoundError, match="version 1 is not a champion"):
+        house.approve(1)
+
+
+def test_a_crash_between_ledger_and_alias_is_repaired(house: House) -> None:
+    house.promote(1)
+    house.registry.crashing = True
+    with pytest.raises(UnreachableError):
+        house.promote(2)
+    assert (house.serving, house.registry.alias("champion")) == (2, 1)
+    house.registry.crashing = False
+    assert reconcile(house.ledger, house.registry) == ("champion: 1 -> 2", "previous_champion: none -> 1")
+    assert reconcile(house.ledger, house.registry) == ()
+
+
+def test_repeating_a_crashed_promotion_finishes_it(house: House) -> None:
+    house.registry.crashing = True
+    with pytest.raises(UnreachableError):
+        house.promote(1, decided(1, against=0))
+    house.registry.crashing = False
+    house.promote(1, decided(1, against=0))
+    assert (house.rows, house.registry.alias("champion")) == (1, 1)
+
+
+def test_an_alias_moved_by_hand_is_moved_back(house: House) -> None:
+    house.promote(1)
+    house.registry.set_alias("champion", 3)
+    assert reconcile(house.ledger, house.registry) == ("champion: 3 -> 1",)
+
+
+def test_a_champion_deleted_from_the_registry_is_reported(house: House) -> None:
+    house.promote(1)
+    house.registry.delete(1)
+    with pytest.raises(IntegrityError, match="no such version"):
+        reconcile(house.ledger, house.registry)
+
+
+def test_a_deleted_predecessor_stops_nobody(house: House) -> None:
+    house.promote(1)
+    house.promote(2)
+    house.registry.delete(1)
+    assert reconcile(house.ledger, house.registry) == ()
+    assert house.registry.aliases == {"champion": 2}
+
+
+class LateRegistry(MemoryRegistry):
+    """Another promoter's row and alias arrive just before our first alias is set."""
+
+    rival: list[House]
+
+    def set_alias(self, name: str, version: int | None) -> None:
+        if self.rival:
+            other = self.rival.pop()
+            other.promote(2)
+        super().set_alias(name, version)
+
+
+def test_a_promoter_who_is_late_with_the_alias_leaves_the_newest_row_standing(tmp_path: Path) -> None:
+    registry = LateRegistry(tmp_path / "registry")
+    registry.rival = []
+    for number in (1, 2):
+        registry.register(make_candidate(tmp_path / f"c{number}", f"c{number}"), tmp_path / f"c{number}", {})
+    house = House(MemoryLedger(), registry)
+    registry.rival = [House(house.ledger, registry)]
+    house.promote(1)
+    assert house.serving == 2
+    assert registry.aliases == {"champion": 2, "previous_champion": 1}
+
+
+def test_the_history_shows_every_row(house: House) -> None:
+    house.promote(1)
+    house.rollback()
+    assert history(house.ledger.entries()) == (
+        "   1  2026-01-02 12:00  promote   assistant@0 -> assistant@1  ann  by hand",
+        "   2  2026-01-02 12:00  rollback  assistant@1 -> assistant@0  bob  bad night",
+    )
+
+
+@given(st.lists(st.one_of(st.integers(1, 5), st.none()), max_size=12))
+def test_rollbacks_undo_promotions_in_reverse_order(moves: list[int | None]) -> None:
+    expected, rows = [0], list[Promotion]()
+    for move in moves:
+        if move is None and len(expected) > 1:
+            expected.pop()
+            rows.append(_row(rows, Action.ROLLBACK, expected[-1]))
+        elif move is not None and move != expected[-1]:
+            expected.append(move)
+            rows.append(_row(rows, Action.PROMOTE, move))
+    assert champions(rows) == tuple(expected)
+
+
+def _row(rows: list[Promotion], action: Action, version: int) -> Promotion:
+    return link(
+        rows[-1] if rows else None,
+        action=action,
+        model="assistant",
+        from_version=champion(rows),
+        to_version=version,
+        adapter_sha256=None,
+        decision_id=None,
+        actor="ann",
+        reason="",
+        recorded_at=NOON,
+    )

@@ -1,0 +1,72 @@
+"""Settings: the file, the environment and --set become one frozen value, and nothing wrong gets through."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from loop import settings
+from loop.cli.template import render
+from loop.errors import UsageError
+from loop.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "nightshift.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_written_template_loads_to_the_defaults(tmp_path):
+    loaded = settings.load(write(tmp_path, render(Settings())))
+    assert settings.policy(loaded) == settings.policy(Settings())
+
+
+def test_the_shipped_settings_file_is_the_template():
+    assert (ROOT / "infra" / "nightshift.toml").read_text() == render(Settings())
+
+
+def test_every_key_of_the_template_is_explained_right_above_it():
+    lines = render(Settings()).splitlines()
+    keys = [number for number, line in enumerate(lines) if " = " in line and not line.startswith("#")]
+    assert len(keys) == sum(len(section) for section in tomllib.loads(render(Settings())).values())
+    assert all(lines[number - 1].startswith("# ") for number in keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[trainin]\nepochs = 1", "trainin"),
+        ("[training]\nepoch = 1", "training.epoch"),
+        ('[training]\nepochs = "many"', "training.epochs"),
+        ('[model]\ndtype = "int3"', "model.dtype"),
+        ('[addresses]\nhome = "/"', "addresses"),
+        ("[training\n", "nightshift.toml"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(tmp_path, text, named):
+    with pytest.raises(UsageError, match=named.replace(".", r"\.")):
+        settings.load(write(tmp_path, text))
+
+
+def test_a_named_file_must_exist(tmp_path):
+    with pytest.raises(UsageError, match=r"absent\.toml"):
+        settings.load(tmp_path / "absent.toml")
+
+
+def test_an_override_wins_over_the_file_and_is_converted(tmp_path):
+    loaded = settings.load(write(tmp_path, "[training]\nepochs = 1\nrank = 4"), {"training.epochs": "2.5"})
+    assert (loaded.training.epochs, loaded.training.rank) == (2.5, 4)
+
+
+def test_addresses_come_from_the_environment_alone():
+    found = settings.addresses({"NIGHTSHIFT_HOME": "/srv/night", "MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"})
+    assert found.home == Path("/srv/night")
+    assert found.mlflow_uri == "http://127.0.0.1:5000"
+    assert found.store_url is None
+
+
+def test_secrets_never_reach_the_policy_stored_with_a_candidate():
+    assert "addresses" not in settings.policy(Settings())

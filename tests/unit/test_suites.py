@@ -1,0 +1,178 @@
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from evals import suites
+from evals.evidence import collect
+from evals.task import Task, run, task_sha256
+from loop.ports import Generation
+from loop.settings import EvaluationSettings
+from loop.types import Branch, Example, FeedbackKind, Message, Objective, Sampling, Split, SuiteRole, Verifier
+from loop.types import VerifierKind as Kind
+
+DAY = datetime(2026, 1, 10, tzinfo=UTC)
+SETTINGS = EvaluationSettings()
+SHORT = Verifier(Kind.MAX_WORDS, "5")
+
+
+def example(
+    text: str,
+    *answers: tuple[str, bool],
+    signal: FeedbackKind = FeedbackKind.EDIT,
+    user: str = "u1",
+    age_days: float = 0,
+    verifiers: tuple[Verifier, ...] = (),
+) -> Example:
+    return Example(
+        example_id=f"{user} {text} {answers} {signal}",
+        objective=Objective.PAIR if len(answers) == 2 else Objective.UNPAIRED,
+        signal=signal,
+        prompt=(Message("user", text),),
+        branches=tuple(Branch(Message("assistant", answer), desirable) for answer, desirable in answers),
+        split=Split.VAULT,
+        cluster=user,
+        tenant="default",
+        conversation_id=text,
+        observed_at=DAY - timedelta(days=age_days),
+        event_ids=(text,),
+        verifiers=verifiers,
+    )
+
+
+EDITED = example("late?", ("sorry, soon", True), ("no", False), verifiers=(SHORT,))
+APPROVED = example("hours?", ("nine to five", True), signal=FeedbackKind.THUMB, user="u2")
+DISLIKED = example("rude?", ("go away", False), signal=FeedbackKind.THUMB, user="u3")
+CHECKED = example("json?", ("bad", False), signal=FeedbackKind.THUMB, user="u4", verifiers=(SHORT,))
+VAULT = (EDITED, APPROVED, DISLIKED, CHECKED)
+
+
+@dataclass
+class Canned:
+    """A model that answers from a table, likes short answers by `per_character` nats and counts what it is asked."""
+
+    fingerprint: str
+    answers: dict[str, str] = field(default_factory=dict)
+    per_character: float = -1.0
+    asked: list[str] = field(default_factory=list)
+
+    def generate(self, prompts: Sequence[Sequence[Message]], sampling: Sampling) -> list[Generation]:
+        assert sampling.temperature == 0
+        texts = [prompt[-1].content for prompt in prompts]
+        self.asked += texts
+        return [Generation(self.answers.get(text, "hm"), (), ()) for text in texts]
+
+    def score(self, pairs: Sequence[tuple[Sequence[Message], Message]]) -> list[float]:
+        return [self.per_character * len(response.content) for _, response in pairs]
+
+
+def tasks(vault: Sequence[Example] = VAULT, settings: EvaluationSettings = SETTINGS) -> dict[str, Task]:
+    return {task.name: task for task in suites.held_out((), vault, settings)}
+
+
+def asked(task: Task) -> set[str]:
+    return {item.prompt[-1].content for item in task.items}
+
+
+def test_each_suite_has_its_role_and_the_examples_that_can_be_judged_by_it() -> None:
+    made = tasks()
+    assert {name: task.role for name, task in made.items()} == {
+        "answers": SuiteRole.SUPERIORITY,
+        "approved": SuiteRole.GUARD,
+        "format": SuiteRole.GUARD,
+        "preference": SuiteRole.REPORT,
+    }
+    assert asked(made["answers"]) == {"late?", "hours?", "json?"}
+    assert asked(made["approved"]) == {"hours?"}
+    assert asked(made["format"]) == {"late?", "json?"}
+    assert asked(made["preference"]) == {"late?"}
+
+
+def test_one_user_asking_the_same_twice_is_one_item_and_two_users_are_two() -> None:
+    again = example("late?", ("it comes tomorrow", True), signal=FeedbackKind.THUMB)
+    other = replace(again, cluster="u9", example_id="other")
+    items = tasks((EDITED, again, other))["answers"].items
+    assert sorted((item.cluster, len(item.references)) for item in items) == [("u1", 2), ("u9", 1)]
+
+
+def test_an_approval_that_somebody_contradicted_guards_nothing() -> None:
+    against = example("hours?", ("nine to five", False), signal=FeedbackKind.REGENERATE, user="u2")
+    assert tasks((APPROVED, against))["approved"].items == ()
+
+
+def test_only_the_newest_items_of_the_window_judge() -> None:
+    vault = [example(f"q{age}", ("a", True), age_days=age) for age in range(5)]
+    assert asked(tasks(vault, EvaluationSettings(max_items=2))["answers"]) == {"q0", "q1"}
+    assert asked(tasks(vault, EvaluationSettings(window_days=3.0))["answers"]) == {"q0", "q1", "q2"}
+    assert len(tasks(vault, EvaluationSettings(window_days=0))["answers"].items) == 5
+
+
+def test_a_malformed_verifier_and_a_bare_tool_call_judge_nothing() -> None:
+    broken = example("x", ("", True), verifiers=(Verifier(Kind.REGEX, "("),))
+    assert tasks((broken,))["answers"].items == ()
+
+
+def test_no_item_lacks_a_score() -> None:
+    for task in suites.held_out((), VAULT, SETTINGS):
+        assert all(score.value is not None for score in run(task, Canned("m")))
+
+
+def test_suites_do_not_depend_on_the_order_of_examples_and_change_with_their_content() -> None:
+    first = {name: task_sha256(task) for name, task in tasks().items()}
+    assert {name: task_sha256(task) for name, task in tasks(VAULT[::-1]).items()} == first
+    assert task_sha256(tasks((EDITED,))["answers"]) != first["answers"]
+
+
+def test_evidence_pairs_every_item_and_shows_the_anchor_to_superiority_suites_only(tmp_path: Path) -> None:
+    better, base = Canned("c", {"late?": "sorry, soon"}), Canned("b")
+    found, table = collect([*tasks().values()], candidate=better, champion=base, anchor=Canned("a"), cache=tmp_path)
+    by_name = {suite.suite: suite for suite in found}
+    assert [*by_name] == ["answers", "approved", "format", "preference", "implicit_reward"]
+    late = next(score for score in by_name["answers"].scores if score.cluster == "u1")
+    assert late.candidate == 1.0
+    assert late.champion is not None
+    assert late.champion < 1.0
+    assert late.anchor == late.champion
+    assert all(score.anchor is None for score in by_name["format"].scores)
+    row = next(row for row in table if row["prompt"] == "late?")
+    assert (row["candidate_answer"], row["champion_answer"], row["candidate_score"]) == ("sorry, soon", "hm", 1.0)
+    assert len(table) == 3
+
+
+def test_the_implicit_reward_is_relative_to_the_champion(tmp_path: Path) -> None:
+    likes_long, likes_short = Canned("c", per_character=1.0), Canned("b", per_character=-1.0)
+    for candidate, expected in ((likes_long, 1.0), (likes_short, 0.5), (Canned("d", per_character=-2.0), 0.0)):
+        found, _ = collect(
+            [tasks()["preference"]], candidate=candidate, champion=likes_short, anchor=None, cache=tmp_path
+        )
+        assert [(score.candidate, score.champion) for score in found[1].scores] == [(expected, 0.5)]
+
+
+def test_an_answer_is_drawn_once_and_known_when_the_candidate_comes_back_as_champion(tmp_path: Path) -> None:
+    made = [*tasks().values()]
+    first, second = Canned("one"), Canned("two")
+    collect(made, candidate=second, champion=first, anchor=None, cache=tmp_path)
+    assert sorted(second.asked) == ["hours?", "json?", "late?"]
+    again = Canned("two", {"late?": "must not be asked"})
+    newer = example("new?", ("yes", True), user="u8")
+    grown = [*tasks((*VAULT, newer)).values()]
+    collect(grown, candidate=Canned("three"), champion=again, anchor=None, cache=tmp_path)
+    assert again.asked == ["new?"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[1]", '"text"'])
+def test_a_damaged_cache_is_answered_anew(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "one.json").write_text(damage)
+    model = Canned("one")
+    collect([tasks()["answers"]], candidate=model, champion=Canned("two"), anchor=None, cache=tmp_path)
+    assert len(model.asked) == 3
+
+
+def test_no_held_out_examples_are_empty_suites(tmp_path: Path) -> None:
+    found, table = collect(
+        [*tasks(()).values()], candidate=Canned("a"), champion=Canned("b"), anchor=None, cache=tmp_path
+    )
+    assert all(suite.scores == () for suite in found)
+    assert table == []

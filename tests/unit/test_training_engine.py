@@ -1,0 +1,200 @@
+"""Whole trainings of a tiny model: they learn, resume to the same bytes, and stock peft loads what they leave."""
+
+import json
+import warnings
+from dataclasses import replace
+from math import log
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from loop.errors import NotFoundError, TrainingError
+from loop.hashing import adapter_sha256
+from loop.settings import TrainingSettings
+from loop.training import Job, Step, candidate, train
+from loop.types import Branch, Example, FeedbackKind, Message, Objective
+from tests.tiny import tiny_model
+from tests.unit.test_training_tokens import example
+
+SETTINGS = TrainingSettings(rank=4, learning_rate=1e-2, batch_examples=4, epochs=2.0, checkpoint_minutes=0.0)
+
+
+def examples(count: int = 12) -> tuple[Example, ...]:
+    """Edits, thumbs both ways and a demonstration, each with a prompt of its own."""
+    made = []
+    for i in range(count):
+        prompt = (Message("user", f"Where is order {i}?"),)
+        edit = example("Order is late.", "Order is lost.", prompt=prompt, signal=FeedbackKind.EDIT)
+        thumb = example(
+            f"Answer {i}.", prompt=prompt, objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, desirable=i % 2 == 0
+        )
+        shown = example("Refund.", prompt=prompt, objective=Objective.DEMONSTRATION, signal=FeedbackKind.DEMONSTRATION)
+        made.append(replace([edit, thumb, edit, thumb, shown][i % 5], example_id=str(i)))
+    return tuple(made)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Tensors this small only wait for a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("base"))
+
+
+def job(base: Path, home: Path, name: str = "one", settings: TrainingSettings = SETTINGS) -> Job:
+    return Job(
+        candidate_id=name,
+        snapshot_id="snapshot",
+        examples=examples(),
+        base=base,
+        parent=None,
+        parent_version=0,
+        folder=home / "candidates" / name,
+        cache=home / "cache",
+        settings=settings,
+        dtype="float32",
+    )
+
+
+def steps(job: Job) -> list[Step]:
+    return list(train(job))
+
+
+def test_a_training_learns_and_leaves_a_candidate(base, tmp_path):
+    work = job(base, tmp_path)
+    taken = steps(work)
+    assert [step.step for step in taken] == [1, 2, 3, 4, 5, 6]
+    assert taken[0].metrics["dpo_loss"] == pytest.approx(log(2), abs=1e-6)
+    assert taken[-1].metrics["loss"] < taken[0].metrics["loss"]
+    made = candidate(work)
+    assert made.adapter_sha256 == adapter_sha256(work.folder)
+    assert made.parent_sha256 is None
+    assert (made.metrics["examples"], made.metrics["dropped"], made.metrics["budget_hit"]) == (12, 0, 0)
+    assert sorted(path.name for path in work.folder.iterdir() if path.name != "README.md") == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "manifest.json",
+    ]
+
+
+def test_a_finished_folder_yields_nothing_and_an_unfinished_one_has_no_candidate(base, tmp_path):
+    work = job(base, tmp_path)
+    with pytest.raises(NotFoundError):
+        candidate(work)
+    steps(work)
+    assert steps(work) == []
+
+
+@pytest.mark.parametrize("killed_after", [1, 4])
+def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(base, tmp_path, killed_after):
+    whole, broken = job(base, tmp_path / "a"), job(base, tmp_path / "b")
+    steps(whole)
+    running = train(broken)
+    for _ in range(killed_after):
+        next(running)
+    running.close()
+    rest = steps(broken)
+    assert rest[0].step == killed_after + 1
+    assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
+
+
+def test_the_checkpoint_of_another_job_is_not_resumed(base, tmp_path):
+    running = train(job(base, tmp_path))
+    next(running)
+    running.close()
+    other = job(base, tmp_path, settings=replace(SETTINGS, beta=0.2))
+    assert steps(other)[0].step == 1
+
+
+def test_stock_peft_loads_the_adapter(base, tmp_path):
+    work = job(base, tmp_path)
+    steps(work)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 reads a renamed transformers property
+        loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), work.folder)
+    inputs = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        adapted = loaded(inputs).logits
+        with loaded.disable_adapter():
+            assert not torch.allclose(adapted, loaded(inputs).logits)
+    assert json.loads((work.folder / "adapter_config.json").read_text())["lora_alpha"] == 8
+
+
+def test_a_second_night_starts_from_the_champion_and_compares_with_it(base, tmp_path):
+    first = job(base, tmp_path)
+    steps(first)
+    second = replace(job(base, tmp_path, "two"), parent=first.folder, parent_version=1)
+    taken = steps(second)
+    assert taken[0].metrics["dpo_loss"] == pytest.approx(log(2), abs=1e-6)
+    assert taken[0].metrics["nll"] < 0.9 * steps_of_night_one(base, tmp_path)[0].metrics["nll"]
+    assert candidate(second).parent_sha256 == candidate(first).adapter_sha256
+
+
+def steps_of_night_one(base: Path, home: Path) -> list[Step]:
+    return steps(job(base, home, "one again"))
+
+
+def test_a_reference_that_is_not_the_champion_stops_the_training(base, tmp_path):
+    work = job(base, tmp_path)
+    running = train(work)
+    next(running)
+    running.close()
+    (work.folder / "checkpoint.pt").unlink()
+    [cached] = work.cache.glob("*.json")
+    cached.write_text(
+        json.dumps({key: logp - 40 * i for i, (key, logp) in enumerate(json.loads(cached.read_text()).items())})
+    )
+    with pytest.raises(TrainingError, match="ln 2"):
+        steps(work)
+
+
+def test_another_rank_than_the_champions_is_refused(base, tmp_path):
+    first = job(base, tmp_path)
+    steps(first)
+    second = replace(job(base, tmp_path, "two", replace(SETTINGS, rank=8)), parent=first.folder)
+    with pytest.raises(TrainingError, match="rank 4"):
+        steps(second)
+
+
+def test_a_run_that_learns_nothing_is_an_error(base, tmp_path):
+    with pytest.raises(TrainingError, match="learnt nothing"):
+        steps(job(base, tmp_path, settings=replace(SETTINGS, learning_rate=0.0)))
+
+
+def test_a_run_that_diverges_is_an_error(base, tmp_path):
+    work = job(base, tmp_path)
+    infinite = replace(
+        work.examples[0], branches=tuple(replace(b, weight=float("inf")) for b in work.examples[0].branches)
+    )
+    with pytest.raises(TrainingError, match="not finite"):
+        steps(replace(work, examples=(infinite,) * 4))
+
+
+def test_nothing_to_train_on_is_an_error(base, tmp_path):
+    empty = replace(examples(5)[4], branches=(Branch(Message("assistant", ""), desirable=True),))
+    with pytest.raises(TrainingError, match="none of 1 examples"):
+        steps(replace(job(base, tmp_path), examples=(empty,)))
+
+
+def test_a_spent_budget_ends_the_training_with_the_adapter_as_it_is(base, tmp_path):
+    work = job(base, tmp_path, settings=replace(SETTINGS, budget_minutes=1e-9))
+    running = train(job(base, tmp_path, settings=work.settings))
+    assert len(list(running)) == 1
+    assert candidate(work).metrics["budget_hit"] == 1.0
+
+
+def test_micro_batches_do_not_change_what_is_learnt(base, tmp_path):
+    whole = steps(job(base, tmp_path / "a"))
+    cut = steps(job(base, tmp_path / "b", settings=replace(SETTINGS, micro_batch_tokens=1)))
+    for one, other in zip(whole, cut, strict=True):
+        for name in ("loss", "grad_norm", "kl"):
+            assert other.metrics[name] == pytest.approx(one.metrics[name], rel=2e-3, abs=1e-5)

@@ -1,0 +1,144 @@
+"""Shared prefixes against the plain way: one unpadded row per answer through the stock forward pass, in float64."""
+
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
+
+from loop.errors import TrainingError
+from loop.settings import TrainingSettings
+from loop.training import objective
+from loop.training.logps import Scored, Scorer, choose_layout, lay_out, score
+from loop.training.tokens import Answer, Encoded
+from loop.types import Objective
+from tests.tiny import tiny_model
+
+SETTINGS = TrainingSettings()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Tensors this small only wait for a second thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory) -> Scorer:
+    """A tiny model in float64 with an adapter that already does something."""
+    base = tiny_model(tmp_path_factory.mktemp("base"))
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 reads a renamed transformers property
+        config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
+    return Scorer(model.double().get_base_model())
+
+
+def encoded(prompt: int, *answers: int, kind: Objective = Objective.PAIR, seed: int = 0, common: int = 2) -> Encoded:
+    """Random tokens of the given lengths; answers have their first `common` tokens in common."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def tokens(length: int) -> tuple[int, ...]:
+        return tuple(torch.randint(3, 300, (length,), generator=draw).tolist())
+
+    shared = tokens(common)
+    made = tuple(Answer(shared + tokens(length - common), (0.05, *[1.0] * (length - 1))) for length in answers)
+    return Encoded(kind, tokens(prompt), made, desirable=True, weight=0.5 + seed, nll_share=0.3)
+
+
+EXAMPLES = [
+    encoded(20, 9, 5, seed=0),
+    encoded(3, 4, 12, seed=1),
+    encoded(11, 7, kind=Objective.UNPAIRED, seed=2),
+    encoded(6, 8, kind=Objective.DEMONSTRATION, seed=3),
+]
+
+
+def plainly(model: LlamaForCausalLM, examples: list[Encoded]) -> Scored:
+    """The oracle: every answer alone, all logits, no padding, no mask of ours."""
+    logps, nlls = [], []
+    for example in examples:
+        for sequence, answer in zip(example.sequences, example.answers, strict=True):
+            logits = model(input_ids=torch.tensor([sequence])).logits[0, :-1]
+            tokens = logits.log_softmax(-1)[range(len(sequence) - 1), list(sequence[1:])][-len(answer.ids) :]
+            weights = tokens.new_tensor(answer.nll_weights)
+            logps.append(tokens.sum())
+            nlls.append(-(tokens * weights).sum() / weights.sum())
+    return Scored(torch.stack(logps), torch.stack(nlls))
+
+
+def loss_of(scored: Scored, examples: list[Encoded]) -> torch.Tensor:
+    batch = objective.gather(examples, torch.device("cpu"))
+    reference = torch.linspace(-60, -20, len(scored.logp), dtype=torch.float64)
+    parts = objective.example_losses(batch, scored, reference, 0.1, SETTINGS)
+    return objective.weighted_sum(parts, batch) / batch.weights.sum()
+
+
+def gradients(model: LlamaForCausalLM, loss: torch.Tensor) -> list[torch.Tensor]:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return list(torch.autograd.grad(loss, trained))
+
+
+@pytest.mark.parametrize("share_prefixes", [True, False])
+def test_losses_and_gradients_are_those_of_separate_answers(scorer, share_prefixes):
+    expected = loss_of(plainly(scorer.model, EXAMPLES), EXAMPLES)
+    loss = loss_of(score(replace(scorer, share_prefixes=share_prefixes), EXAMPLES), EXAMPLES)
+    assert abs(loss - expected).item() <= 1e-12
+    for found, wanted in zip(gradients(scorer.model, loss), gradients(scorer.model, expected), strict=True):
+        # The model itself normalises in float32, so rounding of the inputs shows at 1e-8.
+        assert ((found - wanted).norm() / wanted.norm()).item() <= 1e-7
+
+
+def test_every_token_is_computed_once():
+    example = encoded(20, 9, 5, common=2)
+    shared = lay_out([example], share_prefixes=True, device=torch.device("cpu"))
+    assert shared.tokens.shape == (1, 20 + 9 + 5 - 2)
+    apart = lay_out([example], share_prefixes=False, device=torch.device("cpu"))
+    assert apart.tokens.shape == (2, 20 + 9)
+
+
+def test_an_ordinary_model_gets_shared_prefixes(scorer):
+    assert choose_layout(scorer, EXAMPLES).share_prefixes
+
+
+def test_a_sliding_window_gets_one_row_per_answer():
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        use_sliding_window=True,
+        sliding_window=4,
+        max_window_layers=0,
+        initializer_range=0.5,
+    )
+    model = Qwen2ForCausalLM(config).double()
+    assert not choose_layout(Scorer(model), EXAMPLES[:1]).share_prefixes
+
+
+def test_a_model_with_another_formula_for_logits_is_refused():
+    from transformers import CohereConfig, CohereForCausalLM
+
+    torch.manual_seed(0)
+    config = CohereConfig(
+        vocab_size=300,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        logit_scale=0.0625,
+        initializer_range=0.5,
+    )
+    with pytest.raises(TrainingError, match="logits"):
+        choose_layout(Scorer(CohereForCausalLM(config).double()), EXAMPLES[:1])

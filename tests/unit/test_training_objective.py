@@ -1,0 +1,82 @@
+"""A mixed batch is the weighted mean of its examples' losses, whatever it is cut into."""
+
+from math import exp, log
+
+import pytest
+import torch
+
+from loop.errors import TrainingError
+from loop.settings import TrainingSettings
+from loop.training import objective
+from loop.training.logps import Scored
+from loop.training.tokens import Answer, Encoded
+from loop.types import Objective
+
+CPU = torch.device("cpu")
+SETTINGS = TrainingSettings(beta=0.1)
+
+
+def made(kind: Objective, *, desirable: bool = True, weight: float = 1.0, nll_share: float = 0.0) -> Encoded:
+    answers = (Answer((5, 6, 7, 2), (1.0,) * 4),) * (2 if kind is Objective.PAIR else 1)
+    return Encoded(kind, (1, 2), answers, desirable, weight, nll_share)
+
+
+MIXED = [
+    made(Objective.PAIR, weight=2.0, nll_share=0.2),
+    made(Objective.UNPAIRED, desirable=False, weight=0.5),
+    made(Objective.DEMONSTRATION, nll_share=1.0),
+]
+SCORED = Scored(
+    logp=torch.tensor([-9.0, -12.0, -8.0, -4.0], dtype=torch.float64),
+    nll=torch.tensor([2.0, 3.0, 2.0, 1.0], dtype=torch.float64),
+)
+REFERENCE = torch.tensor([-10.0, -10.0, -10.0, 0.0], dtype=torch.float64)
+
+
+def minus_log_sigmoid(x: float) -> float:
+    return log(1 + exp(-x))
+
+
+def test_the_loss_of_a_mixed_batch_can_be_computed_by_hand():
+    batch = objective.gather(MIXED, CPU)
+    parts = objective.example_losses(batch, SCORED, REFERENCE, 0.05, SETTINGS)
+    pair = minus_log_sigmoid(0.1 * (1 + 2)) + 0.2 * 2.0
+    thumb = minus_log_sigmoid(0.05 - 0.2)
+    demonstration = 1.0
+    expected = 2.0 * pair + 0.5 * thumb + 1.0 * demonstration
+    assert objective.weighted_sum(parts, batch).item() == pytest.approx(expected)
+    measured = objective.measure(batch, SCORED, REFERENCE, parts, SETTINGS.beta)
+    assert measured["loss"] == pytest.approx(expected / 3.5)
+    assert measured["accuracy"] == 1.0
+    assert measured["reward_margin"] == pytest.approx(0.3)
+    assert measured["chosen_logp_drift"] == pytest.approx(1.0)
+    assert measured["nll"] == pytest.approx(1.5)
+
+
+def test_metrics_of_kinds_that_are_absent_are_left_out():
+    batch = objective.gather(MIXED[2:], CPU)
+    scored = Scored(SCORED.logp[3:], SCORED.nll[3:])
+    parts = objective.example_losses(batch, scored, REFERENCE[3:], 0.0, SETTINGS)
+    measured = objective.measure(batch, scored, REFERENCE[3:], parts, SETTINGS.beta)
+    assert set(measured) == {"loss", "nll", "answer_tokens"}
+
+
+def test_a_wrong_reference_is_noticed_before_anything_is_learnt():
+    batch = objective.gather(MIXED, CPU)
+    objective.check_first(batch, objective.example_losses(batch, SCORED, SCORED.logp, 0.0, SETTINGS))
+    wrong = objective.example_losses(batch, SCORED, REFERENCE, 0.0, SETTINGS)
+    with pytest.raises(TrainingError, match="ln 2"):
+        objective.check_first(batch, wrong)
+
+
+def test_delta_follows_the_mean_reward_of_both_classes():
+    batch = objective.gather([made(Objective.UNPAIRED), made(Objective.UNPAIRED, desirable=False)], CPU)
+    scored = Scored(torch.tensor([-6.0, -12.0]).double(), torch.zeros(2).double())
+    reference = torch.tensor([-10.0, -10.0]).double()
+    assert objective.next_delta(batch, scored, reference, 0.5, beta=0.1) == pytest.approx(0.9 * 0.5 + 0.1 * 0.1)
+
+
+def test_delta_stays_where_a_batch_has_no_unpaired_example():
+    batch = objective.gather(MIXED[2:], CPU)
+    scored = Scored(SCORED.logp[3:], SCORED.nll[3:])
+    assert objective.next_delta(batch, scored, REFERENCE[3:], 0.25, beta=0.1) == 0.25

@@ -1,0 +1,42 @@
+"""Order, learning rate and grouping are pure functions that can be checked by hand."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loop.training.schedule import batches, micro_batches, rate
+
+
+def test_each_epoch_shows_every_example_once_and_in_another_order():
+    flat = [index for batch in batches(examples=10, epochs=2.0, batch=4, seed=0) for index in batch]
+    assert sorted(flat[:10]) == sorted(flat[10:]) == list(range(10))
+    assert flat[:10] != flat[10:]
+
+
+def test_half_an_epoch_shows_half_of_the_examples():
+    shown = Counter(index for batch in batches(examples=10, epochs=1.5, batch=4, seed=0) for index in batch)
+    assert sum(shown.values()) == 15
+    assert set(shown.values()) == {1, 2}
+
+
+def test_the_order_depends_on_the_seed_alone():
+    assert batches(50, 1.0, 8, seed=1) == batches(50, 1.0, 8, seed=1)
+    assert batches(50, 1.0, 8, seed=1) != batches(50, 1.0, 8, seed=2)
+
+
+def test_the_rate_rises_to_its_peak_and_falls_towards_zero():
+    rates = [rate(step, 100, 1e-3, warmup_share=0.05) for step in range(100)]
+    assert rates[0] == pytest.approx(2e-4)
+    assert max(rates) == rates[4] == pytest.approx(1e-3)
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert 0 < rates[-1] < 1e-5
+
+
+@given(st.lists(st.integers(1, 300), min_size=1), st.integers(1, 600))
+def test_micro_batches_hold_every_example_once_within_the_padded_budget(lengths, budget):
+    groups = micro_batches(lengths, budget)
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    for group in groups:
+        assert len(group) == 1 or max(lengths[index] for index in group) * len(group) <= budget

@@ -1,0 +1,124 @@
+"""Examples become token ids: one end of turn, whole turns cut, edits weighted by what they changed."""
+
+from datetime import UTC, datetime
+from itertools import pairwise
+
+import pytest
+
+from loop.settings import TrainingSettings
+from loop.training.tokens import UNCHANGED, encode, span_weights
+from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split
+from tests.tiny import tiny_tokenizer
+
+SETTINGS = TrainingSettings()
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return tiny_tokenizer()
+
+
+def example(
+    *answers: str,
+    objective: Objective = Objective.PAIR,
+    signal: FeedbackKind = FeedbackKind.COMPARISON,
+    prompt: tuple[Message, ...] = (Message("user", "Where is my parcel?"),),
+    desirable: bool = True,
+    weight: float = 1.0,
+) -> Example:
+    verdicts = (desirable, not desirable)
+    return Example(
+        example_id="-".join(answers),
+        objective=objective,
+        signal=signal,
+        prompt=prompt,
+        branches=tuple(
+            Branch(Message("assistant", text), verdict, weight)
+            for text, verdict in zip(answers, verdicts, strict=False)
+        ),
+        split=Split.TRAIN,
+        cluster="user",
+        tenant="default",
+        conversation_id="c",
+        observed_at=datetime(2026, 1, 1, tzinfo=UTC),
+        event_ids=("e",),
+    )
+
+
+def test_an_answer_ends_in_exactly_one_end_of_turn(tokenizer):
+    encoded = encode([example("On its way.", "No idea.<|im_end|>")], tokenizer, SETTINGS).examples[0]
+    for answer in encoded.answers:
+        assert answer.ids.count(tokenizer.eos_token_id) == 1
+        assert answer.ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(encoded.sequences[0]).endswith("assistant\nOn its way.<|im_end|>")
+
+
+def test_empty_and_equal_answers_are_dropped_and_counted(tokenizer):
+    encoding = encode([example("", "No idea."), example("Same.", "Same."), example("A.", "B.")], tokenizer, SETTINGS)
+    assert (len(encoding.examples), encoding.dropped, encoding.truncated) == (1, 2, 0)
+
+
+def test_a_long_conversation_loses_its_oldest_turns_but_not_its_system_message(tokenizer):
+    turns = [Message(role, f"{role} says number {i}") for i in range(10) for role in ("user", "assistant")]
+    long = example("Yes.", "No.", prompt=(Message("system", "Be brief."), *turns, Message("user", "And now?")))
+    encoding = encode([long], tokenizer, TrainingSettings(max_tokens=120))
+    text = tokenizer.decode(encoding.examples[0].prompt)
+    assert encoding.truncated == 1
+    assert text.startswith("<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user")
+    assert "And now?" in text
+    assert "number 0" not in text
+    assert max(map(len, encoding.examples[0].sequences)) <= 120
+
+
+def test_what_does_not_fit_even_alone_is_dropped_and_never_cut(tokenizer):
+    encoding = encode([example("word " * 100, "No.")], tokenizer, TrainingSettings(max_tokens=60))
+    assert (encoding.examples, encoding.dropped) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changed"),
+    [
+        ("abcd", "abXd", {2}),
+        ("abd", "abXYd", {2, 3}),
+        ("abcd", "abd", {2}),
+        ("abcd", "abcd", set()),
+    ],
+)
+def test_only_what_an_edit_changed_weighs_fully(before, after, changed):
+    weights = span_weights([*map(ord, before)], [*map(ord, after)])
+    assert {i for i, weight in enumerate(weights) if weight == 1.0} == changed
+    assert all(weight == UNCHANGED for i, weight in enumerate(weights) if i not in changed)
+
+
+@pytest.mark.parametrize(
+    ("made", "share"),
+    [
+        (example("A.", "B."), SETTINGS.chosen_nll),
+        (example("A.", "B.", signal=FeedbackKind.EDIT), 1.0),
+        (example("A.", objective=Objective.DEMONSTRATION, signal=FeedbackKind.DEMONSTRATION), 1.0),
+        (example("A.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB), SETTINGS.desirable_nll),
+        (example("A.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, desirable=False), 0.0),
+    ],
+)
+def test_the_nll_counts_by_what_the_feedback_was(tokenizer, made, share):
+    assert encode([made], tokenizer, SETTINGS).examples[0].nll_share == share
+
+
+def test_thumbs_up_and_down_weigh_the_same_in_all(tokenizer):
+    thumbs = [
+        example(f"Answer {i}.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, desirable=i % 3 > 0)
+        for i in range(9)
+    ]
+    encoded = encode(thumbs, tokenizer, SETTINGS).examples
+    totals = [sum(e.weight for e in encoded if e.desirable is verdict) for verdict in (True, False)]
+    assert totals == pytest.approx([4.5, 4.5])
+
+
+def test_one_thumb_against_many_is_not_blown_up(tokenizer):
+    thumbs = [
+        example(f"Answer {i}.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, desirable=i > 0)
+        for i in range(30)
+    ]
+    weights = sorted(e.weight for e in encode(thumbs, tokenizer, SETTINGS).examples)
+    assert weights[-1] == 4.0
+    assert all(a <= b for a, b in pairwise(weights))
