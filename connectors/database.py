@@ -57,8 +57,9 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT."""
-    return postgresql.insert(table) if _is_postgresql(connection.dialect) else sqlite.insert(table)
+    """An INSERT that knows ON CONFLICT and tells by `rowcount` how many rows were new."""
+    fresh = postgresql.insert(table) if _is_postgresql(connection.dialect) else sqlite.insert(table)
+    return fresh.execution_options(preserve_rowcount=True)
 
 
 def reserve(connection: Connection, name: str, count: int) -> int:
@@ -80,7 +81,9 @@ def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise UsageError("the database address cannot be read", "write sqlite:///path or postgresql://host/name") from error
+        raise UsageError(
+            "the database address cannot be read", "write sqlite:///path or postgresql://host/name"
+        ) from error
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
         raise UsageError(f"{parsed} is on neither SQLite nor PostgreSQL", "use one of these two")
     if parsed.drivername == "postgresql":

@@ -124,7 +124,7 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _differences(table: pl.DataFrame) -> int:
-    return sum(table.schema.get(name) != SCHEMA.get(name) for name in table.schema | SCHEMA)
+    return sum(table.schema.get(name) != SCHEMA.get(name) for name in {*table.schema, *SCHEMA})
 
 
 def _bounds(table: pl.DataFrame, settings: ValidationSettings, report: Mapping[str, int]) -> list[Bound]:

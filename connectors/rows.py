@@ -27,8 +27,9 @@ def read(
     """The rows of `table` as nouns of `kind`, in chunks."""
     names = tuple(kind.__dataclass_fields__)
     chosen = select(*(table.c[name] for name in names)).where(*where).order_by(*(table.c[name] for name in order))
-    for row in connection.execution_options(yield_per=CHUNK).execute(chosen):
-        yield kind(**dict(zip(names, row, strict=True)))
+    with connection.execute(chosen.execution_options(yield_per=CHUNK)) as found:
+        for row in found:
+            yield kind(**dict(zip(names, row, strict=True)))
 
 
 def save(connection: Connection, table: Table, noun: "DataclassInstance") -> None:

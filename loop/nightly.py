@@ -71,7 +71,7 @@ def _close_stage(night: Night, stage: Stage, outcome: Outcome, now: datetime) ->
     return replace(night, status=status, finished_at=now)
 
 
-def _capture(parts: Parts, night: Night) -> Outcome:
+def _capture(parts: Parts, _: Night) -> Outcome:
     return Outcome(str(steps.capture_events(parts)))
 
 
@@ -111,7 +111,7 @@ def _promote(parts: Parts, night: Night) -> Outcome:
     if night.verdict is not Verdict.PROMOTE or not parts.settings.gate.promote:
         return Outcome("not promoted")
     decision_id = night.outputs[Stage.DECIDE]
-    promotion = steps.promote_version(parts, int(night.outputs[Stage.REGISTER]), decision_id, f"{night.night_id}")
+    promotion = steps.promote_version(parts, int(night.outputs[Stage.REGISTER]), decision_id, night.night_id)
     return Outcome(promotion.entry_hash)
 
 

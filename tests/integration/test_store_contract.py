@@ -173,7 +173,7 @@ def test_times_come_back_aware(database: str, tmp_path: Path) -> None:
 
 
 @MANY
-@given(nouns.interactions, nouns.feedback, nouns.dead_letters)
+@given(nouns.storable(nouns.interactions), nouns.storable(nouns.feedback), nouns.dead_letters)
 def test_what_was_captured_comes_back_equal(
     store: Store, interaction: Interaction, feedback: Feedback, letter: DeadLetter
 ) -> None:
@@ -185,7 +185,13 @@ def test_what_was_captured_comes_back_equal(
 
 
 @MANY
-@given(nouns.nights, nouns.snapshots, nouns.candidates, nouns.evidence, nouns.decisions)
+@given(
+    nouns.storable(nouns.nights),
+    nouns.storable(nouns.snapshots),
+    nouns.storable(nouns.candidates),
+    nouns.storable(nouns.evidence),
+    nouns.storable(nouns.decisions),
+)
 def test_what_stages_saved_comes_back_equal(
     store: Store, night: Night, snapshot: Snapshot, candidate: Candidate, evidence: Evidence, decision: Decision
 ) -> None:

@@ -7,6 +7,7 @@ from math import log
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
@@ -198,3 +199,13 @@ def test_micro_batches_do_not_change_what_is_learnt(base, tmp_path):
     for one, other in zip(whole, cut, strict=True):
         for name in ("loss", "grad_norm", "kl"):
             assert other.metrics[name] == pytest.approx(one.metrics[name], rel=2e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("variant", [{"autocast": "bfloat16"}, {"unpaired_loss": "kto"}])
+def test_other_numbers_and_losses_learn_too(base, tmp_path, variant):
+    work = replace(job(base, tmp_path, settings=replace(SETTINGS, **variant)), dtype="bfloat16")
+    taken = steps(work)
+    assert taken[0].metrics["dpo_loss"] == pytest.approx(log(2), abs=0.02)
+    assert taken[-1].metrics["nll"] < taken[0].metrics["nll"]
+    weights = safetensors.torch.load_file(work.folder / "adapter_model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}

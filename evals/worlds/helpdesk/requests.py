@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from random import Random
 
 from evals.worlds.helpdesk.intents import FRAMES, INTENTS, PRODUCTS, Intent
 from evals.worlds.helpdesk.world import World, dice, midnight
@@ -13,7 +11,9 @@ from loop.types import Message, Verifier, VerifierKind
 
 SYSTEM = Message("system", "You are the help desk of a shop.")
 MAX_WORDS = 24
+"""Longer answers are no use to anybody."""
 JSON_SHARE = 0.15
+GREETING_SHARE = 0.4
 ANSWER_SCHEMA = json.dumps(
     {
         "type": "object",
@@ -59,11 +59,11 @@ class Request:
     @property
     def verifiers(self) -> tuple[Verifier, ...]:
         """What the application can check by itself; policy and tone are known to users alone."""
-        number = Verifier(VerifierKind.REGEX, rf"\b{self.order.lstrip('#')}\b")
-        length = Verifier(VerifierKind.MAX_WORDS, str(MAX_WORDS))
-        return (
-            (number, length, Verifier(VerifierKind.JSON_SCHEMA, ANSWER_SCHEMA)) if self.wants_json else (number, length)
-        )
+        checks = [
+            Verifier(VerifierKind.REGEX, rf"\b{self.order[1:]}\b"),
+            Verifier(VerifierKind.MAX_WORDS, str(MAX_WORDS)),
+        ]
+        return (*checks, Verifier(VerifierKind.JSON_SCHEMA, ANSWER_SCHEMA)) if self.wants_json else tuple(checks)
 
 
 def requests(world: World, day: int) -> tuple[Request, ...]:
@@ -73,40 +73,36 @@ def requests(world: World, day: int) -> tuple[Request, ...]:
     if day == world.brigade_day:
         hostile = [_user(world, "brigade", number, hostile=True) for number in range(world.brigade_accounts)]
         users += hostile * world.brigade_requests
-    return tuple(sorted(_ask(world, day, users, "day"), key=lambda request: request.asked_at))
+    asked = [_ask(world, day, user, f"day-{day:03d}-{number:04d}") for number, user in enumerate(users)]
+    return tuple(sorted(asked, key=lambda request: request.asked_at))
 
 
 def fresh(world: World, day: int, count: int) -> tuple[Request, ...]:
-    """Requests of users the loop never sees, to measure what is true on `day`."""
+    """Requests of users whom the loop never sees, to measure what is true on `day`."""
     users = [_user(world, f"fresh-{day}", number) for number in range(count)]
-    return tuple(_ask(world, day, users, "fresh"))
+    return tuple(_ask(world, day, user, f"fresh-{day:03d}-{number:04d}") for number, user in enumerate(users))
 
 
 def _user(world: World, group: str, number: int, *, hostile: bool = False) -> User:
     key = hashlib.sha256(f"{world.seed}/{group}/{number}".encode()).hexdigest()[:16]
     rng = dice(world, "taste", key)
-    return User(key, greets=rng.random() < 0.4, wording=rng.randrange(2), hostile=hostile)
+    return User(key, greets=rng.random() < GREETING_SHARE, wording=rng.randrange(2), hostile=hostile)
 
 
-def _ask(world: World, day: int, users: Iterable[User], purpose: str) -> Iterable[Request]:
-    rng = dice(world, purpose, day)
-    intents = rng.choices(INTENTS, [intent.weight for intent in INTENTS], k=len(users := tuple(users)))
-    for number, (user, intent) in enumerate(zip(users, intents, strict=True)):
-        order = f"#{rng.randrange(10_000, 100_000)}"
-        wants_json = rng.random() < JSON_SHARE
-        yield Request(
-            request_id=f"{purpose}-{day:03d}-{number:04d}",
-            user=user,
-            intent=intent,
-            order=order,
-            wants_json=wants_json,
-            text=_text(rng, user, intent, order, wants_json=wants_json),
-            day=day,
-            asked_at=midnight(day) + timedelta(hours=8, seconds=rng.randrange(12 * 3600)),
-        )
-
-
-def _text(rng: Random, user: User, intent: Intent, order: str, *, wants_json: bool) -> str:
+def _ask(world: World, day: int, user: User, request_id: str) -> Request:
+    rng = dice(world, "request", request_id)
+    intent = rng.choices(INTENTS, [intent.weight for intent in INTENTS])[0]
+    order = f"#{rng.randrange(10_000, 100_000)}"
+    wants_json = rng.random() < JSON_SHARE
     question = rng.choice(intent.phrasings).format(order=order, product=rng.choice(PRODUCTS))
-    greeting = "Hello! " if user.greets else ""
-    return greeting + rng.choice(FRAMES).format(question) + (" Answer in JSON." if wants_json else "")
+    framed = rng.choice(FRAMES).format(question)
+    return Request(
+        request_id=request_id,
+        user=user,
+        intent=intent,
+        order=order,
+        wants_json=wants_json,
+        text=f"{'Hello! ' if user.greets else ''}{framed}{' Answer in JSON.' if wants_json else ''}",
+        day=day,
+        asked_at=midnight(day) + timedelta(hours=8, seconds=rng.randrange(12 * 3600)),
+    )

@@ -14,9 +14,9 @@ class World:
     """A help desk, its regular users and its enemies. Days count from 1; day 0 never comes."""
 
     seed: int = 1
-    regulars: int = 140
+    regulars: int = 72
     """Users who come back every day, each with one request."""
-    newcomers: int = 6
+    newcomers: int = 4
     """Users a day who were never seen before and do not return."""
     noise: float = 0.05
     """Share of reactions that say the opposite of what the user means."""
@@ -25,8 +25,8 @@ class World:
     drifting: int = 3
     brigade_day: int = 0
     """On this day hostile accounts appear; 0 for never."""
-    brigade_accounts: int = 40
-    brigade_requests: int = 6
+    brigade_accounts: int = 30
+    brigade_requests: int = 5
     """Requests of each hostile account."""
 
 
