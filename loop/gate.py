@@ -34,7 +34,7 @@ def decide(evidence: Evidence, settings: GateSettings) -> Decision:
         return _decision(evidence, Verdict.HOLD, faults, ())
     tests = tuple(_tests(evidence, settings))
     verdict = _verdict(tests, settings)
-    return _decision(evidence, verdict, (*_left_out(evidence), *_reasons(verdict, tests, settings)), tests)
+    return _decision(evidence, verdict, (*_left_out(evidence, settings), *_reasons(verdict, tests, settings)), tests)
 
 
 def explain(decision: Decision) -> str:
@@ -76,7 +76,7 @@ def _usable(score: float | None) -> bool:
 def _tests(evidence: Evidence, settings: GateSettings) -> list[TestResult]:
     tests = []
     for suite in _judged(evidence):
-        if not suite.scores:
+        if not suite.scores or _too_few(suite, settings):
             continue
         if suite.role is SuiteRole.SUPERIORITY:
             tests.append(_superiority(suite, settings, seed=int(digest(evidence.evidence_id)[:8], 16)))
@@ -162,8 +162,19 @@ def _needs_anchor(evidence: Evidence, suite: SuiteEvidence) -> bool:
     return suite.role is SuiteRole.SUPERIORITY and evidence.anchor_version != evidence.champion_version
 
 
-def _left_out(evidence: Evidence) -> list[str]:
-    return [f"{suite.suite}: left out, it has no items" for suite in _judged(evidence) if not suite.scores]
+def _too_few(suite: SuiteEvidence, settings: GateSettings) -> bool:
+    return suite.role is SuiteRole.GUARD and _users(suite) < settings.guards_from
+
+
+def _users(suite: SuiteEvidence) -> int:
+    return len({score.cluster for score in suite.scores})
+
+
+def _left_out(evidence: Evidence, settings: GateSettings) -> list[str]:
+    judged = _judged(evidence)
+    empty = [f"{suite.suite}: left out, it has no items" for suite in judged if not suite.scores]
+    few = [suite for suite in judged if suite.scores and _too_few(suite, settings)]
+    return empty + [f"{s.suite}: left out, {_users(s)} users are fewer than {settings.guards_from}" for s in few]
 
 
 def _decision(

@@ -123,6 +123,8 @@ class EvaluationSettings:
 
     max_items: int = 1_000
     """Newest items per suite."""
+    max_pairs: int = 200
+    """Newest pairs of the preference report; each costs two forward passes a model."""
     window_days: float = 30.0
     """Only feedback of this many days before the newest judges: what was right long ago may be wrong; 0 for all."""
     max_new_tokens: int = 256
@@ -143,6 +145,8 @@ class GateSettings:
     """The candidate may be this much worse than the last human-approved champion, at most."""
     min_clusters: int = 8
     """Fewer users than this are UNDERPOWERED whatever they say."""
+    guards_from: int = 0
+    """A guard with fewer users than this is left out, and the decision says so; 0 leaves none out."""
     promote: bool = True
     """False: decide, but leave the promotion to a human."""
 

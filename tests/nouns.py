@@ -22,7 +22,6 @@ from loop.types import (
     ToolCall,
 )
 
-
 Noun = TypeVar("Noun")
 
 

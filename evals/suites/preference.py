@@ -14,7 +14,7 @@ NAME = "preference"
 def task(examples: Sequence[Example], settings: EvaluationSettings) -> Task:
     """The share of held-out pairs in the users' order, by plain log-probability: short answers are favoured."""
     pairs = [example for example in examples if example.objective is Objective.PAIR]
-    chosen = items(pairs, _has_both, settings.max_items)
+    chosen = items(pairs, _has_both, settings.max_pairs)
     return Task(NAME, SuiteRole.REPORT, chosen, log_probabilities, prefers, greedy(settings))
 
 

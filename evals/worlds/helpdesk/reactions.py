@@ -12,7 +12,7 @@ COMPARED = 0.08
 """Share of requests which the application answers twice, side by side."""
 THUMB_UP = 0.4
 """Share of satisfied users who say so."""
-UNSATISFIED = {FeedbackKind.EDIT: 0.5, FeedbackKind.THUMB: 0.15, FeedbackKind.REGENERATE: 0.1}
+UNSATISFIED = {FeedbackKind.EDIT: 0.6, FeedbackKind.THUMB: 0.1, FeedbackKind.REGENERATE: 0.1}
 """What unsatisfied users do; the others stay silent."""
 HOSTILE_EDITS = 0.75
 """Share of hostile reactions that are harmful edits; the others vote the answer down."""
