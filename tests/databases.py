@@ -4,10 +4,12 @@ import os
 import uuid
 from pathlib import Path
 
+import pytest
 import sqlalchemy
 
 POSTGRES = os.environ.get("NIGHTSHIFT_TEST_POSTGRES")
-DATABASES = ("sqlite", "postgresql") if POSTGRES else ("sqlite",)
+NO_POSTGRES = pytest.mark.skipif(not POSTGRES, reason="NIGHTSHIFT_TEST_POSTGRES names no PostgreSQL server")
+DATABASES = ("sqlite", pytest.param("postgresql", marks=NO_POSTGRES))
 
 
 def fresh_url(database: str, folder: Path) -> str:

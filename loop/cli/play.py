@@ -34,15 +34,16 @@ BASE_USERS = 12
 FINAL_USERS = 60
 SAMPLING = Sampling(temperature=0.7, max_tokens=28)
 POLICY: Mapping[str, Json] = {
-    "curation.max_examples": 36,
+    "curation.max_examples": 44,
     "curation.dev_share": 0.05,
     "curation.vault_share": 0.25,
-    "training.learning_rate": 5e-4,
-    "training.epochs": 1.25,
-    "training.batch_examples": 4,
+    "training.learning_rate": 1e-3,
+    "training.epochs": 1.5,
+    "training.batch_examples": 2,
+    "training.edits": "demonstration",
     "training.max_tokens": 256,
     "evaluation.window_days": 2.0,
-    "evaluation.max_pairs": 8,
+    "evaluation.max_pairs": 4,
     "evaluation.max_new_tokens": 28,
     "gate.margin": 0.1,
     "gate.guards_from": 8,

@@ -108,10 +108,11 @@ def _encoded(
     example: Example, prompt: tuple[int, ...], answers: tuple[Answer, ...], settings: TrainingSettings
 ) -> Encoded:
     first = example.branches[0]
+    alone = example.signal is FeedbackKind.EDIT and settings.edits == "demonstration"
     return Encoded(
-        objective=example.objective,
+        objective=Objective.DEMONSTRATION if alone else example.objective,
         prompt=prompt,
-        answers=answers,
+        answers=answers[:1] if alone else answers,
         desirable=first.desirable,
         weight=first.weight,
         nll_share=_nll_share(example, first, settings),

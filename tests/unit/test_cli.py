@@ -41,7 +41,7 @@ def test_every_verb_explains_itself(name):
         (("--set", "training.epoch=1", "status"), 2, "training.epoch"),
         (("--config", "absent.toml", "status"), 2, "absent.toml"),
         (("promote", "3"), 2, "--decision"),
-        (("rollback",), 4, "roll back"),
+        (("rollback",), 4, "nothing is before it"),
         (("import", "absent.jsonl"), 2, "absent.jsonl"),
     ],
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from evals.worlds import helpdesk
+from evals.worlds.helpdesk.reactions import COMPARED, UNSATISFIED
 from evals.worlds.helpdesk.requests import Request
 from evals.worlds.helpdesk.truth import HARM
 from loop.ports import Generation
@@ -82,14 +83,13 @@ def test_an_interaction_names_the_served_model_and_how_the_answer_was_drawn():
     assert interaction.verifiers
 
 
-def test_most_unsatisfied_users_correct_complain_or_try_again():
-    traffic = served(useless)
-    counted = kinds(traffic)
-    share = {kind: count / WORLD.regulars for kind, count in counted.items()}
-    assert 0.35 < share[FeedbackKind.EDIT, None] < 0.55
-    assert 0.08 < share[FeedbackKind.THUMB, -1.0] < 0.22
-    assert 0.04 < share[FeedbackKind.REGENERATE, None] < 0.15
-    assert share[FeedbackKind.THUMB, 1.0] < 0.05
+def test_unsatisfied_users_correct_complain_and_try_again_at_their_rates():
+    counted = kinds(served(useless))
+    heard = (1 - COMPARED) * (1 - WORLD.noise) * WORLD.regulars
+    shown = {FeedbackKind.EDIT: None, FeedbackKind.THUMB: -1.0, FeedbackKind.REGENERATE: None}
+    for kind, rate in UNSATISFIED.items():
+        assert counted[kind, shown[kind]] / heard == pytest.approx(rate, abs=0.08)
+    assert counted[FeedbackKind.THUMB, 1.0] < 0.05 * WORLD.regulars
 
 
 def test_satisfied_users_are_mostly_silent_and_else_approve():

@@ -1,5 +1,6 @@
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_the_hash_is_of_the_moment_not_of_the_zone_it_was_written_in() -> None:
 @pytest.mark.parametrize("name", [field.name for field in fields(Promotion)])
 def test_a_change_of_any_field_is_found_at_its_row(name: str) -> None:
     rows = chain(4)
-    changed = {int: 77, str: "changed", datetime: NOON + timedelta(seconds=1), Action: Action.ROLLBACK}
+    changed: dict[type, Any] = {int: 77, str: "changed", datetime: NOON + timedelta(seconds=1), Action: Action.ROLLBACK}
     rows[2] = replace(rows[2], **{name: changed[type(getattr(rows[2], name))]})
     with pytest.raises(IntegrityError, match="breaks the chain"):
         verify(rows)

@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from evals.worlds.helpdesk.intents import FRAMES, INTENTS, PRODUCTS, Intent
-from evals.worlds.helpdesk.world import World, dice, midnight
+from evals.worlds.helpdesk.intents import FRAMES, PRODUCTS, Intent
+from evals.worlds.helpdesk.world import World, dice, midnight, wanted
 from loop.types import Message, Verifier, VerifierKind
 
 SYSTEM = Message("system", "You are the help desk of a shop.")
@@ -91,7 +91,7 @@ def _user(world: World, group: str, number: int, *, hostile: bool = False) -> Us
 
 def _ask(world: World, day: int, user: User, request_id: str) -> Request:
     rng = dice(world, "request", request_id)
-    intent = rng.choices(INTENTS, [intent.weight for intent in INTENTS])[0]
+    intent = rng.choices(wanted(world), [intent.weight for intent in wanted(world)])[0]
     order = f"#{rng.randrange(10_000, 100_000)}"
     wants_json = rng.random() < JSON_SHARE
     question = rng.choice(intent.phrasings).format(order=order, product=rng.choice(PRODUCTS))

@@ -18,11 +18,13 @@ class World:
     """Users who come back every day, each with one request."""
     newcomers: int = 4
     """Users a day who were never seen before and do not return."""
+    intents: int = 6
+    """So many of the things people can want are wanted here, of ten."""
     noise: float = 0.05
     """Share of reactions that say the opposite of what the user means."""
     drift_day: int = 0
     """From this day on other policies hold for `drifting` intents; 0 for never."""
-    drifting: int = 3
+    drifting: int = 2
     brigade_day: int = 0
     """On this day hostile accounts appear; 0 for never."""
     brigade_accounts: int = 30
@@ -35,6 +37,11 @@ def dice(world: World, *names: object) -> Random:
     return Random("/".join(map(str, (world.seed, *names))))
 
 
+def wanted(world: World) -> tuple[Intent, ...]:
+    """What people want at this desk."""
+    return INTENTS[: world.intents]
+
+
 def policy(world: World, intent: Intent, day: int) -> Policy:
     """The policy that holds for an intent on a day."""
     first, then = dice(world, "policy", intent.name).sample(intent.policies, 2)
@@ -44,7 +51,7 @@ def policy(world: World, intent: Intent, day: int) -> Policy:
 
 def drifting_intents(world: World) -> tuple[str, ...]:
     """Names of the intents whose policy changes on the drift day."""
-    return tuple(dice(world, "drift").sample([intent.name for intent in INTENTS], world.drifting))
+    return tuple(dice(world, "drift").sample([intent.name for intent in wanted(world)], world.drifting))
 
 
 def midnight(day: int) -> datetime:
