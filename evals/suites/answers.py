@@ -6,11 +6,17 @@ from evals.scorers import graded
 from evals.suites.items import greedy, items
 from evals.task import Item, Task, generate
 from loop.settings import EvaluationSettings
-from loop.types import Example, SuiteRole
+from loop.types import Example, SuiteRole, VerifierKind
+
+CONTENT = {VerifierKind.EXACT, VerifierKind.NUMERIC}
+"""Verifiers that know the right answer, not only its form."""
 
 
 def task(vault: Sequence[Example], settings: EvaluationSettings) -> Task:
-    """Every prompt with a verifier or a reference.
+    """Every prompt with a reference, or with a verifier that knows the right answer.
+
+    A prompt with checks of form alone (a pattern, a schema, a length) would be full marks for any well-formed answer
+    and hide what users care about; those are the `format` guard's.
 
     Approved answers stay in: without them the suite would hold only what the champion once failed at, and there any
     other model looks better.
@@ -20,4 +26,4 @@ def task(vault: Sequence[Example], settings: EvaluationSettings) -> Task:
 
 
 def _judgeable(item: Item) -> bool:
-    return bool(item.verifiers or item.references)
+    return bool(item.references) or any(verifier.kind in CONTENT for verifier in item.verifiers)

@@ -28,21 +28,23 @@ from loop.types import Json, Sampling
 
 DRIFT_DAY = 4
 BRIGADE_DAY = 6
-FRESH_USERS = 32
-BASE_USERS = 12
+FRESH_USERS = 24
+BASE_USERS = 8
 """Of the fresh users, so many are also answered by the frozen base every night: it hardly ever satisfies anybody."""
 FINAL_USERS = 60
 SAMPLING = Sampling(temperature=0.7, max_tokens=28)
 POLICY: Mapping[str, Json] = {
     "curation.max_examples": 44,
+    "curation.burst_factor": 2.0,
     "curation.dev_share": 0.05,
     "curation.vault_share": 0.25,
-    "training.learning_rate": 1e-3,
+    "training.learning_rate": 5e-4,
     "training.epochs": 1.5,
     "training.batch_examples": 2,
     "training.edits": "demonstration",
     "training.max_tokens": 256,
     "evaluation.window_days": 2.0,
+    "evaluation.max_items": 24,
     "evaluation.max_pairs": 4,
     "evaluation.max_new_tokens": 28,
     "gate.margin": 0.1,

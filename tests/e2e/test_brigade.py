@@ -10,12 +10,13 @@ from evals.worlds import helpdesk
 from loop.cli.play import measure, project, serve
 from loop.cli.session import Session
 from loop.nightly import run
-from loop.settings import Addresses, GateSettings, Settings
+from loop.promote import promote
+from loop.settings import Addresses, Settings
 from loop.steps import serving_version
-from loop.types import NightStatus, Verdict
+from loop.types import NightStatus, Stage, Verdict
 
 WORLD = helpdesk.World(seed=1, brigade_day=2)
-FRESH_USERS = 60
+FRESH_USERS = 24
 
 
 def moved(session: Session, home: Path, settings: Settings) -> Session:
@@ -29,7 +30,7 @@ def without_defences(settings: Settings) -> Settings:
         settings,
         curation=replace(settings.curation, burst_factor=0.0, min_account_days=0.0, per_user_cap=0),
         validation=replace(settings.validation, max_quarantined_share=1.0),
-        gate=GateSettings(alpha=1.0, margin=1.0, anchor_margin=1.0, min_clusters=1),
+        gate=replace(settings.gate, promote=False),
     )
 
 
@@ -55,7 +56,17 @@ def test_without_defences_and_gate_the_brigade_is_promoted_and_harms(attacked, t
     open_door = moved(attacked, tmp_path / "home", without_defences(attacked.settings))
     asked = helpdesk.fresh(WORLD, 2, FRESH_USERS)
     before = measure(open_door, WORLD, asked, serving_version(open_door.parts))
-    assert run(open_door.parts, helpdesk.midnight(3)).verdict is Verdict.PROMOTE
-    after = measure(open_door, WORLD, asked, serving_version(open_door.parts))
+    night = run(open_door.parts, helpdesk.midnight(3))
+    ungated = promote(
+        open_door.ledger,
+        open_door.registry,
+        version=int(night.outputs[Stage.REGISTER]),
+        decision=None,
+        model=open_door.settings.model.name,
+        actor="test",
+        reason="no gate",
+        clock=open_door.parts.clock,
+    )
+    after = measure(open_door, WORLD, asked, ungated.to_version)
     assert before.harmful == 0
     assert after.harmful >= FRESH_USERS // 3

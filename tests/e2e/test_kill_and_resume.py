@@ -17,9 +17,11 @@ STARTED = re.compile(r"night-0001: (\w+)$")
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory) -> Path:
+    """A project with its events captured and its registry's tables made, which takes MLflow a while."""
     folder = make_project(tmp_path_factory.mktemp("project"))
-    done = nightshift("import", "events.jsonl", folder=folder)
-    assert done.returncode == 0, done.stderr
+    for arguments in (("import", "events.jsonl"), ("reconcile",)):
+        done = nightshift(*arguments, folder=folder)
+        assert done.returncode == 0, done.stderr
     return folder
 
 

@@ -219,3 +219,19 @@ def test_the_explanation_has_verdict_effect_interval_p_mde_and_reasons() -> None
         "passed: superiority vault +10.0 points [+8.4, +11.6], p = 5e-05 (80 items of 40 users, detectable 2.0)" in text
     )
     assert "- format: failed, and more evidence would not change that" in text
+
+
+def test_a_guard_of_few_users_blocks_by_default() -> None:
+    assert decide(evidence(GOOD, guard(0.0, users=3)), SETTINGS).verdict is Verdict.UNDERPOWERED
+
+
+def test_a_guard_below_the_configured_number_of_users_is_left_out_and_named() -> None:
+    decision = decide(evidence(GOOD, guard(0.0, users=3)), replace(SETTINGS, guards_from=8))
+    assert decision.verdict is Verdict.PROMOTE
+    assert [test.name for test in decision.tests] == ["vault"]
+    assert "format: left out, 3 users are fewer than 8" in decision.reasons
+
+
+def test_the_superiority_suite_is_never_left_out() -> None:
+    decision = decide(evidence(suite(0.4, users=3)), replace(SETTINGS, guards_from=8))
+    assert decision.verdict is Verdict.UNDERPOWERED

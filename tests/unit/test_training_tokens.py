@@ -1,5 +1,6 @@
 """Examples become token ids: one end of turn, whole turns cut, edits weighted by what they changed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -122,3 +123,11 @@ def test_one_thumb_against_many_is_not_blown_up(tokenizer):
     weights = sorted(e.weight for e in encode(thumbs, tokenizer, SETTINGS).examples)
     assert weights[-1] == 4.0
     assert all(a <= b for a, b in pairwise(weights))
+
+
+def test_an_edit_can_be_trained_as_a_demonstration_of_what_it_changed(tokenizer):
+    edit = example("On its way today.", "On its way.", signal=FeedbackKind.EDIT)
+    as_pair = encode([edit], tokenizer, SETTINGS).examples[0]
+    alone = encode([edit], tokenizer, replace(SETTINGS, edits="demonstration")).examples[0]
+    assert (as_pair.objective, len(as_pair.answers)) == (Objective.PAIR, 2)
+    assert (alone.objective, alone.answers) == (Objective.DEMONSTRATION, as_pair.answers[:1])
