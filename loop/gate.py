@@ -38,8 +38,8 @@ def decide(evidence: Evidence, settings: GateSettings) -> Decision:
 
 
 def explain(decision: Decision) -> str:
-    """The few lines a person reads, as Markdown: the verdict, the figures of each test, the reasons."""
-    head = f"**{decision.verdict}** candidate `{decision.candidate_id}` against version {decision.champion_version}"
+    """The few lines a person reads: the verdict, the figures of each test, the reasons."""
+    head = f"{decision.verdict}: candidate {decision.candidate_id} against version {decision.champion_version}"
     return "\n".join([head, "", *(f"- {line}" for line in (*map(_figures, decision.tests), *decision.reasons))])
 
 

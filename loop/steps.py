@@ -168,7 +168,6 @@ def write_report(parts: Parts, night: Night) -> Path:
             candidate=candidate,
             decision=decision,
             version=int(outputs[Stage.REGISTER]) if candidate else None,
-            explanation=gate.explain(decision) if decision else "",
             steps=_read_steps(folder / STEPS_FILE) if folder else (),
             answers=json.loads((folder / ANSWERS_FILE).read_text()) if folder and decision else (),
             earlier=[earlier for earlier in store.nights() if earlier.night_id < night.night_id],

@@ -21,7 +21,6 @@ class NightReport:
     candidate: Candidate | None = None
     decision: Decision | None = None
     version: int | None = None
-    explanation: str = ""
     steps: Sequence[Mapping[str, float]] = field(default=())
     """Training metrics by step, each with `step`."""
     answers: Sequence[Mapping[str, object]] = field(default=())
@@ -33,7 +32,7 @@ def render(report: NightReport) -> str:
     """The page. Raw user text appears only in the answers table, escaped."""
     night = report.night
     verdict = str(night.verdict or night.status.upper())
-    lead = report.explanation or "\n".join(night.reasons)
+    lead = "\n".join(report.decision.reasons if report.decision else night.reasons)
     return page(f"{report.model}, {night.night_id}", badge=verdict, lead=lead, blocks=list(_blocks(report)))
 
 

@@ -15,6 +15,7 @@ from loop.settings import Addresses, Settings
 from loop.steps import serving_version
 from loop.types import NightStatus, Stage, Verdict
 
+pytestmark = pytest.mark.timeout(1800)  # two real trainings and three hundred real answers
 WORLD = helpdesk.World(seed=1, brigade_day=2)
 FRESH_USERS = 24
 

@@ -214,7 +214,7 @@ def test_candidates_no_better_than_the_champion_are_promoted_in_at_most_alpha_of
 
 def test_the_explanation_has_verdict_effect_interval_p_mde_and_reasons() -> None:
     text = explain(decide(evidence(GOOD, guard(-0.10, users=100)), SETTINGS))
-    assert text.startswith("**REJECT** candidate `candidate` against version 2")
+    assert text.startswith("REJECT: candidate candidate against version 2")
     assert (
         "passed: superiority vault +10.0 points [+8.4, +11.6], p = 5e-05 (80 items of 40 users, detectable 2.0)" in text
     )
