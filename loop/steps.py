@@ -109,7 +109,7 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
     dev, vault = (snapshot.read(parts.home, candidate.snapshot_id, split) for split in (Split.DEV, Split.VAULT))
     judged, answers = collect(
         held_out(dev, vault, parts.settings.evaluation),
-        candidate=load(_base(parts.settings), dtype=parts.settings.model.dtype, adapter=adapter),
+        candidate=_load(parts.settings, adapter),
         champion=load_version(parts.settings, parts.registry, champion),
         anchor=load_version(parts.settings, parts.registry, anchor) if anchor != champion else None,
         cache=parts.home / "cache" / "answers",
@@ -185,8 +185,7 @@ def write_report(parts: Parts, night: Night) -> Path:
 
 def load_version(settings: Settings, registry: Registry, version: int) -> LanguageModel:
     """A registered version ready to answer, its adapter verified; 0 is the base model."""
-    adapter = registry.fetch(version) if version else None
-    return load(_base(settings), dtype=settings.model.dtype, adapter=adapter)
+    return _load(settings, registry.fetch(version) if version else None)
 
 
 def candidate_folder(parts: Parts, candidate_id: str) -> Path:
@@ -228,6 +227,11 @@ def _read_steps(path: Path) -> list[dict[str, float]]:
     """A resumed training writes its last steps again: the newest line of a step counts."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [*{line["step"]: line for line in lines}.values()]
+
+
+def _load(settings: Settings, adapter: Path | None) -> LanguageModel:
+    batch = settings.evaluation.batch_prompts
+    return load(_base(settings), dtype=settings.model.dtype, adapter=adapter, batch=batch)
 
 
 def _base(settings: Settings) -> Path:
