@@ -80,7 +80,8 @@ def orm(url: str) -> None:
     """One SQLModel object an event, `session.merge`, a commit every BATCH: no offset, no dead letters."""
     with Session(open_database(url, "store")) as session:
         for sequence, payload in enumerate(payloads(url)):
-            session.merge(InteractionRow(sequence=sequence, **row_of(decode(payload))))
+            fields = row_of(decode(payload))
+            session.merge(InteractionRow(sequence=sequence, metadata_=fields.pop("metadata"), **fields))
             if sequence % BATCH == BATCH - 1:
                 session.commit()
         session.commit()
