@@ -9,21 +9,18 @@ from loop.curation import Curated, curate
 from loop.settings import CurationSettings
 from loop.types import Feedback, Interaction, Objective, Split
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 KEY = "key of the pseudonyms"
 
 
-def curated(name: str, format_name: str) -> Curated:
-    if not (DATA / name).exists():
-        pytest.skip(f"{DATA / name} is not here; its README says where it comes from")
-    events = list(read(DATA / name, format_name, secret=KEY))
+def curated(path: Path, format_name: str) -> Curated:
+    events = list(read(path, format_name, secret=KEY))
     interactions = [event for event in events if isinstance(event, Interaction)]
     as_of = max(interaction.occurred_at for interaction in interactions) + timedelta(days=2)
     return curate(interactions, [event for event in events if isinstance(event, Feedback)], CurationSettings(), as_of)
 
 
-def test_answers_to_maths_questions_become_pairs_and_lone_verdicts() -> None:
-    made = curated("gsm8k/example_model_solutions.jsonl", "gsm8k")
+def test_answers_to_maths_questions_become_pairs_and_lone_verdicts(real_data: Path) -> None:
+    made = curated(real_data / "gsm8k/example_model_solutions.jsonl", "gsm8k")
     counts = Counter(example.objective for example in made.examples)
     splits = Counter(example.split for example in made.examples)
 
@@ -34,8 +31,8 @@ def test_answers_to_maths_questions_become_pairs_and_lone_verdicts() -> None:
     assert "scrubbed" not in made.report
 
 
-def test_airline_conversations_become_a_verdict_on_every_turn() -> None:
-    made = curated("tau_bench/gpt-4o-airline.json", "tau-bench")
+def test_airline_conversations_become_a_verdict_on_every_turn(real_data: Path) -> None:
+    made = curated(real_data / "tau_bench/gpt-4o-airline.json", "tau-bench")
     scrubbed = "".join(message.content for example in made.examples for message in example.prompt)
 
     assert made.report["mature"] == 200

@@ -7,7 +7,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from connectors.imports import decoders
 from loop import errors
+from loop.cli.data import FORMATS
 from loop.cli.main import cli
 
 HEAVY = {"torch", "transformers", "peft", "mlflow", "great_expectations", "sqlalchemy", "kafka", "pandas", "matplotlib"}
@@ -50,6 +52,10 @@ def test_a_wrong_call_says_what_to_do_and_ends_with_its_code(tmp_path, arguments
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_import_offers_the_formats_there_are_decoders_for():
+    assert tuple(decoders) == FORMATS
 
 
 def test_init_writes_a_file_once(tmp_path):
