@@ -24,14 +24,15 @@ def decode(
     """One answer per prompt; a row leaves the batch when it draws a token of `stop` [tokens].
 
     `uniforms` [prompts, max_tokens] in [0, 1) decides every draw, so that an answer does not depend on the random
-    numbers of those who share its batch.
+    numbers of those who share its batch. What all prompts begin with, a system prompt say, is computed once.
     """
-    ids, mask, positions = left_padded(prompts, pad, model.device)
+    cache, common = _shared_beginning(model, prompts)
+    ids, mask, positions = left_padded([prompt[common:] for prompt in prompts], pad, model.device)
+    mask, positions = torch.cat([mask.new_ones(len(prompts), common), mask], dim=1), positions + common
     tokens = torch.full((len(prompts), sampling.max_tokens), pad, device=model.device)
     logprobs = torch.zeros_like(tokens, dtype=torch.float32)
     lengths = torch.zeros_like(tokens[:, 0])
     rows = torch.arange(len(prompts), device=model.device)
-    cache = DynamicCache(config=model.config)
     for step in range(sampling.max_tokens):
         output = model(
             input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
@@ -49,6 +50,20 @@ def decode(
         mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
     written = zip(tokens.tolist(), logprobs.tolist(), lengths.tolist(), strict=True)
     return [(tuple(row[:n]), tuple(values[:n])) for row, values, n in written]
+
+
+def _shared_beginning(model: "PreTrainedModel", prompts: Sequence[Ids]) -> tuple[DynamicCache, int]:
+    """A cache that holds what all prompts begin with, and how many tokens that are; each keeps one token at least."""
+    cache = DynamicCache(config=model.config)
+    first, last = min(prompts), max(prompts)
+    shortest = min(map(len, prompts))
+    common = next((i for i in range(shortest) if first[i] != last[i]), shortest - 1)
+    if common and len(prompts) > 1:
+        ids = torch.tensor([first[:common]], device=model.device)
+        model(input_ids=ids, past_key_values=cache, logits_to_keep=1)
+        cache.batch_repeat_interleave(len(prompts))
+        return cache, common
+    return cache, 0
 
 
 def draw(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> tuple[Tensor, Tensor]:

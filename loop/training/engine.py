@@ -18,7 +18,7 @@ from loop.training import adapters, checkpoint, manifest, objective, precision
 from loop.training.checkpoint import State
 from loop.training.job import Job, Step
 from loop.training.logps import Scored, Scorer, choose_layout, score
-from loop.training.reference import reference_logps
+from loop.training.reference import Reference
 from loop.training.schedule import batches, micro_batches, rate
 from loop.training.tokens import Encoded, Encoding, encode
 from loop.types import Candidate
@@ -37,7 +37,7 @@ class Plan:
     scorer: Scorer
     optimizer: torch.optim.Optimizer
     encoding: Encoding
-    references: list[tuple[float, ...]]
+    reference: Reference
     batches: list[list[int]]
     began_as: str
     """sha256 of the adapter's weights before step 0."""
@@ -61,6 +61,7 @@ def train(job: Job) -> Iterator[Step]:
         now = time.monotonic()
         state = replace(state, seconds=before + now - started)
         if now - saved >= 60 * job.settings.checkpoint_minutes:
+            plan.reference.save()
             checkpoint.save(job.folder, plan.key, state, plan.model, plan.optimizer)
             saved = time.monotonic()
         left = len(plan.batches) - state.step
@@ -96,9 +97,7 @@ def _plan(job: Job) -> Plan:
         scorer=scorer,
         optimizer=torch.optim.AdamW(adapters.trainable(model).values(), weight_decay=settings.weight_decay, fused=True),
         encoding=encoding,
-        references=reference_logps(
-            scorer, encoding.examples, job.cache / f"{reference[:16]}.json", settings.micro_batch_tokens
-        ),
+        reference=Reference(model, scorer, job.cache / f"{reference[:16]}.json", settings.micro_batch_tokens),
         batches=batches(len(encoding.examples), settings.epochs, settings.batch_examples, settings.seed),
         began_as=adapters.weights_sha256(model),
     )
@@ -137,22 +136,22 @@ def _step(plan: Plan, state: State) -> State:
 def _backward(plan: Plan, state: State) -> tuple[list[Encoded], Scored, Tensor]:
     """Accumulate the gradient of one optimiser batch; its examples as they were computed, scores and references."""
     settings = plan.job.settings
-    indices = plan.batches[state.step]
-    examples = [plan.encoding.examples[index] for index in indices]
+    examples = [plan.encoding.examples[index] for index in plan.batches[state.step]]
     total = fsum(example.weight for example in examples)
-    order, logps, nlls, references = [], [], [], []
+    references = plan.reference.logps(examples)
+    order, logps, nlls, compared = [], [], [], []
     for group in micro_batches([example.size for example in examples], settings.micro_batch_tokens):
         part = [examples[i] for i in group]
         scored = score(plan.scorer, part)
-        reference = scored.logp.new_tensor([value for i in group for value in plan.references[indices[i]]])
+        reference = scored.logp.new_tensor([value for i in group for value in references[i]])
         batch = objective.gather(part, reference.device)
         parts = objective.example_losses(batch, scored, reference, state.delta, settings)
         torch.autograd.backward(objective.weighted_sum(parts, batch) / total)
         order += part
         logps.append(scored.logp.detach())
         nlls.append(scored.nll.detach())
-        references.append(reference)
-    return order, Scored(torch.cat(logps), torch.cat(nlls)), torch.cat(references)
+        compared.append(reference)
+    return order, Scored(torch.cat(logps), torch.cat(nlls)), torch.cat(compared)
 
 
 def _skipped(state: State, steps: int) -> State:
@@ -176,6 +175,7 @@ def _finish(plan: Plan, state: State) -> None:
             f"the adapter did not change in {state.step} steps: this run learnt nothing",
             "raise `learning_rate` or `budget_minutes` under [training]",
         )
+    plan.reference.save()
     adapters.save(plan.model, job.folder)
     made = Candidate(
         candidate_id=job.candidate_id,

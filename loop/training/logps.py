@@ -1,11 +1,14 @@
 """Log-probabilities of answers under the model in training: the only part that knows how tokens lie in rows.
 
-A row is one example as a prefix tree, so its prompt (and what its answers begin with alike) is computed once. Models
-for which that is not exact get one row per answer; `choose_layout` finds out by comparing with the stock forward pass.
+A row is a prefix tree of neighbouring examples, so that every shared beginning (a system prompt, a prompt, what two
+answers begin with) is computed once and little is padded. Models for which that is not exact get one row per answer;
+`choose_layout` finds out by comparing with the stock forward pass.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -14,8 +17,10 @@ from transformers import PreTrainedModel
 
 from loop.errors import TrainingError
 from loop.training.tokens import Encoded
-from loop.training.tree import Tree, grow
+from loop.training.tree import common_prefix, grow
 
+ROW_TOKENS = 256
+"""Rows are about this long: longer ones waste attention on what their masks hide, shorter ones share less."""
 HEAD_POSITIONS = 256
 """Positions whose logits exist at the same time."""
 TOLERANCE = 0.05
@@ -79,17 +84,18 @@ def score(scorer: Scorer, examples: Sequence[Encoded]) -> Scored:
 
 
 def choose_layout(scorer: Scorer, examples: Sequence[Encoded]) -> Scorer:
-    """The first layout that gives the stock forward pass's log-probabilities on the longest example.
+    """The first layout that gives the stock forward pass's log-probabilities on the shortest and the longest example.
 
     Raises TrainingError when none does: soft-capped or scaled logits, for example.
     """
-    longest = max(examples, key=lambda example: example.size)
-    expected = _stock_logps(scorer, longest)
-    lengths = expected.new_tensor([len(answer.ids) for answer in longest.answers])
+    ordered = sorted(examples, key=lambda example: example.size)
+    checked = [ordered[0], ordered[-1]]
+    expected = torch.cat([_stock_logps(scorer, example) for example in checked])
+    lengths = expected.new_tensor([len(answer.ids) for example in checked for answer in example.answers])
     for share_prefixes in (True, False):
         chosen = replace(scorer, share_prefixes=share_prefixes)
         with torch.no_grad():
-            difference = ((score(chosen, [longest]).logp - expected) / lengths).abs().max()
+            difference = ((score(chosen, checked).logp - expected) / lengths).abs().max()
         if difference <= TOLERANCE:
             return chosen
     raise TrainingError(
@@ -99,20 +105,16 @@ def choose_layout(scorer: Scorer, examples: Sequence[Encoded]) -> Scorer:
 
 
 def lay_out(examples: Sequence[Encoded], *, share_prefixes: bool, device: torch.device) -> Rows:
-    """Pad `examples` into rows: one tree per example, or one chain per answer."""
-    trees: list[Tree] = []
-    homes: list[tuple[int, tuple[int, ...]]] = []
-    for example in examples:
-        for group in [example.sequences] if share_prefixes else [(one,) for one in example.sequences]:
-            tree = grow(group)
-            homes += [(len(trees), path) for path in tree.paths]
-            trees.append(tree)
-    width = max(len(tree.tokens) for tree in trees)
+    """Pad `examples` into rows: trees of about ROW_TOKENS, or one chain per answer."""
+    sequences = [sequence for example in examples for sequence in example.sequences]
     answers = [answer for example in examples for answer in example.answers]
-    predicted = [
-        [row * width + node for node in path[-len(answer.ids) - 1 : -1]]
-        for (row, path), answer in zip(homes, answers, strict=True)
-    ]
+    groups = _neighbours(sequences) if share_prefixes else [[i] for i in range(len(sequences))]
+    trees = [grow([sequences[i] for i in group]) for group in groups]
+    width = max(len(tree.tokens) for tree in trees)
+    predicted: list[list[int]] = [[]] * len(sequences)
+    for row, (group, tree) in enumerate(zip(groups, trees, strict=True)):
+        for i, path in zip(group, tree.paths, strict=True):
+            predicted[i] = [row * width + node for node in path[-len(answers[i].ids) - 1 : -1]]
     return Rows(
         tokens=_padded([tree.tokens for tree in trees], width, device),
         positions=_padded([tree.depths for tree in trees], width, device),
@@ -124,6 +126,26 @@ def lay_out(examples: Sequence[Encoded], *, share_prefixes: bool, device: torch.
             [w for answer in answers for w in answer.nll_weights], dtype=torch.float64, device=device
         ),
     )
+
+
+def _neighbours(sequences: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Indices of the sequences of each row, in lexicographic order and cut into rows of about the same length.
+
+    A sequence that has more in common with the one before than it adds stays in its row.
+    """
+    order = sorted(range(len(sequences)), key=sequences.__getitem__)
+    shared = [0, *(common_prefix(sequences[a], sequences[b]) for a, b in pairwise(order))]
+    added = [len(sequences[i]) - common for i, common in zip(order, shared, strict=True)]
+    target = sum(added) / ceil(sum(added) / ROW_TOKENS)
+    groups: list[list[int]] = [[]]
+    size = 0
+    for i, common, new in zip(order, shared, added, strict=True):
+        if size >= target and new >= common:
+            groups.append([])
+            size = common
+        groups[-1].append(i)
+        size += new
+    return groups
 
 
 class FrozenLogSumExp(torch.autograd.Function):

@@ -1,68 +1,90 @@
-"""The champion's log-probabilities of every answer a loss compares with: taken once before step 0, kept on disk."""
+"""The champion's log-probabilities, which losses compare with: taken when a batch first needs them, kept on disk.
+
+Taken ahead of step 0 they would spend a wall-clock budget on examples which the training may never reach.
+"""
 
 import json
-import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 
 from loop.canonical import digest
+from loop.training.adapters import trainable
 from loop.training.logps import Scorer, score
 from loop.training.schedule import micro_batches
 from loop.training.tokens import Encoded
 from loop.types import Objective
 
 SAVE_SECONDS = 15.0
-log = logging.getLogger(__name__)
 
 
-def reference_logps(scorer: Scorer, examples: Sequence[Encoded], file: Path, budget: int) -> list[tuple[float, ...]]:
-    """Log-probability of each example's answers under `scorer`, which must still be the champion; 0 where unused.
+class Reference:
+    """A frozen copy of the adapter as it is now, over the same base model.
 
-    `file` keeps them by token ids, so its name has to say everything else that they depend on. An interrupted pass
-    goes on where it was last saved.
+    `file` keeps log-probabilities by token ids, so its name has to say everything else that they depend on. `budget`
+    is the padded tokens of one forward pass.
     """
-    known = _read(file)
-    missing = [e for e in examples if _compared(e) and any(key not in known for key in _keys(e))]
-    started = saved = time.monotonic()
-    done = 0
-    for group in micro_batches([example.size for example in missing], budget):
-        batch = [missing[index] for index in group]
-        with torch.inference_mode():
-            logps = score(scorer, batch).logp.tolist()
-        known.update(zip((key for example in batch for key in _keys(example)), logps, strict=True))
-        done += len(batch)
-        if time.monotonic() - saved > SAVE_SECONDS:
-            saved = time.monotonic()
-            _write(file, known)
-            log.info("reference: %d of %d examples, %.0f s", done, len(missing), saved - started)
-    if missing:
-        _write(file, known)
-    return [_known(example, known) for example in examples]
+
+    def __init__(self, model: PeftModel, scorer: Scorer, file: Path, budget: int) -> None:
+        self._live = trainable(model)
+        self._kept = {name: parameter.detach().clone() for name, parameter in self._live.items()}
+        self._scorer, self._file, self._budget = scorer, file, budget
+        self._known: dict[str, float] = dict(json.loads(file.read_text())) if file.exists() else {}
+        self._saved_at = time.monotonic()
+
+    def logps(self, examples: Sequence[Encoded]) -> list[tuple[float, ...]]:
+        """Log-probability of each example's answers under the copy; 0 where the objective compares with nothing."""
+        missing = [e for e in examples if _compared(e) and any(key not in self._known for key in _keys(e))]
+        if missing:
+            with self._restored():
+                self._score(missing)
+            if time.monotonic() - self._saved_at > SAVE_SECONDS:
+                self.save()
+        return [self._logps(example) for example in examples]
+
+    def save(self) -> None:
+        """Write all that is known; a resumed training needs what its checkpoint's steps have seen."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        building = self._file.with_suffix(".part")
+        building.write_text(json.dumps(self._known))
+        building.replace(self._file)
+        self._saved_at = time.monotonic()
+
+    def _score(self, missing: Sequence[Encoded]) -> None:
+        for group in micro_batches([example.size for example in missing], self._budget):
+            batch = [missing[index] for index in group]
+            with torch.inference_mode():
+                logps = score(self._scorer, batch).logp.tolist()
+            self._known.update(zip((key for example in batch for key in _keys(example)), logps, strict=True))
+
+    def _logps(self, example: Encoded) -> tuple[float, ...]:
+        if not _compared(example):
+            return (0.0,) * len(example.answers)
+        return tuple(self._known[key] for key in _keys(example))
+
+    @contextmanager
+    def _restored(self) -> Iterator[None]:
+        """The copy in place of the adapter in training."""
+        trained = {name: parameter.detach().clone() for name, parameter in self._live.items()}
+        self._put(self._kept)
+        try:
+            yield
+        finally:
+            self._put(trained)
+
+    @torch.no_grad()
+    def _put(self, weights: dict[str, torch.Tensor]) -> None:
+        for name, parameter in self._live.items():
+            parameter.copy_(weights[name])
 
 
 def _compared(example: Encoded) -> bool:
     return example.objective is not Objective.DEMONSTRATION
 
 
-def _known(example: Encoded, known: Mapping[str, float]) -> tuple[float, ...]:
-    if not _compared(example):
-        return (0.0,) * len(example.answers)
-    return tuple(known[key] for key in _keys(example))
-
-
 def _keys(example: Encoded) -> list[str]:
     return [digest([example.prompt, answer.ids]) for answer in example.answers]
-
-
-def _read(file: Path) -> dict[str, float]:
-    return dict(json.loads(file.read_text())) if file.exists() else {}
-
-
-def _write(file: Path, known: Mapping[str, float]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    building = file.with_suffix(".part")
-    building.write_text(json.dumps(known))
-    building.replace(file)

@@ -193,6 +193,13 @@ def test_a_spent_budget_ends_the_training_with_the_adapter_as_it_is(base, tmp_pa
     assert candidate(work).metrics["budget_hit"] == 1.0
 
 
+def test_the_champion_is_asked_only_about_examples_that_training_reaches(base, tmp_path):
+    work = job(base, tmp_path, settings=replace(SETTINGS, budget_minutes=1e-9, batch_examples=1))
+    steps(replace(work, examples=tuple(e for e in work.examples if e.objective is Objective.PAIR)))
+    [cached] = work.cache.glob("*.json")
+    assert len(json.loads(cached.read_text())) == 2
+
+
 def test_micro_batches_do_not_change_what_is_learnt(base, tmp_path):
     whole = steps(job(base, tmp_path / "a"))
     cut = steps(job(base, tmp_path / "b", settings=replace(SETTINGS, micro_batch_tokens=1)))

@@ -103,6 +103,29 @@ def test_every_token_is_computed_once():
     assert apart.tokens.shape == (2, 20 + 9)
 
 
+def test_a_beginning_common_to_all_examples_is_computed_once_a_row():
+    system = tuple(range(3, 33))
+    examples = [replace(e, prompt=system + e.prompt) for e in EXAMPLES]
+    rows = lay_out(examples, share_prefixes=True, device=torch.device("cpu"))
+    own = [20 + 9 + 5 - 2, 3 + 4 + 12 - 2, 11 + 7, 6 + 8]
+    assert rows.tokens.shape == (1, len(system) + sum(own))
+
+
+def test_many_examples_are_cut_into_rows_of_about_the_same_length():
+    examples = [encoded(40, 20, kind=Objective.DEMONSTRATION, seed=seed) for seed in range(20)]
+    rows = lay_out(examples, share_prefixes=True, device=torch.device("cpu"))
+    assert rows.tokens.shape[0] == 5
+    assert rows.tokens.shape[1] <= 1200 / 5 + 60
+
+
+def test_rows_of_several_examples_change_no_loss(scorer, monkeypatch):
+    expected = loss_of(plainly(scorer.model, EXAMPLES), EXAMPLES)
+    monkeypatch.setattr("loop.training.logps.ROW_TOKENS", 24)
+    rows = lay_out(EXAMPLES, share_prefixes=True, device=torch.device("cpu"))
+    assert 1 < rows.tokens.shape[0] < len(EXAMPLES)
+    assert abs(loss_of(score(scorer, EXAMPLES), EXAMPLES) - expected).item() <= 1e-12
+
+
 def test_an_ordinary_model_gets_shared_prefixes(scorer):
     assert choose_layout(scorer, EXAMPLES).share_prefixes
 
