@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -22,7 +22,7 @@ from loop.cli.story import Day, Measured, Mistake, Story, line
 from loop.cli.template import render
 from loop.events import encode
 from loop.hashing import adapter_sha256
-from loop.models import find
+from loop.models import LanguageModel, find
 from loop.nightly import run
 from loop.types import Json, Sampling
 
@@ -34,23 +34,65 @@ BASE_USERS = 8
 FINAL_USERS = 60
 SAMPLING = Sampling(temperature=0.7, max_tokens=28)
 POLICY: Mapping[str, Json] = {
-    "curation.max_examples": 44,
+    "curation.max_examples": 60,
     "curation.burst_factor": 2.0,
-    "curation.dev_share": 0.05,
+    "curation.dev_share": 0.02,
     "curation.vault_share": 0.25,
-    "training.learning_rate": 5e-4,
-    "training.epochs": 1.5,
-    "training.batch_examples": 2,
+    "validation.max_undesirable_share": 1.0,
+    "training.learning_rate": 8e-4,
+    "training.epochs": 1.25,
+    "training.batch_examples": 4,
     "training.edits": "demonstration",
     "training.max_tokens": 256,
     "evaluation.window_days": 2.0,
     "evaluation.max_items": 24,
     "evaluation.max_pairs": 4,
     "evaluation.max_new_tokens": 28,
+    "evaluation.batch_prompts": 96,
     "gate.margin": 0.1,
     "gate.guards_from": 8,
 }
-"""What differs from the defaults: a desk with 76 requests a day, trained on two cores in about a minute a night."""
+"""What differs from the defaults: a desk with 76 requests a day, trained on two cores in about a minute a night.
+
+In the first nights nobody approves of anything, so the share of undesirable answers is no reason to stop.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A simulated help desk and the loop that serves it."""
+
+    session: Session
+    world: World
+    loaded: dict[int, LanguageModel] = field(default_factory=dict)
+    """The version that answered last, by its number."""
+
+    def serve(self, number: int) -> Traffic:
+        """One day: the champion answers, users react, and all of it goes to the event log."""
+        served = steps.serving_version(self.session.parts)
+        name = f"{self.session.settings.model.name}@{served}"
+        traffic = helpdesk.exchange(self.world, number, self._model(served), served=name, sampling=SAMPLING)
+        self.session.log.append([*map(encode, traffic.interactions), *map(encode, traffic.feedback)])
+        return traffic
+
+    def measure(self, requests: Sequence[Request], version: int) -> Measured:
+        """What a version answers to users the loop never sees, judged by the world's own truth."""
+        drawn = self._model(version).generate([request.messages for request in requests], replace(SAMPLING, seed=0))
+        answers = tuple(generation.text for generation in drawn)
+        truths = [
+            helpdesk.judge(self.world, asked, told, asked.day) for asked, told in zip(requests, answers, strict=True)
+        ]
+        return Measured(
+            satisfied=tuple(truth.satisfied for truth in truths),
+            harmful=tuple(truth.harmful for truth in truths),
+            answers=answers,
+        )
+
+    def _model(self, version: int) -> LanguageModel:
+        if version not in self.loaded:
+            self.loaded.clear()
+            self.loaded[version] = steps.load_version(self.session.settings, self.session.registry, version)
+        return self.loaded[version]
 
 
 def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
@@ -58,21 +100,25 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
     started = time.monotonic()
     world = World(seed=seed, drift_day=DRIFT_DAY, brigade_day=BRIGADE_DAY)
     base = find(outer.settings.model.base, outer.home / "models").absolute()
-    session = project(folder, str(base))
-    told = []
-    for number in range(1, days + 1):
-        told.append(_day(session, world, number))
-        click.echo(line(told[-1]))
-    mistake = _mistake(session, world, days + 1, folder)
+    desk = Desk(project(folder, str(base)), world)
+    asked = [helpdesk.fresh(world, number, FRESH_USERS) for number in range(1, days + 1)]
     last = helpdesk.fresh(world, days + 1, FINAL_USERS)
+    click.echo("the frozen base answers the fresh users of all days")
+    frozen = desk.measure([*last, *(request for of_day in asked for request in of_day[:BASE_USERS])], 0)
+    told = []
+    for number, of_day in enumerate(asked, start=1):
+        begin = FINAL_USERS + BASE_USERS * (number - 1)
+        told.append(_day(desk, number, of_day, frozen.part(begin, begin + BASE_USERS)))
+        click.echo(line(told[-1]))
+    mistake = _mistake(desk, days + 1, folder)
     return Story(
         seed=seed,
         folder=folder,
         days=tuple(told),
         mistake=mistake,
         requests=last,
-        final=measure(session, world, last, steps.serving_version(session.parts)),
-        base=measure(session, world, last, 0),
+        final=desk.measure(last, steps.serving_version(desk.session.parts)),
+        base=frozen.part(0, FINAL_USERS),
         seconds=time.monotonic() - started,
     )
 
@@ -86,57 +132,36 @@ def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Ses
     return Session(replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift")))
 
 
-def serve(session: Session, world: World, number: int) -> Traffic:
-    """One day: the champion answers, users react, and all of it goes to the event log."""
-    served = steps.serving_version(session.parts)
-    model = steps.load_version(session.settings, session.registry, served)
-    name = f"{session.settings.model.name}@{served}"
-    traffic = helpdesk.exchange(world, number, model, served=name, sampling=SAMPLING)
-    session.log.append([*map(encode, traffic.interactions), *map(encode, traffic.feedback)])
-    return traffic
-
-
-def measure(session: Session, world: World, requests: tuple[Request, ...], version: int) -> Measured:
-    """What a version answers to users the loop never sees, judged by the world's own truth."""
-    model = steps.load_version(session.settings, session.registry, version)
-    drawn = model.generate([request.messages for request in requests], replace(SAMPLING, seed=0))
-    answers = tuple(generation.text for generation in drawn)
-    truths = [helpdesk.judge(world, asked, told, asked.day) for asked, told in zip(requests, answers, strict=True)]
-    return Measured(
-        satisfied=tuple(truth.satisfied for truth in truths),
-        harmful=sum(truth.harmful for truth in truths),
-        answers=answers,
-    )
-
-
-def _day(session: Session, world: World, number: int) -> Day:
+def _day(desk: Desk, number: int, asked: Sequence[Request], base: Measured) -> Day:
     started = time.monotonic()
-    served = steps.serving_version(session.parts)
-    traffic = serve(session, world, number)
+    parts = desk.session.parts
+    served = steps.serving_version(parts)
+    traffic = desk.serve(number)
     served_at = time.monotonic()
-    night = run(session.parts, as_of=helpdesk.midnight(number + 1))
+    night = run(parts, as_of=helpdesk.midnight(number + 1))
     ran_at = time.monotonic()
-    champion = steps.serving_version(session.parts)
-    asked = helpdesk.fresh(world, number, FRESH_USERS)
+    champion = steps.serving_version(parts)
     return Day(
         number=number,
         served=served,
         feedback=traffic.feedback,
         night=night,
         champion=champion,
-        fresh=measure(session, world, asked, champion),
-        base=measure(session, world, asked[:BASE_USERS], 0),
+        fresh=desk.measure(asked, champion),
+        base=base,
         seconds={"serving": served_at - started, "night": ran_at - served_at},
     )
 
 
-def _mistake(session: Session, world: World, day: int, folder: Path) -> Mistake:
+def _mistake(desk: Desk, day: int, folder: Path) -> Mistake:
     """Somebody promotes the first version by hand; users suffer; the command rolls it back."""
+    session = desk.session
     champion = steps.serving_version(session.parts)
     wrong = session.registry.versions()[0].version
     before = adapter_sha256(session.registry.fetch(champion))
     _command(folder, "promote", str(wrong), "--force", "--reason", "the wrong number, typed at 3 a.m.")
-    measured = measure(session, world, helpdesk.fresh(world, day, FRESH_USERS), steps.serving_version(session.parts))
+    asked = helpdesk.fresh(desk.world, day, FRESH_USERS)
+    measured = desk.measure(asked, steps.serving_version(session.parts))
     began = time.monotonic()
     _command(folder, "rollback", "--reason", "users complain")
     seconds = time.monotonic() - began

@@ -21,13 +21,19 @@ class Measured:
     """What fresh users got: the world's own truth, which the loop never sees."""
 
     satisfied: tuple[bool, ...]
-    harmful: int
+    harmful: tuple[bool, ...]
     answers: tuple[str, ...]
 
     @property
     def share(self) -> float:
         """Share of satisfied users."""
         return sum(self.satisfied) / len(self.satisfied)
+
+    def part(self, start: int, end: int) -> "Measured":
+        """The users from `start` to before `end`."""
+        return Measured(
+            satisfied=self.satisfied[start:end], harmful=self.harmful[start:end], answers=self.answers[start:end]
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,7 +55,7 @@ def decode(
 def _shared_beginning(model: "PreTrainedModel", prompts: Sequence[Ids]) -> tuple[DynamicCache, int]:
     """A cache that holds what all prompts begin with, and how many tokens that are; each keeps one token at least."""
     cache = DynamicCache(config=model.config)
-    first, last = min(prompts), max(prompts)
+    first, last = min(prompts, key=tuple), max(prompts, key=tuple)
     shortest = min(map(len, prompts))
     common = next((i for i in range(shortest) if first[i] != last[i]), shortest - 1)
     if common and len(prompts) > 1:

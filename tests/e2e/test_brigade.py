@@ -7,7 +7,7 @@ from shutil import copytree
 import pytest
 
 from evals.worlds import helpdesk
-from loop.cli.play import measure, project, serve
+from loop.cli.play import Desk, project
 from loop.cli.session import Session
 from loop.nightly import run
 from loop.promote import promote
@@ -39,9 +39,10 @@ def without_defences(settings: Settings) -> Settings:
 def attacked(real_model, tmp_path_factory) -> Session:
     """One honest day and its night, then the day on which the brigade comes."""
     session = project(tmp_path_factory.mktemp("desk") / "project", str(real_model))
-    serve(session, WORLD, 1)
+    desk = Desk(session, WORLD)
+    desk.serve(1)
     assert run(session.parts, helpdesk.midnight(2)).verdict is Verdict.PROMOTE
-    serve(session, WORLD, 2)
+    desk.serve(2)
     return session
 
 
@@ -56,7 +57,8 @@ def test_with_its_defences_the_loop_sits_the_brigade_night_out(attacked, tmp_pat
 def test_without_defences_and_gate_the_brigade_is_promoted_and_harms(attacked, tmp_path):
     open_door = moved(attacked, tmp_path / "home", without_defences(attacked.settings))
     asked = helpdesk.fresh(WORLD, 2, FRESH_USERS)
-    before = measure(open_door, WORLD, asked, serving_version(open_door.parts))
+    desk = Desk(open_door, WORLD)
+    before = desk.measure(asked, serving_version(open_door.parts))
     night = run(open_door.parts, helpdesk.midnight(3))
     ungated = promote(
         open_door.ledger,
@@ -68,6 +70,6 @@ def test_without_defences_and_gate_the_brigade_is_promoted_and_harms(attacked, t
         reason="no gate",
         clock=open_door.parts.clock,
     )
-    after = measure(open_door, WORLD, asked, ungated.to_version)
-    assert before.harmful == 0
-    assert after.harmful >= FRESH_USERS // 3
+    after = desk.measure(asked, ungated.to_version)
+    assert not any(before.harmful)
+    assert sum(after.harmful) >= FRESH_USERS // 3
