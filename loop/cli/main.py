@@ -11,6 +11,8 @@ from loop.cli import data, demo, night, setup, versions
 from loop.cli.session import Session
 from loop.errors import NightshiftError, UsageError
 
+OURS = ("loop", "evals", "connectors", "nightshift")
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file (default: nightshift.toml here).")
@@ -23,11 +25,19 @@ def cli(
     context: click.Context, config: Path | None, assignments: tuple[str, ...], as_json: bool, verbose: bool
 ) -> None:
     """Get an LLM better every night from its users, and never worse."""
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    for package in ("loop", "evals", "connectors", "nightshift"):
-        logging.getLogger(package).setLevel(logging.INFO if verbose else logging.WARNING)
+    _log_to_stderr(verbose=verbose)
     overrides = dict(_assignment(text) for text in assignments)
     context.obj = Session(settings.load(config, overrides), as_json=as_json)
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    """Our stages when `verbose`, warnings always; libraries that set a level of their own are held to warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith(OURS))
+    logging.basicConfig(handlers=[handler])
+    for package in OURS:
+        logging.getLogger(package).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def _assignment(text: str) -> tuple[str, str]:
