@@ -100,7 +100,7 @@ class TrainingSettings:
     chosen_nll: float = 0.2
     """Weight of the NLL on the chosen answer beside DPO."""
     edits: Literal["pair", "demonstration"] = "pair"
-    """`pair`: DPO edited over original, and NLL; `demonstration`: NLL alone, at half the cost."""
+    """`pair`: DPO edited over original, NLL on what changed; `demonstration`: NLL on all of it, at half the cost."""
     unpaired_loss: Literal["bco", "kto"] = "bco"
     """Objective of thumbs, ratings and lone outcomes."""
     desirable_nll: float = 0.3

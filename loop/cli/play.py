@@ -29,9 +29,8 @@ from loop.types import Json, Sampling
 DRIFT_DAY = 4
 BRIGADE_DAY = 6
 FRESH_USERS = 24
-BASE_USERS = 8
-"""Of the fresh users, so many are also answered by the frozen base every night: it hardly ever satisfies anybody."""
 FINAL_USERS = 60
+"""Fresh users of the last comparison; the frozen base answers them once and is judged by the policies of every day."""
 SAMPLING = Sampling(temperature=0.7, max_tokens=28)
 POLICY: Mapping[str, Json] = {
     "curation.max_examples": 60,
@@ -39,16 +38,18 @@ POLICY: Mapping[str, Json] = {
     "curation.dev_share": 0.02,
     "curation.vault_share": 0.25,
     "validation.max_undesirable_share": 1.0,
-    "training.learning_rate": 8e-4,
-    "training.epochs": 1.25,
-    "training.batch_examples": 4,
+    "training.learning_rate": 7e-4,
+    "training.warmup_share": 0.15,
+    "training.beta": 0.04,
+    "training.epochs": 1.4,
+    "training.batch_examples": 3,
     "training.edits": "demonstration",
     "training.max_tokens": 256,
-    "evaluation.window_days": 2.0,
+    "evaluation.window_days": 1.0,
     "evaluation.max_items": 24,
-    "evaluation.max_pairs": 4,
+    "evaluation.max_pairs": 2,
     "evaluation.max_new_tokens": 28,
-    "evaluation.batch_prompts": 96,
+    "evaluation.batch_prompts": 40,
     "gate.margin": 0.1,
     "gate.guards_from": 8,
 }
@@ -77,11 +78,16 @@ class Desk:
 
     def measure(self, requests: Sequence[Request], version: int) -> Measured:
         """What a version answers to users the loop never sees, judged by the world's own truth."""
+        return self.judge(requests, self.answers(requests, version), requests[0].day)
+
+    def answers(self, requests: Sequence[Request], version: int) -> tuple[str, ...]:
+        """What a version says."""
         drawn = self._model(version).generate([request.messages for request in requests], replace(SAMPLING, seed=0))
-        answers = tuple(generation.text for generation in drawn)
-        truths = [
-            helpdesk.judge(self.world, asked, told, asked.day) for asked, told in zip(requests, answers, strict=True)
-        ]
+        return tuple(generation.text for generation in drawn)
+
+    def judge(self, requests: Sequence[Request], answers: tuple[str, ...], day: int) -> Measured:
+        """The truth about answers, had they been given on `day`."""
+        truths = [helpdesk.judge(self.world, asked, told, day) for asked, told in zip(requests, answers, strict=True)]
         return Measured(
             satisfied=tuple(truth.satisfied for truth in truths),
             harmful=tuple(truth.harmful for truth in truths),
@@ -101,14 +107,12 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
     world = World(seed=seed, drift_day=DRIFT_DAY, brigade_day=BRIGADE_DAY)
     base = find(outer.settings.model.base, outer.home / "models").absolute()
     desk = Desk(project(folder, str(base)), world)
-    asked = [helpdesk.fresh(world, number, FRESH_USERS) for number in range(1, days + 1)]
     last = helpdesk.fresh(world, days + 1, FINAL_USERS)
-    click.echo("the frozen base answers the fresh users of all days")
-    frozen = desk.measure([*last, *(request for of_day in asked for request in of_day[:BASE_USERS])], 0)
+    click.echo(f"the frozen base answers {FINAL_USERS} fresh users")
+    frozen = desk.answers(last, 0)
     told = []
-    for number, of_day in enumerate(asked, start=1):
-        begin = FINAL_USERS + BASE_USERS * (number - 1)
-        told.append(_day(desk, number, of_day, frozen.part(begin, begin + BASE_USERS)))
+    for number in range(1, days + 1):
+        told.append(_day(desk, number, desk.judge(last, frozen, number)))
         click.echo(line(told[-1]))
     mistake = _mistake(desk, days + 1, folder)
     return Story(
@@ -118,7 +122,7 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
         mistake=mistake,
         requests=last,
         final=desk.measure(last, steps.serving_version(desk.session.parts)),
-        base=frozen.part(0, FINAL_USERS),
+        base=desk.judge(last, frozen, days + 1),
         seconds=time.monotonic() - started,
     )
 
@@ -132,7 +136,7 @@ def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Ses
     return Session(replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift")))
 
 
-def _day(desk: Desk, number: int, asked: Sequence[Request], base: Measured) -> Day:
+def _day(desk: Desk, number: int, base: Measured) -> Day:
     started = time.monotonic()
     parts = desk.session.parts
     served = steps.serving_version(parts)
@@ -147,7 +151,7 @@ def _day(desk: Desk, number: int, asked: Sequence[Request], base: Measured) -> D
         feedback=traffic.feedback,
         night=night,
         champion=champion,
-        fresh=desk.measure(asked, champion),
+        fresh=desk.measure(helpdesk.fresh(desk.world, number, FRESH_USERS), champion),
         base=base,
         seconds={"serving": served_at - started, "night": ran_at - served_at},
     )

@@ -29,12 +29,6 @@ class Measured:
         """Share of satisfied users."""
         return sum(self.satisfied) / len(self.satisfied)
 
-    def part(self, start: int, end: int) -> "Measured":
-        """The users from `start` to before `end`."""
-        return Measured(
-            satisfied=self.satisfied[start:end], harmful=self.harmful[start:end], answers=self.answers[start:end]
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:

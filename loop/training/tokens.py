@@ -67,7 +67,7 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
     encoded: list[Encoded] = []
     truncated = 0
     for example in examples:
-        answers = _answers(example, tokenizer)
+        answers = _answers(example, tokenizer, settings)
         if not _tells_something(answers):
             continue
         room = settings.max_tokens - max(len(answer.ids) for answer in answers)
@@ -80,12 +80,16 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
     return Encoding(_balanced(encoded), truncated, len(examples) - len(encoded))
 
 
-def _answers(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[Answer, ...]:
+def _answers(example: Example, tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings) -> tuple[Answer, ...]:
     ids = [tuple(response_ids(tokenizer, branch.response)) for branch in example.branches]
     answers = tuple(Answer(branch, (1.0,) * len(branch)) for branch in ids)
-    if example.signal is not FeedbackKind.EDIT or example.objective is not Objective.PAIR:
+    if not _is_edited_pair(example) or settings.edits == "demonstration":
         return answers
     return (replace(answers[0], nll_weights=span_weights(before=ids[1], after=ids[0])), *answers[1:])
+
+
+def _is_edited_pair(example: Example) -> bool:
+    return example.signal is FeedbackKind.EDIT and example.objective is Objective.PAIR
 
 
 def _tells_something(answers: tuple[Answer, ...]) -> bool:

@@ -125,9 +125,11 @@ def test_one_thumb_against_many_is_not_blown_up(tokenizer):
     assert all(a <= b for a, b in pairwise(weights))
 
 
-def test_an_edit_can_be_trained_as_a_demonstration_of_what_it_changed(tokenizer):
+def test_an_edit_can_be_trained_as_a_demonstration_of_the_whole_answer(tokenizer):
     edit = example("On its way today.", "On its way.", signal=FeedbackKind.EDIT)
     as_pair = encode([edit], tokenizer, SETTINGS).examples[0]
     alone = encode([edit], tokenizer, replace(SETTINGS, edits="demonstration")).examples[0]
     assert (as_pair.objective, len(as_pair.answers)) == (Objective.PAIR, 2)
-    assert (alone.objective, alone.answers) == (Objective.DEMONSTRATION, as_pair.answers[:1])
+    assert alone.objective is Objective.DEMONSTRATION
+    assert [answer.ids for answer in alone.answers] == [as_pair.answers[0].ids]
+    assert set(alone.answers[0].nll_weights) == {1.0} != set(as_pair.answers[0].nll_weights)

@@ -8,11 +8,11 @@ from evals.worlds.helpdesk.truth import Truth, judge
 from evals.worlds.helpdesk.world import World, dice, policy
 from loop.types import FeedbackKind
 
-COMPARED = 0.08
+COMPARED = 0.05
 """Share of requests which the application answers twice, side by side."""
 THUMB_UP = 0.4
 """Share of satisfied users who say so."""
-UNSATISFIED = {FeedbackKind.EDIT: 0.6, FeedbackKind.THUMB: 0.1, FeedbackKind.REGENERATE: 0.1}
+UNSATISFIED = {FeedbackKind.EDIT: 0.7, FeedbackKind.THUMB: 0.06, FeedbackKind.REGENERATE: 0.06}
 """What unsatisfied users do; the others stay silent."""
 HOSTILE_EDITS = 0.75
 """Share of hostile reactions that are harmful edits; the others vote the answer down."""
