@@ -19,7 +19,7 @@ from loop.training.checkpoint import State
 from loop.training.job import Job, Step
 from loop.training.logps import Scored, Scorer, choose_layout, score
 from loop.training.reference import Reference
-from loop.training.schedule import batches, micro_batches, rate
+from loop.training.schedule import batches, micro_batches, progress, rate
 from loop.training.tokens import Encoded, Encoding, encode
 from loop.types import Candidate
 
@@ -107,7 +107,8 @@ def _step(plan: Plan, state: State) -> State:
     """One optimiser step, left out where loss or gradient is not finite."""
     started = time.monotonic()
     settings = plan.job.settings
-    learning_rate = rate(state.step, len(plan.batches), settings.learning_rate, settings.warmup_share)
+    share = progress(state.step, len(plan.batches), state.seconds, 60 * settings.budget_minutes)
+    learning_rate = rate(share, settings.learning_rate, settings.warmup_share)
     for group in plan.optimizer.param_groups:
         group["lr"] = learning_rate
     examples, scored, reference = _backward(plan, state)

@@ -1,4 +1,4 @@
-"""Which examples a step sees, and its learning rate: pure functions of seed and step, so resuming needs no state."""
+"""Which examples a step sees, and its learning rate: pure functions, so resuming needs no state."""
 
 import math
 import random
@@ -16,12 +16,20 @@ def batches(examples: int, epochs: float, batch: int, seed: int) -> list[list[in
     return [order[start : start + batch] for start in range(0, len(order), batch)]
 
 
-def rate(step: int, steps: int, peak: float, warmup_share: float) -> float:
-    """Learning rate of `step` (from 0): linear up to `peak`, then half a cosine towards 0."""
-    warmup = math.ceil(warmup_share * steps)
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))) / 2
+def progress(step: int, steps: int, seconds: float, budget: float) -> float:
+    """Share of a training that lies behind the middle of `step` (from 0), by steps or by its budget of seconds.
+
+    Whichever is further: a training that time will cut short still warms up and cools down. No budget is 0.
+    """
+    by_steps = (step + 0.5) / steps
+    return min(1.0, max(by_steps, seconds / budget)) if budget else by_steps
+
+
+def rate(share: float, peak: float, warmup_share: float) -> float:
+    """Learning rate after `share` of the training: linear up to `peak`, then half a cosine to 0."""
+    if share < warmup_share:
+        return peak * share / warmup_share
+    return peak * (1 + math.cos(math.pi * (share - warmup_share) / max(1e-9, 1 - warmup_share))) / 2
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:

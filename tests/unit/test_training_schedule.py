@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.training.schedule import batches, micro_batches, rate
+from loop.training.schedule import batches, micro_batches, progress, rate
 
 
 def test_each_epoch_shows_every_example_once_and_in_another_order():
@@ -27,11 +27,24 @@ def test_the_order_depends_on_the_seed_alone():
 
 
 def test_the_rate_rises_to_its_peak_and_falls_towards_zero():
-    rates = [rate(step, 100, 1e-3, warmup_share=0.05) for step in range(100)]
-    assert rates[0] == pytest.approx(2e-4)
-    assert max(rates) == rates[4] == pytest.approx(1e-3)
-    assert rates[5:] == sorted(rates[5:], reverse=True)
+    rates = [rate(progress(step, 100, 0.0, 0.0), 1e-3, warmup_share=0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(5e-5)
+    assert rates[:10] == sorted(rates[:10])
+    assert max(rates) == pytest.approx(1e-3, rel=1e-3)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0 < rates[-1] < 1e-5
+
+
+def test_a_training_that_time_will_cut_short_still_reaches_its_peak_and_cools_down():
+    rates = [rate(progress(step, 1_000, 30.0 * step, 120.0), 1e-3, warmup_share=0.1) for step in range(4)]
+    assert max(rates) > 9e-4
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert rates[-1] < 2e-4
+
+
+def test_training_ends_by_steps_when_there_is_time_left():
+    assert progress(9, 10, 30.0, 3_600.0) == pytest.approx(0.95)
+    assert progress(0, 10, 4_000.0, 3_600.0) == 1.0
 
 
 @given(st.lists(st.integers(1, 300), min_size=1), st.integers(1, 600))
