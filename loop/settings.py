@@ -6,15 +6,35 @@ from here; pydantic validates when a file is loaded.
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
 from loop.errors import UsageError
 from loop.types import Json
 
 SETTINGS_FILE = "nightshift.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Bounds of a number; pydantic asks the mark itself, so that this module needs none."""
+
+    low: float
+    high: float | None = None
+
+    def __get_pydantic_core_schema__(
+        self, source: type, handler: Callable[[type], dict[str, object]]
+    ) -> dict[str, object]:
+        """The schema of the number with both bounds in it."""
+        return {**handler(source), "ge": self.low, **({} if self.high is None else {"le": self.high})}
+
+
+Share = Annotated[float, Between(0.0, 1.0)]
+Amount = Annotated[float, Between(0.0)]
+Count = Annotated[int, Between(0)]
+Some = Annotated[int, Between(1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +53,29 @@ class ModelSettings:
 class CurationSettings:
     """Which feedback becomes which example, and whose."""
 
-    maturity_hours: float = 1.0
+    maturity_hours: Amount = 1.0
     """Feedback on an interaction younger than this waits for a later night."""
-    window_days: float = 90.0
+    window_days: Amount = 90.0
     """Older interactions are left out."""
-    max_examples: int = 20_000
+    max_examples: Count = 20_000
     """Only the newest so many train examples; 0 for all."""
-    half_life_days: float = 0.0
+    half_life_days: Amount = 0.0
     """Branch weights halve for every so many days since the feedback was given; 0 is off."""
-    per_user_cap: int = 50
+    per_user_cap: Count = 50
     """Examples one user can have in a snapshot, newest kept; 0 for no cap."""
-    min_account_days: float = 1.0
+    min_account_days: Amount = 1.0
     """A user trains only after having been seen this long, or since the first day of the log."""
-    burst_factor: float = 3.0
+    burst_factor: Amount = 3.0
     """A day's new accounts are quarantined when they give so many times the usual day's feedback; 0 is off."""
-    pairs_per_prompt: int = 4
+    pairs_per_prompt: Count = 4
     """How many (better, worse) pairs the outcomes of one prompt make at most."""
-    near_duplicate: float = 0.9
+    near_duplicate: Share = 0.9
     """Jaccard similarity of word 3-gram sets from which one user's examples are near duplicates; 1 is off."""
-    max_chars: int = 60_000
+    max_chars: Count = 60_000
     """Longer examples (prompt and answers together) are dropped and counted."""
-    dev_share: float = 0.1
+    dev_share: Share = 0.1
     """Share of users whose feedback only screens."""
-    vault_share: float = 0.2
+    vault_share: Share = 0.2
     """Share of users whose feedback only judges candidates."""
     split_key: str = "nightshift"
     """Key of the HMAC that sends each user to train, dev or vault for ever; change it only on purpose."""
@@ -67,13 +87,13 @@ class CurationSettings:
 class ValidationSettings:
     """Bounds of the expectation suite; a snapshot outside them is not trained on."""
 
-    min_train_examples: int = 16
+    min_train_examples: Count = 16
     """Fewer train examples than this end the night as SKIPPED."""
-    max_near_duplicate_share: float = 0.5
+    max_near_duplicate_share: Share = 0.5
     """Share of candidate examples that near-duplicate removal took out."""
-    max_quarantined_share: float = 0.2
+    max_quarantined_share: Share = 0.2
     """Share of mature feedback that trust held back; above it somebody is attacking, or a launch needs a human look."""
-    max_undesirable_share: float = 0.95
+    max_undesirable_share: Share = 0.95
     """Share of undesirable branches among unpaired examples."""
 
 
@@ -81,39 +101,39 @@ class ValidationSettings:
 class TrainingSettings:
     """The LoRA fine-tune."""
 
-    rank: int = 16
+    rank: Some = 16
     """LoRA rank; alpha is 2 x rank and every linear layer is adapted."""
-    learning_rate: float = 2e-4
+    learning_rate: Amount = 2e-4
     """Peak of AdamW's cosine schedule."""
-    warmup_share: float = 0.05
+    warmup_share: Share = 0.05
     """Share of steps with a rising learning rate."""
-    epochs: float = 2.0
+    epochs: Amount = 2.0
     """Passes over the train split; the wall-clock budget may end it earlier."""
-    batch_examples: int = 8
+    batch_examples: Some = 8
     """Examples per optimiser step."""
-    micro_batch_tokens: int = 2_048
+    micro_batch_tokens: Some = 2_048
     """Padded tokens per forward pass; gradients accumulate up to `batch_examples`."""
-    max_tokens: int = 2_048
+    max_tokens: Some = 2_048
     """Prompt and answer together; prompts lose whole turns from the left, what still does not fit is dropped."""
-    beta: float = 0.1
+    beta: Amount = 0.1
     """Of DPO, BCO and KTO."""
-    chosen_nll: float = 0.2
+    chosen_nll: Share = 0.2
     """Weight of the NLL on the chosen answer beside DPO."""
     edits: Literal["pair", "demonstration"] = "pair"
     """`pair`: DPO edited over original, NLL on what changed; `demonstration`: NLL on all of it, at half the cost."""
     unpaired_loss: Literal["bco", "kto"] = "bco"
     """Objective of thumbs, ratings and lone outcomes."""
-    desirable_nll: float = 0.3
+    desirable_nll: Share = 0.3
     """Weight of the NLL on approved answers beside the unpaired objective."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Amount = 1.0
     """Clip of the global gradient norm."""
-    weight_decay: float = 0.0
+    weight_decay: Amount = 0.0
     """AdamW's."""
     autocast: Literal["auto", "bfloat16", "off"] = "auto"
     """`auto`: bfloat16 where CPU or GPU computes in it natively."""
-    budget_minutes: float = 0.0
+    budget_minutes: Amount = 0.0
     """Wall-clock limit of one training; 0 for none."""
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: Amount = 5.0
     """Between two checkpoints."""
     seed: int = 0
     """Of initialisation, shuffling and dropout."""
@@ -123,15 +143,15 @@ class TrainingSettings:
 class EvaluationSettings:
     """How candidates answer held-out prompts."""
 
-    max_items: int = 1_000
+    max_items: Count = 1_000
     """Newest items per suite."""
-    max_pairs: int = 200
+    max_pairs: Count = 200
     """Newest pairs of the preference report; each costs two forward passes a model."""
-    window_days: float = 30.0
+    window_days: Amount = 30.0
     """Only feedback of this many days before the newest judges: what was right long ago may be wrong; 0 for all."""
-    max_new_tokens: int = 256
+    max_new_tokens: Some = 256
     """Longest generated answer."""
-    batch_prompts: int = 32
+    batch_prompts: Some = 32
     """Prompts generated together."""
 
 
@@ -139,15 +159,15 @@ class EvaluationSettings:
 class GateSettings:
     """What evidence a promotion needs."""
 
-    alpha: float = 0.05
+    alpha: Annotated[float, Between(1e-6, 0.5)] = 0.05
     """One-sided level of the superiority test."""
-    margin: float = 0.02
+    margin: Share = 0.02
     """A guard may be this much worse than the champion, at most."""
-    anchor_margin: float = 0.01
+    anchor_margin: Share = 0.01
     """The candidate may be this much worse than the last human-approved champion, at most."""
-    min_clusters: int = 8
+    min_clusters: Some = 8
     """Fewer users than this are UNDERPOWERED whatever they say."""
-    guards_from: int = 0
+    guards_from: Count = 0
     """A guard with fewer users than this is left out, and the decision says so; 0 leaves none out."""
     promote: bool = True
     """False: decide, but leave the promotion to a human."""

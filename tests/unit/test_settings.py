@@ -51,6 +51,23 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path, text, named):
         settings.load(write(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("gate.alpha", 1.0),
+        ("gate.alpha", 0.0),
+        ("gate.margin", -0.1),
+        ("curation.dev_share", 1.5),
+        ("training.rank", 0),
+        ("training.learning_rate", float("nan")),
+        ("evaluation.max_new_tokens", 0),
+    ],
+)
+def test_a_number_out_of_its_bounds_is_refused_by_name(key, value):
+    with pytest.raises(UsageError, match=key):
+        settings.load(overrides={key: value})
+
+
 def test_a_named_file_must_exist(tmp_path):
     with pytest.raises(UsageError, match=r"absent\.toml"):
         settings.load(tmp_path / "absent.toml")
