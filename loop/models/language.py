@@ -107,7 +107,7 @@ def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, 
 def _adapted(model: PreTrainedModel, adapter: Path, *, merge: bool) -> PreTrainedModel:
     from peft import PeftModel
 
-    adapted = PeftModel.from_pretrained(model, adapter, use_safetensors=True)
+    adapted = PeftModel.from_pretrained(model, adapter, use_safetensors=True, low_cpu_mem_usage=True)
     merged: PreTrainedModel = adapted.merge_and_unload() if merge else adapted
     return merged
 

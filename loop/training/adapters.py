@@ -29,7 +29,7 @@ def load(base: Path, parent: Path | None, *, rank: int, seed: int, dtype: torch.
         model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa").to(device)
         if parent is not None:
             _check_same_shape(parent, rank)
-            return PeftModel.from_pretrained(model, parent, is_trainable=True)
+            return PeftModel.from_pretrained(model, parent, is_trainable=True, low_cpu_mem_usage=True)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return get_peft_model(model, _fresh(rank))
