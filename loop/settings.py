@@ -144,9 +144,9 @@ class EvaluationSettings:
     """How candidates answer held-out prompts."""
 
     max_items: Count = 1_000
-    """Newest items per suite."""
+    """Newest items per suite; 0 for all."""
     max_pairs: Count = 200
-    """Newest pairs of the preference report; each costs two forward passes a model."""
+    """Newest pairs of the preference report, each two forward passes a model; 0 for all."""
     window_days: Amount = 30.0
     """Only feedback of this many days before the newest judges: what was right long ago may be wrong; 0 for all."""
     max_new_tokens: Some = 256

@@ -12,7 +12,7 @@ from loop.types import Branch, Example, Sampling
 
 
 def items(examples: Iterable[Example], keep: Callable[[Item], bool], limit: int) -> tuple[Item, ...]:
-    """The newest `limit` items that `keep` takes, ordered by id; one per prompt and cluster.
+    """The newest `limit` items that `keep` takes, ordered by id, one per prompt and cluster; 0 takes all.
 
     Answers without text (bare tool calls) are no references, verifiers that are malformed are left out.
     """
