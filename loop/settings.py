@@ -104,9 +104,11 @@ class TrainingSettings:
     rank: Some = 16
     """LoRA rank; alpha is 2 x rank and every linear layer is adapted."""
     learning_rate: Amount = 2e-4
-    """Peak of AdamW's cosine schedule."""
+    """Peak of AdamW's schedule."""
     warmup_share: Share = 0.05
-    """Share of steps with a rising learning rate."""
+    """Share of the training with a rising learning rate."""
+    decay_share: Share = 1.0
+    """Share of the training, at its end, in which the rate falls as a cosine; before, it stays at its peak."""
     epochs: Amount = 2.0
     """Passes over the train split; the wall-clock budget may end it earlier."""
     batch_examples: Some = 8

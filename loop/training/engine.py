@@ -108,7 +108,7 @@ def _step(plan: Plan, state: State) -> State:
     started = time.monotonic()
     settings = plan.job.settings
     share = progress(state.step, len(plan.batches), state.seconds, 60 * settings.budget_minutes)
-    learning_rate = rate(share, settings.learning_rate, settings.warmup_share)
+    learning_rate = rate(share, settings)
     for group in plan.optimizer.param_groups:
         group["lr"] = learning_rate
     examples, scored, reference = _backward(plan, state)

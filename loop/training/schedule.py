@@ -4,6 +4,8 @@ import math
 import random
 from collections.abc import Sequence
 
+from loop.settings import TrainingSettings
+
 
 def batches(examples: int, epochs: float, batch: int, seed: int) -> list[list[int]]:
     """Indices of the examples of every step: each epoch in its own order, the last one as far as `epochs` says."""
@@ -25,11 +27,14 @@ def progress(step: int, steps: int, seconds: float, budget: float) -> float:
     return min(1.0, max(by_steps, seconds / budget)) if budget else by_steps
 
 
-def rate(share: float, peak: float, warmup_share: float) -> float:
-    """Learning rate after `share` of the training: linear up to `peak`, then half a cosine to 0."""
-    if share < warmup_share:
-        return peak * share / warmup_share
-    return peak * (1 + math.cos(math.pi * (share - warmup_share) / max(1e-9, 1 - warmup_share))) / 2
+def rate(share: float, settings: TrainingSettings) -> float:
+    """Learning rate after `share` of the training: linear up to its peak, level, and half a cosine down to 0."""
+    falling = max(settings.warmup_share, 1 - settings.decay_share)
+    if share < settings.warmup_share:
+        return settings.learning_rate * share / settings.warmup_share
+    if share <= falling:
+        return settings.learning_rate
+    return settings.learning_rate * (1 + math.cos(math.pi * (share - falling) / (1 - falling))) / 2
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
