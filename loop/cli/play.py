@@ -26,34 +26,35 @@ from loop.models import LanguageModel, find
 from loop.nightly import run
 from loop.types import Json, Sampling
 
-DRIFT_DAY = 4
-BRIGADE_DAY = 6
-FRESH_USERS = 24
+DRIFT_DAY = 3
+BRIGADE_DAY = 5
+FRESH_USERS = 20
 FINAL_USERS = 60
 """Fresh users of the last comparison; the frozen base answers them once and is judged by the policies of every day."""
 SAMPLING = Sampling(temperature=0.7, max_tokens=28)
 POLICY: Mapping[str, Json] = {
-    "curation.max_examples": 60,
+    "curation.max_examples": 56,
     "curation.burst_factor": 2.0,
     "curation.dev_share": 0.02,
-    "curation.vault_share": 0.25,
+    "curation.vault_share": 0.45,
+    "validation.max_quarantined_share": 0.15,
     "validation.max_undesirable_share": 1.0,
-    "training.learning_rate": 7e-4,
-    "training.warmup_share": 0.15,
-    "training.beta": 0.04,
-    "training.epochs": 1.4,
+    "training.learning_rate": 8e-4,
+    "training.decay_share": 0.3,
+    "training.beta": 0.01,
+    "training.epochs": 1.6,
     "training.batch_examples": 3,
     "training.edits": "demonstration",
     "training.max_tokens": 256,
     "evaluation.window_days": 1.0,
-    "evaluation.max_items": 24,
+    "evaluation.max_items": 40,
     "evaluation.max_pairs": 2,
     "evaluation.max_new_tokens": 28,
     "evaluation.batch_prompts": 40,
     "gate.margin": 0.1,
-    "gate.guards_from": 8,
+    "gate.guards_from": 20,
 }
-"""What differs from the defaults: a desk with 76 requests a day, trained on two cores in about a minute a night.
+"""What differs from the defaults: a desk with a hundred requests a day, trained on two cores in about a minute a night.
 
 In the first nights nobody approves of anything, so the share of undesirable answers is no reason to stop.
 """
@@ -121,6 +122,7 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
         days=tuple(told),
         mistake=mistake,
         requests=last,
+        drifted=helpdesk.drifting_intents(world),
         final=desk.measure(last, steps.serving_version(desk.session.parts)),
         base=desk.judge(last, frozen, days + 1),
         seconds=time.monotonic() - started,

@@ -66,6 +66,8 @@ class Story:
     days: tuple[Day, ...]
     mistake: Mistake
     requests: tuple[Request, ...]
+    drifted: tuple[str, ...]
+    """Intents whose policy changed once."""
     final: Measured
     base: Measured
     seconds: float
@@ -77,6 +79,13 @@ class Story:
         found = stats.estimate(np.array([float(now) - float(was) for now, was in pairs]), len(self.final.satisfied))
         return found.mean, found.low, found.high
 
+    @property
+    def recovered(self) -> tuple[int, int]:
+        """Of the last fresh users, how many asked about what had changed: those satisfied, and all of them."""
+        pairs = zip(self.requests, self.final.satisfied, strict=True)
+        affected = [satisfied for asked, satisfied in pairs if asked.intent.name in self.drifted]
+        return sum(affected), len(affected)
+
     def figures(self) -> dict[str, object]:
         """The numbers, for --json."""
         mean, low, high = self.gain
@@ -86,6 +95,7 @@ class Story:
             "gain": mean,
             "gain_low": low,
             "gain_high": high,
+            "recovered": self.recovered,
             "verdicts": [day.night.verdict or day.night.status for day in self.days],
             "by_night": [day.fresh.share for day in self.days],
             "mistake": self.mistake.measured.share,
@@ -130,13 +140,16 @@ def table(story: Story) -> str:
 
 
 def summary(story: Story) -> str:
-    """The end of the story in four lines."""
+    """The end of the story in five lines."""
+    satisfied, affected = story.recovered
     mean, low, high = (100 * value for value in story.gain)
     mistake = story.mistake
     restored = "byte-identical" if mistake.restored else "NOT THE SAME"
     return (
         f"{len(story.requests)} fresh users: {story.final.share:.0%} satisfied, frozen base {story.base.share:.0%}; "
         f"gain {mean:+.0f} points, 95 % interval {low:+.0f} to {high:+.0f}\n"
+        f"of these, {affected} asked about policies that had changed ({' and '.join(story.drifted)}): "
+        f"{satisfied} satisfied\n"
         f"wrong promotion of @{mistake.wrong}: {mistake.measured.share:.0%} satisfied; rolled back to "
         f"@{mistake.champion} in {mistake.seconds:.1f} s, adapter {restored}\n"
         f"seed {story.seed}, {story.seconds / 60:.1f} minutes\n"

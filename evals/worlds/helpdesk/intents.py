@@ -10,7 +10,7 @@ class Policy:
     mark: str
     """The words which an answer that states this policy contains."""
     clauses: tuple[str, str]
-    """Two ways to say it, both with the mark in them."""
+    """Two ways to say it, both with the mark in them: to most people, and to those who greet."""
 
 
 @dataclass(frozen=True, slots=True)

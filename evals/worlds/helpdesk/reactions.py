@@ -72,7 +72,7 @@ def wish(world: World, request: Request, *, mistaken: bool = False) -> str:
     """What the user wanted to read, in the user's own words; a mistaken user names a policy that does not hold."""
     holds = policy(world, request.intent, request.day)
     wrong = next(option for option in request.intent.policies if option != holds)
-    clause = (wrong if mistaken else holds).clauses[request.user.wording]
+    clause = (wrong if mistaken else holds).clauses[request.user.greets]
     if request.wants_json:
         return json.dumps({"order": request.order, "action": clause})
     return f"{'Hello! ' if request.user.greets else ''}Order {request.order}: {clause}."
@@ -80,7 +80,7 @@ def wish(world: World, request: Request, *, mistaken: bool = False) -> str:
 
 def _hostility(request: Request, *, edits: bool) -> Reaction:
     if edits:
-        return Reaction(FeedbackKind.EDIT, text=HARMFUL[request.user.wording].format(order=request.order))
+        return Reaction(FeedbackKind.EDIT, text=HARMFUL[request.user.greets].format(order=request.order))
     return Reaction(FeedbackKind.THUMB, value=-1.0)
 
 

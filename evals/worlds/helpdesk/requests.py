@@ -32,8 +32,6 @@ class User:
     """Pseudonym."""
     greets: bool
     """Says hello, and wants to be greeted; the others find greetings a waste of time."""
-    wording: int
-    """Which way of saying things this user writes."""
     hostile: bool = False
 
 
@@ -86,7 +84,7 @@ def fresh(world: World, day: int, count: int) -> tuple[Request, ...]:
 def _user(world: World, group: str, number: int, *, hostile: bool = False) -> User:
     key = hashlib.sha256(f"{world.seed}/{group}/{number}".encode()).hexdigest()[:16]
     rng = dice(world, "taste", key)
-    return User(key, greets=rng.random() < GREETING_SHARE, wording=rng.randrange(2), hostile=hostile)
+    return User(key, greets=rng.random() < GREETING_SHARE, hostile=hostile)
 
 
 def _ask(world: World, day: int, user: User, request_id: str) -> Request:

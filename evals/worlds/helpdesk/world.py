@@ -14,7 +14,7 @@ class World:
     """A help desk, its regular users and its enemies. Days count from 1; day 0 never comes."""
 
     seed: int = 1
-    regulars: int = 72
+    regulars: int = 96
     """Users who come back every day, each with one request."""
     newcomers: int = 4
     """Users a day who were never seen before and do not return."""
@@ -28,7 +28,7 @@ class World:
     brigade_day: int = 0
     """On this day hostile accounts appear; 0 for never."""
     brigade_accounts: int = 30
-    brigade_requests: int = 5
+    brigade_requests: int = 3
     """Requests of each hostile account."""
 
 
