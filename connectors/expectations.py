@@ -134,14 +134,14 @@ def _bounds(table: pl.DataFrame, settings: ValidationSettings, report: Mapping[s
     undesirable = unpaired.filter(~pl.col("branches").struct.field("desirable")).height
     splits = table.group_by("tenant", "cluster").agg(pl.col("split").n_unique())
     near = _share(report.get("near_duplicates", 0), report.get("drafts", 0))
-    held = _share(report.get("quarantined", 0), report.get("mature", 0))
+    held = _share(report.get("last_day_quarantined", 0), report.get("last_day", 0))
     return [
         Bound("train_examples", train.height, settings.min_train_examples, None, "train examples"),
         Bound("split_users", splits.filter(pl.col("split") > 1).height, 0, 0, "users who are in more than one split"),
         Bound(
             "near_duplicates", near, 0, settings.max_near_duplicate_share, "share of drafts that were near duplicates"
         ),
-        Bound("quarantined", held, 0, settings.max_quarantined_share, "share of mature feedback in quarantine"),
+        Bound("quarantined", held, 0, settings.max_quarantined_share, "share of the last day's feedback in quarantine"),
         Bound(
             "undesirable",
             _share(undesirable, unpaired.height),

@@ -92,7 +92,7 @@ class ValidationSettings:
     max_near_duplicate_share: Share = 0.5
     """Share of candidate examples that near-duplicate removal took out."""
     max_quarantined_share: Share = 0.2
-    """Share of mature feedback that trust held back; above it somebody is attacking, or a launch needs a human look."""
+    """Share of the last day's feedback in quarantine; above it an attack is on, or a launch needs a human look."""
     max_undesirable_share: Share = 0.95
     """Share of undesirable branches among unpaired examples."""
 

@@ -37,7 +37,6 @@ POLICY: Mapping[str, Json] = {
     "curation.burst_factor": 2.0,
     "curation.dev_share": 0.02,
     "curation.vault_share": 0.45,
-    "validation.max_quarantined_share": 0.15,
     "validation.max_undesirable_share": 1.0,
     "training.learning_rate": 8e-4,
     "training.decay_share": 0.3,

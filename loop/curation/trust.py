@@ -59,14 +59,23 @@ def history(feedback: Iterable[Feedback], interactions: Index[Interaction]) -> H
 def trusted(
     joined: Iterable[Joined], past: History, settings: CurationSettings, as_of: datetime
 ) -> tuple[list[Joined], Counter[str]]:
-    """The feedback that counts, and how much was held back: `young`, `quarantined`, `quarantined/<day of birth>`."""
+    """The feedback that counts, and how much was held back: `young`, `quarantined`, `quarantined/<day of birth>`.
+
+    `last_day` is all feedback of the newest 24 hours and `last_day_quarantined` what was held of it: an attack is seen
+    on its day, however long the log is, and does not stop the nights after it.
+    """
+    opinions = list(joined)
     counts, kept = Counter[str](), []
+    since = max((opinion.feedback.occurred_at for opinion in opinions), default=as_of) - timedelta(days=1)
     bursts = {cohort for cohort in past.given if _is_burst(past, cohort, settings.burst_factor)}
-    for opinion in joined:
+    for opinion in opinions:
+        recent = opinion.feedback.occurred_at > since
+        counts["last_day"] += recent
         tenant, born = opinion.feedback.tenant, past.born[opinion.feedback.tenant, opinion.account]
         cohort = tenant, max(_day(born), past.opened[tenant])
         if cohort in bursts:
             counts.update(("quarantined", f"quarantined/{cohort[1]}"))
+            counts["last_day_quarantined"] += recent
         elif _day(born) > past.first[tenant] and as_of - born < timedelta(days=settings.min_account_days):
             counts["young"] += 1
         else:

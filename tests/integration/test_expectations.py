@@ -58,7 +58,7 @@ def assert_no_value_is_shown(home: Path) -> None:
 def test_a_sound_snapshot_passes_and_leaves_its_docs(tmp_path: Path) -> None:
     examples = [example(1), example(2, desirable=False), example(3, Split.DEV), example(4, Split.VAULT)]
     validation = validated(
-        examples, tmp_path, report={"drafts": 10, "near_duplicates": 5, "mature": 10, "quarantined": 2}
+        examples, tmp_path, report={"drafts": 10, "near_duplicates": 5, "last_day": 10, "last_day_quarantined": 2}
     )
 
     assert validation.passed
@@ -74,13 +74,13 @@ def test_every_bound_that_is_broken_is_told_with_what_was_seen_and_required(tmp_
         example(2, desirable=False),
         replace(example(3, Split.VAULT), cluster="user 1"),
     ]
-    report = {"drafts": 10, "near_duplicates": 6, "mature": 10, "quarantined": 3}
+    report = {"drafts": 10, "near_duplicates": 6, "last_day": 10, "last_day_quarantined": 3}
     validation = validated(examples, tmp_path, ValidationSettings(), report)
 
     assert not validation.passed
     assert validation.failures == (
         "share of drafts that were near duplicates: 0.6; required: at most 0.5.",
-        "share of mature feedback in quarantine: 0.3; required: at most 0.2.",
+        "share of the last day's feedback in quarantine: 0.3; required: at most 0.2.",
         "share of undesirable answers among unpaired train examples: 1; required: at most 0.95.",
         "train examples: 2; required: at least 16.",
         "users who are in more than one split: 1; required: at most 0.",

@@ -59,6 +59,15 @@ def test_a_burst_of_new_accounts_is_quarantined_for_good_and_named() -> None:
         assert not any("sybil" in cluster for cluster in clusters(curated.examples))
 
 
+def test_a_burst_is_most_of_its_own_day_and_nothing_of_the_days_after() -> None:
+    events = [*honest_days(7), *sybils(4, 50)]
+    attacked, after = (made(events, as_of=START + timedelta(days=days)).report for days in (5, 7))
+
+    assert attacked["last_day_quarantined"] > attacked["last_day"] / 2
+    assert after["last_day"] > 0
+    assert "last_day_quarantined" not in after
+
+
 def test_sleepers_that_speak_days_after_they_came_are_seen() -> None:
     curated = made([*honest_days(6), *sybils(3, 50, told_on=5.5)])
 
