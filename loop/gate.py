@@ -40,7 +40,15 @@ def decide(evidence: Evidence, settings: GateSettings) -> Decision:
 def explain(decision: Decision) -> str:
     """The few lines a person reads: the verdict, the figures of each test, the reasons."""
     head = f"{decision.verdict}: candidate {decision.candidate_id} against version {decision.champion_version}"
-    return "\n".join([head, "", *(f"- {line}" for line in (*map(_figures, decision.tests), *decision.reasons))])
+    return "\n".join([head, "", *(f"- {line}" for line in (*map(figures, decision.tests), *decision.reasons))])
+
+
+def figures(test: TestResult) -> str:
+    """One test as a line: effect, interval, p, and how much it could see."""
+    effect = f"{100 * test.effect:+.1f} points [{100 * test.low:+.1f}, {100 * test.high:+.1f}]"
+    p_value = "" if test.p_value is None else f", p = {test.p_value:.2g}"
+    counts = f"{test.items} items of {test.clusters} users, detectable {100 * test.mde:.1f}"
+    return f"{'passed' if test.passed else 'not passed'}: {test.role} {test.name} {effect}{p_value} ({counts})"
 
 
 def _faults(evidence: Evidence) -> list[str]:
@@ -215,10 +223,3 @@ def _failure(test: TestResult, settings: GateSettings) -> str:
 def _unseen(test: TestResult) -> str:
     share = min(1.0, 3 / test.clusters)
     return f"{test.name}: no user saw a difference, so a loss for up to {share:.0%} of users cannot be excluded"
-
-
-def _figures(test: TestResult) -> str:
-    effect = f"{100 * test.effect:+.1f} points [{100 * test.low:+.1f}, {100 * test.high:+.1f}]"
-    p_value = "" if test.p_value is None else f", p = {test.p_value:.2g}"
-    counts = f"{test.items} items of {test.clusters} users, detectable {100 * test.mde:.1f}"
-    return f"{'passed' if test.passed else 'not passed'}: {test.role} {test.name} {effect}{p_value} ({counts})"

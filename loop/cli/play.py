@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import click
 
 from evals.worlds import helpdesk
 from evals.worlds.helpdesk import Request, Traffic, World
-from loop import settings, steps
+from loop import settings, snapshot, steps
 from loop.cli.session import Session
 from loop.cli.story import Day, Measured, Mistake, Story, line
 from loop.cli.template import render
@@ -24,7 +25,7 @@ from loop.events import encode
 from loop.hashing import adapter_sha256
 from loop.models import LanguageModel, find
 from loop.nightly import run
-from loop.types import Json, Sampling
+from loop.types import Json, Night, Sampling, Split, Stage
 
 DRIFT_DAY = 3
 BRIGADE_DAY = 5
@@ -120,6 +121,7 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
         folder=folder,
         days=tuple(told),
         mistake=mistake,
+        events={DRIFT_DAY: "policies change", BRIGADE_DAY: "hostile accounts"},
         requests=last,
         drifted=helpdesk.drifting_intents(world),
         final=desk.measure(last, steps.serving_version(desk.session.parts)),
@@ -146,16 +148,27 @@ def _day(desk: Desk, number: int, base: Measured) -> Day:
     night = run(parts, as_of=helpdesk.midnight(number + 1))
     ran_at = time.monotonic()
     champion = steps.serving_version(parts)
+    decided = night.outputs.get(Stage.DECIDE)
     return Day(
         number=number,
         served=served,
         feedback=traffic.feedback,
         night=night,
+        decision=parts.store.decision(decided) if decided else None,
+        learnt=_learnt(parts, night),
         champion=champion,
         fresh=desk.measure(helpdesk.fresh(desk.world, number, FRESH_USERS), champion),
         base=base,
         seconds={"serving": served_at - started, "night": ran_at - served_at},
     )
+
+
+def _learnt(parts: steps.Parts, night: Night) -> Mapping[str, int]:
+    """Train examples of the night's snapshot by the kind of feedback they came from."""
+    if Stage.TRAIN not in night.outputs:
+        return {}
+    examples = snapshot.read(parts.home, night.outputs[Stage.CURATE], Split.TRAIN)
+    return Counter(example.signal for example in examples)
 
 
 def _mistake(desk: Desk, day: int, folder: Path) -> Mistake:

@@ -9,9 +9,10 @@ import numpy as np
 
 from evals import stats
 from evals.worlds.helpdesk import Request
+from loop import gate
 from loop.report import plots
 from loop.report.page import Block, Facts, Figure, Table, page
-from loop.types import Feedback, Night
+from loop.types import Decision, Feedback, Night
 
 ANSWERS_SHOWN = 10
 
@@ -38,6 +39,9 @@ class Day:
     served: int
     feedback: tuple[Feedback, ...]
     night: Night
+    decision: Decision | None
+    learnt: Mapping[str, int]
+    """Examples trained on, by the kind of feedback they came from; none on a night that was skipped."""
     champion: int
     fresh: Measured
     base: Measured
@@ -65,6 +69,8 @@ class Story:
     folder: Path
     days: tuple[Day, ...]
     mistake: Mistake
+    events: Mapping[int, str]
+    """What befell the desk, by day."""
     requests: tuple[Request, ...]
     drifted: tuple[str, ...]
     """Intents whose policy changed once."""
@@ -168,17 +174,32 @@ def write_page(story: Story) -> Path:
 
 
 def _blocks(story: Story) -> Iterator[Block]:
-    marks = {day.number: day.night.verdict or "skipped" for day in story.days}
-    champion = [(day.number, 100 * day.fresh.share) for day in story.days]
-    base = [(day.number, 100 * day.base.share) for day in story.days]
-    yield Figure("Fresh users satisfied after each night, %", plots.nights({"champion": champion, "base": base}, marks))
+    yield Figure("Fresh users satisfied after each night, %", _curve(story))
     yield Table("Nights", HEADERS, [row(day) for day in story.days])
-    yield Table("Why", ("night", "reasons"), [(day.night.night_id, "; ".join(day.night.reasons)) for day in story.days])
+    yield Table("Why", ("night", "decision"), [(day.night.night_id, _why(day)) for day in story.days])
     kinds = Counter(feedback.kind for day in story.days for feedback in day.feedback)
     yield Figure("Feedback by kind", plots.bars(dict(kinds.most_common()), x="events"))
+    signals = sorted({signal for day in story.days for signal in day.learnt})
+    learnt = {signal: [day.learnt.get(signal, 0) for day in story.days] for signal in signals}
+    yield Figure("What was learnt from", plots.stacks(learnt, x="night", y="train examples"))
     yield _answers(story)
     nights = [(day.night.night_id, f"nights/{day.night.night_id}/report.html") for day in story.days]
     yield Facts("A page for every night", nights, f"below {story.folder}/.nightshift")
+
+
+def _curve(story: Story) -> str:
+    """Night by night, then the wrong promotion and its rollback."""
+    after = len(story.days) + 1
+    champion = [(day.number, 100 * day.fresh.share) for day in story.days]
+    champion += [(after, 100 * story.mistake.measured.share), (after + 1, 100 * story.final.share)]
+    base = [(day.number, 100 * day.base.share) for day in story.days]
+    marks = [*(day.night.verdict or "skipped" for day in story.days), "wrong promotion", "rolled back"]
+    return plots.nights({"champion": champion, "frozen base": base}, marks, story.events)
+
+
+def _why(day: Day) -> str:
+    tests = [gate.figures(test) for test in day.decision.tests] if day.decision else []
+    return "; ".join([*day.night.reasons, *tests, *(day.decision.reasons if day.decision else ())])
 
 
 def _answers(story: Story) -> Block:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from io import StringIO
+from itertools import cycle
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -26,6 +27,9 @@ mpl.rcParams.update(
 )
 
 GOOD, BAD, PLAIN, SOFT = "#1a7f4b", "#b3261e", "#2f5bd0", "#9aa1ad"
+PARTS = (PLAIN, GOOD, "#c77f1a", BAD, SOFT)
+MARKS = {"PROMOTE": ("o", GOOD), "rolled back": ("o", GOOD), "REJECT": ("X", BAD), "wrong promotion": ("X", BAD)}
+"""Shape and colour of what happened to a champion; anything else is a grey square."""
 
 
 def effects(tests: Sequence[TestResult]) -> str:
@@ -53,19 +57,39 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str) -> st
     return _svg(figure)
 
 
-def nights(series: Mapping[str, Sequence[tuple[float, float]]], marks: Mapping[int, str]) -> str:
-    """Named curves by night, 0 to 100, with each night's outcome on the first curve."""
+def nights(series: Mapping[str, Sequence[tuple[float, float]]], marks: Sequence[str], events: Mapping[int, str]) -> str:
+    """Named curves by night, 0 to 100; each point of the first has a mark, and events stand before their night."""
     figure, axes = _canvas(height=4)
+    for before, event in events.items():
+        axes.axvline(before - 0.5, color=SOFT, linewidth=1, linestyle=":")
+        axes.annotate(event, (before - 0.5, 103), (4, 0), textcoords="offset points", fontsize=8, color="#5b6475")
     for (name, points), color in zip(series.items(), (PLAIN, SOFT), strict=False):
         axes.plot([point[0] for point in points], [point[1] for point in points], color=color, label=name, linewidth=2)
-    for night, share in next(iter(series.values())):
-        promoted = marks[int(night)] == "PROMOTE"
-        axes.plot(night, share, "o" if promoted else "X", color=GOOD if promoted else BAD, markersize=10)
-        axes.annotate(marks[int(night)], (night, share), (0, 12), textcoords="offset points", ha="center", fontsize=8)
+    shown = next(iter(series.values()))
+    for (night, share), mark in zip(shown, marks, strict=True):
+        shape, color = MARKS.get(mark, ("s", SOFT))
+        axes.plot(night, share, shape, color=color, markersize=10)
+        axes.annotate(mark, (night, share), (0, 12), textcoords="offset points", ha="center", fontsize=8)
     axes.set_ylim(-4, 110)
-    axes.set_xticks(list(marks))
+    axes.set_xticks([night for night, _ in shown])
     axes.set_xlabel("night")
-    axes.legend(frameon=False, loc="center right")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 0.92))
+    return _svg(figure)
+
+
+def stacks(counts: Mapping[str, Sequence[float]], *, x: str, y: str) -> str:
+    """Stacked columns, numbered from 1: the heights of each named part."""
+    figure, axes = _canvas(height=3)
+    places = range(1, len(next(iter(counts.values()), ())) + 1)
+    below = [0.0] * len(places)
+    for (name, heights), color in zip(counts.items(), cycle(PARTS)):
+        axes.bar(places, heights, bottom=below, label=name, color=color, width=0.6)
+        below = [low + height for low, height in zip(below, heights, strict=True)]
+    axes.set_xticks(places)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(axis="x", visible=False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return _svg(figure)
 
 

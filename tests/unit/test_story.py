@@ -1,0 +1,126 @@
+"""What the demo tells of its days, from values alone."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from evals.worlds import helpdesk
+from loop import types
+from loop.cli.story import Day, Measured, Mistake, Story, line, summary, table, write_page
+from loop.types import Decision, Night, NightStatus, Verdict
+
+WORLD = helpdesk.World(seed=1, drift_day=2)
+
+
+def measured(*satisfied: bool) -> Measured:
+    return Measured(satisfied=satisfied, harmful=(False,) * len(satisfied), answers=("said",) * len(satisfied))
+
+
+def day(number: int, decision: Decision | None, fresh: Measured) -> Day:
+    night = Night(
+        night_id=f"night-{number:04d}",
+        as_of=helpdesk.midnight(number + 1),
+        status=NightStatus.DONE if decision else NightStatus.SKIPPED,
+        champion_version=0,
+        outputs={},
+        reasons=() if decision else ("too much in quarantine",),
+        verdict=decision.verdict if decision else None,
+        started_at=helpdesk.midnight(number + 1),
+        finished_at=helpdesk.midnight(number + 1) + timedelta(minutes=1),
+    )
+    return Day(
+        number=number,
+        served=0,
+        feedback=(),
+        night=night,
+        decision=decision,
+        learnt={"edit": 40, "thumb": 4} if decision else {},
+        champion=1,
+        fresh=fresh,
+        base=measured(False, False),
+        seconds={"night": 60.0},
+    )
+
+
+def promoted() -> Decision:
+    test = types.TestResult(
+        name="answers",
+        role="superiority",
+        items=30,
+        clusters=28,
+        effect=0.2,
+        low=0.1,
+        high=0.3,
+        p_value=0.001,
+        mde=0.1,
+        passed=True,
+    )
+    return Decision(
+        decision_id="d",
+        evidence_id="e",
+        candidate_id="c",
+        champion_version=0,
+        verdict=Verdict.PROMOTE,
+        reasons=("better than the champion",),
+        tests=(test,),
+    )
+
+
+def told(folder: Path, *, restored: bool = True) -> Story:
+    requests = helpdesk.fresh(WORLD, 3, 20)
+    drifted = helpdesk.drifting_intents(WORLD)
+    return Story(
+        seed=1,
+        folder=folder,
+        days=(day(1, promoted(), measured(True, False)), day(2, None, measured(True, True))),
+        mistake=Mistake(wrong=1, champion=2, measured=measured(False, False), restored=restored, seconds=2.0),
+        events={2: "policies change"},
+        requests=requests,
+        drifted=drifted,
+        final=measured(*(request.intent.name in drifted for request in requests)),
+        base=measured(*(False,) * len(requests)),
+        seconds=60.0,
+    )
+
+
+def test_recovery_counts_those_who_asked_about_what_had_changed(tmp_path):
+    story = told(tmp_path)
+    affected = sum(story.final.satisfied)
+
+    assert 0 < affected < len(story.requests)
+    assert story.recovered == (affected, affected)
+    assert f"of these, {affected} asked about policies that had changed" in summary(story)
+
+
+def test_the_gain_is_paired_by_request_and_has_an_interval(tmp_path):
+    story = told(tmp_path)
+    mean, low, high = story.gain
+
+    assert mean == story.final.share
+    assert low < mean < high
+
+
+def test_an_adapter_that_did_not_come_back_is_said_loudly(tmp_path):
+    assert "byte-identical" in summary(told(tmp_path))
+    assert "NOT THE SAME" in summary(told(tmp_path, restored=False))
+
+
+def test_every_day_is_a_row_and_a_sentence_with_its_reason(tmp_path):
+    first, second = told(tmp_path).days
+
+    assert "PROMOTE" in line(first)
+    assert "SKIPPED (too much in quarantine)" in line(second)
+    assert len(table(told(tmp_path)).splitlines()) == 3
+
+
+def test_the_page_marks_what_happened_and_says_why(tmp_path):
+    page = write_page(told(tmp_path)).read_text()
+
+    for shown in (
+        "wrong promotion",
+        "rolled back",
+        "policies change",
+        "What was learnt from",
+        "p = 0.001",
+        "quarantine",
+    ):
+        assert shown in page, shown
