@@ -172,11 +172,11 @@ def _learnt(parts: steps.Parts, night: Night) -> Mapping[str, int]:
 
 
 def _mistake(desk: Desk, day: int, folder: Path) -> Mistake:
-    """Somebody promotes the first version by hand; users suffer; the command rolls it back."""
+    """Somebody promotes the first version that does not serve; users suffer; the command rolls it back."""
     session = desk.session
     champion = steps.serving_version(session.parts)
-    wrong = session.registry.versions()[0].version
-    before = adapter_sha256(session.registry.fetch(champion))
+    wrong = next(each.version for each in session.registry.versions() if each.version != champion)
+    before = _bytes(session, champion)
     _command(folder, "promote", str(wrong), "--force", "--reason", "the wrong number, typed at 3 a.m.")
     asked = helpdesk.fresh(desk.world, day, FRESH_USERS)
     measured = desk.measure(asked, steps.serving_version(session.parts))
@@ -184,8 +184,13 @@ def _mistake(desk: Desk, day: int, folder: Path) -> Mistake:
     _command(folder, "rollback", "--reason", "users complain")
     seconds = time.monotonic() - began
     shutil.rmtree(session.home / "versions")
-    restored = adapter_sha256(session.registry.fetch(steps.serving_version(session.parts)))
+    restored = _bytes(session, steps.serving_version(session.parts))
     return Mistake(wrong=wrong, champion=champion, measured=measured, restored=restored == before, seconds=seconds)
+
+
+def _bytes(session: Session, version: int) -> str | None:
+    """sha256 of a version's adapter as it is on disk now; None for the base model."""
+    return adapter_sha256(session.registry.fetch(version)) if version else None
 
 
 def _command(folder: Path, *arguments: str) -> None:
