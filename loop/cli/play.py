@@ -34,7 +34,7 @@ FINAL_USERS = 60
 """Fresh users of the last comparison; the frozen base answers them once and is judged by the policies of every day."""
 SAMPLING = Sampling(temperature=0.7, max_tokens=28)
 POLICY: Mapping[str, Json] = {
-    "curation.max_examples": 44,
+    "curation.max_examples": 56,
     "curation.burst_factor": 2.0,
     "curation.dev_share": 0.02,
     "curation.vault_share": 0.45,
@@ -46,11 +46,11 @@ POLICY: Mapping[str, Json] = {
     "training.batch_examples": 3,
     "training.edits": "demonstration",
     "training.max_tokens": 256,
-    "evaluation.window_days": 1.0,
-    "evaluation.max_items": 40,
+    "evaluation.window_days": 2.0,
+    "evaluation.max_items": 60,
     "evaluation.max_pairs": 2,
     "evaluation.max_new_tokens": 28,
-    "evaluation.batch_prompts": 40,
+    "evaluation.batch_prompts": 60,
     "gate.margin": 0.1,
     "gate.guards_from": 20,
 }
