@@ -159,7 +159,7 @@ class SqlStore:
         with reading(self._engine) as connection:
             found = next(read(connection, table, kind, *(column == key for column in table.primary_key)), None)
         if found is None:
-            raise NotFoundError(f"there is no {table.name} {key!r}", f"name a {table.name} that this store has")
+            raise NotFoundError(f"there is no {table.name} {key!r}", "name one that this store has")
         return found
 
 

@@ -45,7 +45,7 @@ def explain(decision: Decision) -> str:
 
 def figures(test: TestResult) -> str:
     """One test as a line: effect, interval, p, and how much it could see."""
-    effect = f"{100 * test.effect:+.1f} points [{100 * test.low:+.1f}, {100 * test.high:+.1f}]"
+    effect = f"{100 * test.effect:+z.1f} points [{100 * test.low:+z.1f}, {100 * test.high:+z.1f}]"
     p_value = "" if test.p_value is None else f", p = {test.p_value:.2g}"
     counts = f"{test.items} items of {test.clusters} users, detectable {100 * test.mde:.1f}"
     return f"{'passed' if test.passed else 'not passed'}: {test.role} {test.name} {effect}{p_value} ({counts})"

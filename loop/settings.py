@@ -232,10 +232,10 @@ def _read(path: Path, *, required: bool) -> dict[str, dict[str, Json]]:
     if not path.exists() and not required:
         return {}
     try:
-        return tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        return tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise UsageError(
-            f"cannot read settings from {path}: {error}", "name a TOML file; `nightshift init` writes one"
+            f"cannot read settings from {path}: {error}", "name a TOML file in UTF-8; `nightshift init` writes one"
         ) from error
 
 
@@ -248,9 +248,15 @@ def _validate(sections: Mapping[str, object]) -> Settings:
     for section in get_type_hints(Settings).values():
         with_config(strict)(section)
     try:
-        return TypeAdapter(with_config(strict)(Settings)).validate_python(sections)
+        checked = TypeAdapter(with_config(strict)(Settings)).validate_python(sections)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise UsageError(
             f"settings are wrong: {wrong}", "`nightshift init --print` shows every key with its meaning"
         ) from error
+    if checked.curation.dev_share + checked.curation.vault_share >= 1:
+        raise UsageError(
+            "settings are wrong: curation.dev_share and curation.vault_share leave no user to train on",
+            "lower one of them: together they have to stay below 1",
+        )
+    return checked

@@ -88,6 +88,12 @@ def read(home: Path, snapshot_id: str, split: Split) -> tuple[Example, ...]:
     return tuple(_example(row) for row in table.iter_rows(named=True))
 
 
+def verify(home: Path, snapshot_id: str) -> None:
+    """Whether all tables are the ones the manifest names. Raises like `read`."""
+    for split in Split:
+        _verified(_folder(home, snapshot_id), split)
+
+
 def lineage(home: Path, snapshot_id: str) -> dict[str, tuple[str, ...]]:
     """For every interaction and feedback in a snapshot, by id, the examples made from it. Raises like `read`."""
     made = defaultdict(list)

@@ -62,6 +62,7 @@ def curate_snapshot(parts: Parts, watermark: int, as_of: datetime) -> Snapshot:
 
 def validate_snapshot(parts: Parts, snapshot_id: str) -> Validation:
     """The expectation suite's word on a snapshot; its Data Docs go beside it."""
+    snapshot.verify(parts.home, snapshot_id)
     folder = parts.home / "snapshots" / snapshot_id
     curation = parts.store.snapshot(snapshot_id).curation
     return parts.validator(folder, parts.settings.validation, curation, parts.home / "data_docs" / snapshot_id)

@@ -59,6 +59,18 @@ def registry(session: Session) -> Finding:
     return Finding("registry", True, f"{len(session.registry.versions())} versions, champion {serving}")
 
 
+def champion(session: Session) -> Finding:
+    """The adapter that serves has the bytes that were promoted."""
+    from loop.promote import BASE, champion
+    from loop.promote.checks import verified
+
+    entries = session.ledger.entries()
+    if (serving := champion(entries)) == BASE:
+        return Finding("champion", True, "the base model serves")
+    sha256 = verified(session.registry, entries, serving).adapter_sha256
+    return Finding("champion", True, f"version {serving}, adapter {sha256[:16]} verified")
+
+
 def base_model(session: Session) -> Finding:
     """The base model is on disk, or can be brought there."""
     from loop.models import find
@@ -78,11 +90,13 @@ def _guarded(name: str, check: Callable[[Session], Finding]) -> Callable[[Sessio
             return check(session)
         except NightshiftError as error:
             return Finding(name, False, f"{error.what}; {error.remedy}")
+        except OSError as error:
+            return Finding(name, False, str(error))
 
     return finding
 
 
 CHECKS = tuple(
     _guarded(check.__name__.replace("_", " "), check)
-    for check in (libraries, store, ledger, registry, base_model, disk)
+    for check in (libraries, store, ledger, registry, champion, base_model, disk)
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from loop.cli.session import Session, now
+from loop.errors import UsageError
 
 APPEND_BATCH = 1_000
 FORMATS = ("nightshift", "openai-chat", "pairs", "gsm8k", "gsm8k-solutions", "tau-bench")
@@ -45,9 +46,9 @@ as_of_option = click.option("--as-of", type=Moment(), default=now, help="See the
 def import_file(session: Session, file: Path, format_name: str, start: datetime) -> None:
     """Append FILE to the event log and capture it.
 
-    Bad lines are kept as dead letters with their line number and reason. Importing a file twice adds nothing. Lines
-    without a time follow each other by a second from --start (default: yesterday's midnight, UTC); give it to get
-    the same snapshot from the same file on another day.
+    Bad lines are kept as dead letters with their line number and reason. A file imported twice is stored once,
+    though the event log keeps both. Lines without a time follow each other by a second from --start (default:
+    yesterday's midnight, UTC); give it to get the same snapshot from the same file on another day.
     """
     from connectors.imports import read
     from loop.capture import capture
@@ -62,6 +63,9 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
         f"{done.new_rows} rows are new",
         asdict(done),
     )
+    if done.dead_letters and not done.interactions + done.feedback:
+        reason = session.store.dead_letters()[-1].reason
+        raise UsageError(f"nothing in {file} is of the format {format_name}: {reason}", "name its format with --format")
 
 
 @click.command()

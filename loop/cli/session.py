@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.errors import UsageError
 from loop.settings import Settings
 
 if TYPE_CHECKING:
@@ -82,9 +83,8 @@ class Session:
         """The key of user pseudonyms: NIGHTSHIFT_USER_SECRET, or one made once under the home folder."""
         if self.settings.addresses.user_secret:
             return self.settings.addresses.user_secret
-        path = self.home / "user.key"
+        path = self._made_home() / "user.key"
         if not path.exists():
-            self.home.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
             path.write_text(secrets.token_hex(32))
         return path.read_text()
@@ -94,8 +94,17 @@ class Session:
         return self.settings.addresses.store_url or self._sqlite("store.db")
 
     def _sqlite(self, name: str) -> str:
-        self.home.mkdir(parents=True, exist_ok=True)
-        return f"sqlite:///{(self.home / name).absolute()}"
+        return f"sqlite:///{(self._made_home() / name).absolute()}"
+
+    def _made_home(self) -> Path:
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"the home folder {self.home} cannot be made: {error.strerror}",
+                "set NIGHTSHIFT_HOME to a folder that can be written",
+            ) from error
+        return self.home
 
 
 def now() -> datetime:

@@ -106,7 +106,10 @@ def approve(
     entries = ledger.entries()
     require_model(entries, model)
     if version not in champions(entries) or not entries:
-        raise NotFoundError(f"version {version} is not a champion", "promote it first; an anchor has served")
+        raise NotFoundError(
+            f"version {version} is not a champion",
+            "promote it first; the anchor is a champion that was not rolled back",
+        )
     entry = link(
         entries[-1],
         action=Action.ANCHOR,

@@ -54,6 +54,39 @@ def test_a_wrong_call_says_what_to_do_and_ends_with_its_code(tmp_path, arguments
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["status", "doctor", "history"])
+def test_a_home_that_cannot_be_made_is_named(tmp_path, monkeypatch, verb):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NIGHTSHIFT_HOME", "file/home")
+    done = nightshift(verb, cwd=tmp_path)
+
+    assert done.returncode != 0
+    assert "NIGHTSHIFT_HOME" in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_settings_in_another_encoding_are_refused_and_a_byte_order_mark_is_not(tmp_path):
+    file = tmp_path / "nightshift.toml"
+    file.write_text("[training]\nepochs = 3\n", "utf-8-sig")
+    assert nightshift("history", cwd=tmp_path).returncode == 0
+    file.write_bytes("[training]\nepochs = 3 # é".encode("latin-1"))
+    refused = nightshift("history", cwd=tmp_path)
+
+    assert refused.returncode == 2
+    assert "UTF-8" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_file_of_another_format_fails_and_its_lines_are_kept(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}\n' * 3)
+    failed = nightshift("import", "pairs.jsonl", "--format", "openai-chat", cwd=tmp_path)
+
+    assert failed.returncode == 2
+    assert "--format" in failed.stderr
+    assert len(nightshift("dead-letters", cwd=tmp_path).stdout.splitlines()) == 3
+    assert nightshift("import", "pairs.jsonl", "--format", "pairs", cwd=tmp_path).returncode == 0
+
+
 def test_import_offers_the_formats_there_are_decoders_for():
     assert tuple(decoders) == FORMATS
 

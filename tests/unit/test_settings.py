@@ -68,6 +68,11 @@ def test_a_number_out_of_its_bounds_is_refused_by_name(key, value):
         settings.load(overrides={key: value})
 
 
+def test_held_out_users_have_to_leave_some_to_train_on():
+    with pytest.raises(UsageError, match="vault_share"):
+        settings.load(overrides={"curation.dev_share": 0.5, "curation.vault_share": 0.5})
+
+
 def test_a_named_file_must_exist(tmp_path):
     with pytest.raises(UsageError, match=r"absent\.toml"):
         settings.load(tmp_path / "absent.toml")

@@ -128,6 +128,8 @@ def test_a_changed_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match=r"train\.parquet"):
         snapshot.read(tmp_path, written.snapshot_id, Split.TRAIN)
     assert snapshot.read(tmp_path, written.snapshot_id, Split.VAULT) == ()
+    with pytest.raises(IntegrityError, match=r"train\.parquet"):
+        snapshot.verify(tmp_path, written.snapshot_id)
 
 
 def test_an_unknown_id_is_not_found(tmp_path: Path) -> None:
