@@ -34,7 +34,7 @@ FINAL_USERS = 60
 """Fresh users of the last comparison; the frozen base answers them once and is judged by the policies of every day."""
 SAMPLING = Sampling(temperature=0.7, max_tokens=28)
 POLICY: Mapping[str, Json] = {
-    "curation.max_examples": 56,
+    "curation.max_examples": 64,
     "curation.burst_factor": 2.0,
     "curation.dev_share": 0.02,
     "curation.vault_share": 0.45,
@@ -42,10 +42,11 @@ POLICY: Mapping[str, Json] = {
     "training.learning_rate": 8e-4,
     "training.decay_share": 0.3,
     "training.beta": 0.01,
-    "training.epochs": 2.1,
-    "training.batch_examples": 3,
+    "training.epochs": 2.5,
+    "training.batch_examples": 2,
     "training.edits": "demonstration",
     "training.max_tokens": 256,
+    "training.budget_minutes": 1.5,
     "evaluation.window_days": 2.0,
     "evaluation.max_items": 60,
     "evaluation.max_pairs": 2,
