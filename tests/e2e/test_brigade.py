@@ -16,7 +16,8 @@ from loop.steps import serving_version
 from loop.types import NightStatus, Stage, Verdict
 
 pytestmark = pytest.mark.timeout(1800)  # two real trainings and three hundred real answers
-WORLD = helpdesk.World(seed=1, brigade_day=2)
+WORLD = helpdesk.World(seed=1, brigade_day=2, brigade_requests=7)
+"""On the second day there is but one cohort to compare with, all regulars: the brigade has to be louder than they."""
 FRESH_USERS = 24
 
 
