@@ -31,6 +31,19 @@ class Between:
         return {**handler(source), "ge": self.low, **({} if self.high is None else {"le": self.high})}
 
 
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Pattern of a text, brought to pydantic as `Between` is."""
+
+    pattern: str
+
+    def __get_pydantic_core_schema__(
+        self, source: type, handler: Callable[[type], dict[str, object]]
+    ) -> dict[str, object]:
+        """The schema of the text with the pattern in it."""
+        return {**handler(source), "pattern": self.pattern}
+
+
 Share = Annotated[float, Between(0.0, 1.0)]
 Amount = Annotated[float, Between(0.0)]
 Count = Annotated[int, Between(0)]
@@ -41,8 +54,8 @@ Some = Annotated[int, Between(1)]
 class ModelSettings:
     """What is trained and under which name it is registered and served."""
 
-    name: str = "assistant"
-    """Registered model name; served models are called `name@version`."""
+    name: Annotated[str, Matching(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "assistant"
+    """Registered model name (letters, digits, `.`, `_`, `-`); served models are called `name@version`."""
     base: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
     """Folder, GGUF file or hub name of the base model."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"

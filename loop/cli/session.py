@@ -1,12 +1,15 @@
 """What every verb gets: the settings, how to print, and the connectors wired on first use."""
 
 import json
+import os
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import click
@@ -85,8 +88,7 @@ class Session:
             return self.settings.addresses.user_secret
         path = self._made_home() / "user.key"
         if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(secrets.token_hex(32))
+            _write_once(path, secrets.token_hex(32))
         return path.read_text()
 
     @property
@@ -105,6 +107,15 @@ class Session:
                 "set NIGHTSHIFT_HOME to a folder that can be written",
             ) from error
         return self.home
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Whole or not at all, readable by its owner alone; of two processes the first one's text stays."""
+    with NamedTemporaryFile("w", dir=path.parent) as fresh:
+        fresh.write(text)
+        fresh.flush()
+        with suppress(FileExistsError):
+            os.link(fresh.name, path)
 
 
 def now() -> datetime:

@@ -29,7 +29,10 @@ def _show(session: Session, row: Promotion) -> None:
 @reason_option
 @click.pass_obj
 def promote(session: Session, version: int, decision_id: str | None, force: bool, actor: str, reason: str) -> None:
-    """Make VERSION the champion: ledger first, then the registry's aliases."""
+    """Make VERSION the champion: ledger first, then the registry's aliases.
+
+    Rests on a PROMOTE decision (--decision), or on your own word (--force and --reason).
+    """
     from loop import promote as stage
 
     if force == bool(decision_id):
@@ -66,7 +69,10 @@ def rollback(session: Session, to: int | None, actor: str, reason: str) -> None:
 @reason_option
 @click.pass_obj
 def approve(session: Session, version: int, actor: str, reason: str) -> None:
-    """Make VERSION the anchor: the human-approved champion no candidate may fall behind."""
+    """Make VERSION the anchor: the human-approved champion no candidate may fall behind.
+
+    A rollback that takes it back takes the approval with it; the approval before it counts again.
+    """
     from loop import promote as stage
 
     row = stage.approve(

@@ -3,14 +3,17 @@
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from connectors.imports import decoders
-from loop import errors
+from loop import errors, settings
 from loop.cli.data import FORMATS
 from loop.cli.main import cli
+from loop.cli.session import Session
 
 HEAVY = {"torch", "transformers", "peft", "mlflow", "great_expectations", "sqlalchemy", "kafka", "pandas", "matplotlib"}
 
@@ -52,6 +55,14 @@ def test_a_wrong_call_says_what_to_do_and_ends_with_its_code(tmp_path, arguments
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_processes_that_start_together_share_one_user_key(tmp_path):
+    session = Session(replace(settings.load(), addresses=settings.Addresses(home=tmp_path / "home")))
+    with ThreadPoolExecutor(8) as pool:
+        secrets = set(pool.map(lambda _: session.user_secret, range(64)))
+    assert [len(secret) for secret in secrets] == [64]
+    assert [(path.name, oct(path.stat().st_mode & 0o777)) for path in session.home.iterdir()] == [("user.key", "0o600")]
 
 
 @pytest.mark.parametrize("verb", ["status", "doctor", "history"])

@@ -68,6 +68,12 @@ def test_a_number_out_of_its_bounds_is_refused_by_name(key, value):
         settings.load(overrides={key: value})
 
 
+@pytest.mark.parametrize("name", ["", "a/b", "a:b", "it's", "two words", "@1"])
+def test_a_name_that_the_registry_would_refuse_is_refused_here(name):
+    with pytest.raises(UsageError, match=r"model\.name"):
+        settings.load(overrides={"model.name": name})
+
+
 def test_held_out_users_have_to_leave_some_to_train_on():
     with pytest.raises(UsageError, match="vault_share"):
         settings.load(overrides={"curation.dev_share": 0.5, "curation.vault_share": 0.5})
