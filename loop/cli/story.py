@@ -166,9 +166,15 @@ def summary(story: Story) -> str:
 def write_page(story: Story) -> Path:
     """The report of the demo beside its project folder's settings."""
     path = story.folder / "report.html"
-    badge = "promoted" if story.mistake.restored else "FAILED"
+    restored = story.mistake.restored
     path.write_text(
-        page("A help desk that learns at night", badge=badge, lead=summary(story), blocks=[*_blocks(story)])
+        page(
+            "A help desk that learns at night",
+            badge=f"{100 * story.gain[0]:+.0f} points" if restored else "FAILED",
+            tone="good" if restored and story.gain[1] > 0 else "bad",
+            lead=summary(story),
+            blocks=[*_blocks(story)],
+        )
     )
     return path
 
@@ -188,10 +194,10 @@ def _blocks(story: Story) -> Iterator[Block]:
 
 
 def _curve(story: Story) -> str:
-    """Night by night, then the wrong promotion and its rollback."""
+    """Day by day; on the one after the last night, the wrong promotion and its rollback."""
     after = len(story.days) + 1
-    champion = [(day.number, 100 * day.fresh.share) for day in story.days]
-    champion += [(after, 100 * story.mistake.measured.share), (after + 1, 100 * story.final.share)]
+    champion: list[tuple[float, float]] = [(day.number, 100 * day.fresh.share) for day in story.days]
+    champion += [(after, 100 * story.mistake.measured.share), (after + 0.5, 100 * story.final.share)]
     base = [(day.number, 100 * day.base.share) for day in story.days]
     marks = [*(day.night.verdict or "skipped" for day in story.days), "wrong promotion", "rolled back"]
     return plots.nights({"champion": champion, "frozen base": base}, marks, story.events)

@@ -4,11 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from loop.report import plots
-from loop.report.page import Block, Facts, Figure, Table, page
-from loop.types import Candidate, Decision, Night, Snapshot, Stage, TestResult
+from loop.report.page import Block, Facts, Figure, Table, Tone, page
+from loop.types import Candidate, Decision, Night, Snapshot, Stage, TestResult, Verdict
 
 ANSWERS_SHOWN = 12
 CURVES = ("loss", "reward_margin", "accuracy", "kl")
+TONES: Mapping[Verdict | None, Tone] = {
+    Verdict.PROMOTE: "good",
+    Verdict.REJECT: "bad",
+    Verdict.HOLD: "unsure",
+    Verdict.UNDERPOWERED: "unsure",
+    None: "plain",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +40,8 @@ def render(report: NightReport) -> str:
     night = report.night
     verdict = str(night.verdict or night.status.upper())
     lead = "\n".join(report.decision.reasons if report.decision else night.reasons)
-    return page(f"{report.model}, {night.night_id}", badge=verdict, lead=lead, blocks=list(_blocks(report)))
+    title, blocks = f"{report.model}, {night.night_id}", list(_blocks(report))
+    return page(title, badge=verdict, tone=TONES[night.verdict], lead=lead, blocks=blocks)
 
 
 def _blocks(report: NightReport) -> Iterator[Block]:

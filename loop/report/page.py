@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from jinja2 import Environment, FileSystemLoader, Template
 from markupsafe import Markup
@@ -45,10 +46,13 @@ class Facts:
 Block = Figure | Table | Facts
 
 
-def page(title: str, *, badge: str, lead: str, blocks: Sequence[Block]) -> str:
-    """The page as one HTML document without scripts, fonts or links to anywhere."""
+Tone = Literal["good", "bad", "unsure", "plain"]
+
+
+def page(title: str, *, badge: str, tone: Tone, lead: str, blocks: Sequence[Block]) -> str:
+    """The page as one HTML document without scripts, fonts or links to anywhere; `tone` colours the badge."""
     named = [(type(block).__name__, block) for block in blocks]
-    return _template().render(title=title, badge=badge, lead=lead, blocks=named)
+    return _template().render(title=title, badge=badge, tone=tone, lead=lead, blocks=named)
 
 
 @cache

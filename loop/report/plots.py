@@ -30,6 +30,8 @@ GOOD, BAD, PLAIN, SOFT = "#1a7f4b", "#b3261e", "#2f5bd0", "#9aa1ad"
 PARTS = (PLAIN, GOOD, "#c77f1a", BAD, SOFT)
 MARKS = {"PROMOTE": ("o", GOOD), "rolled back": ("o", GOOD), "REJECT": ("X", BAD), "wrong promotion": ("X", BAD)}
 """Shape and colour of what happened to a champion; anything else is a grey square."""
+HALO = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+"""Behind a label that stands on a line."""
 
 
 def effects(tests: Sequence[TestResult]) -> str:
@@ -58,7 +60,7 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str) -> st
 
 
 def nights(series: Mapping[str, Sequence[tuple[float, float]]], marks: Sequence[str], events: Mapping[int, str]) -> str:
-    """Named curves by night, 0 to 100; each point of the first has a mark, and events stand before their night."""
+    """Named curves by day, 0 to 100; each point of the first has a mark, and events stand before their day."""
     figure, axes = _canvas(height=4)
     for before, event in events.items():
         axes.axvline(before - 0.5, color=SOFT, linewidth=1, linestyle=":")
@@ -69,10 +71,10 @@ def nights(series: Mapping[str, Sequence[tuple[float, float]]], marks: Sequence[
     for (night, share), mark in zip(shown, marks, strict=True):
         shape, color = MARKS.get(mark, ("s", SOFT))
         axes.plot(night, share, shape, color=color, markersize=10)
-        axes.annotate(mark, (night, share), (0, 12), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(mark, (night, share), (0, 12), textcoords="offset points", ha="center", fontsize=8, bbox=HALO)
     axes.set_ylim(-4, 110)
-    axes.set_xticks([night for night, _ in shown])
-    axes.set_xlabel("night")
+    axes.set_xticks([night for night, _ in shown if night == int(night)])
+    axes.set_xlabel("day, each with its night")
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 0.92))
     return _svg(figure)
 
