@@ -6,6 +6,7 @@ The contract tests under `integration/` run on these and on the real ones alike.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
+from zlib import crc32
 
 from loop.errors import FencedError, LeaseHeldError, NotFoundError, StaleChampionError
 from loop.ledger import follow, verify
@@ -27,32 +28,36 @@ Noun = TypeVar("Noun")
 
 
 class MemoryLog:
-    """An EventLog of one partition."""
+    """An EventLog; equal keys share a partition."""
 
-    def __init__(self, topic: str = "events") -> None:
-        self.partition = Partition(topic, 0)
-        self.payloads: list[bytes] = []
-        self.stands_at = 0
+    def __init__(self, topic: str = "events", partitions: int = 1) -> None:
+        self.payloads: dict[Partition, list[bytes]] = {Partition(topic, n): [] for n in range(partitions)}
+        self.stands_at = dict.fromkeys(self.payloads, 0)
 
     def append(self, envelopes: Sequence[Envelope]) -> None:
-        self.payloads += [envelope.payload for envelope in envelopes]
+        partitions = self.partitions()
+        for envelope in envelopes:
+            self.payloads[partitions[crc32(envelope.key.encode()) % len(partitions)]].append(envelope.payload)
 
     def partitions(self) -> tuple[Partition, ...]:
-        return (self.partition,)
+        return tuple(self.payloads)
 
     def seek(self, partition: Partition, position: int) -> None:
-        if partition != self.partition:
-            raise NotFoundError(f"this log has no {partition}", f"read {self.partition}")
-        self.stands_at = position
+        if partition not in self.payloads:
+            raise NotFoundError(f"this log has no {partition}", f"read one of {self.partitions()}")
+        self.stands_at[partition] = position
 
     def poll(self, limit: int) -> tuple[Batch, ...]:
-        start = self.stands_at
-        payloads = self.payloads[start : start + limit]
-        if not payloads:
-            return ()
-        self.stands_at = start + len(payloads)
-        entries = tuple(Entry(offset, payload) for offset, payload in enumerate(payloads, start=start))
-        return (Batch(self.partition, start, self.stands_at, entries),)
+        batches = []
+        for partition, payloads in self.payloads.items():
+            start = self.stands_at[partition]
+            taken = payloads[start : start + limit]
+            limit -= len(taken)
+            if taken:
+                self.stands_at[partition] = start + len(taken)
+                entries = tuple(Entry(offset, payload) for offset, payload in enumerate(taken, start=start))
+                batches.append(Batch(partition, start, start + len(taken), entries))
+        return tuple(batches)
 
 
 class MemoryStore:

@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -23,10 +22,9 @@ from loop.capture import Captured, capture, parse
 from loop.errors import FencedError
 from loop.events import encode
 from loop.ports import Batch, Envelope, Parsed, Partition
-from loop.types import Feedback, FeedbackKind, Interaction, Message
+from tests.builders import interaction, thumb
 from tests.databases import DATABASES, fresh_url
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FRESH, SENT_TWICE, BATCH = 400, 40, 20
 ENTRIES = FRESH + SENT_TWICE + 1
 """What one round appends: fresh events, some of them a second time, and one entry nobody can parse."""
@@ -93,7 +91,7 @@ def test_a_zombie_with_an_old_position_is_fenced_and_reads_on_from_the_stored_on
 
 def events(first: int) -> list[Envelope]:
     """Interactions with even numbers, a thumb for each with the odd ones; some sent twice, one unreadable."""
-    fresh = [encode(interaction(n) if n % 2 == 0 else thumb(n)) for n in range(first, first + FRESH)]
+    fresh = [encode(interaction(n) if n % 2 == 0 else thumb(n, on=n - 1)) for n in range(first, first + FRESH)]
     return [*fresh, *fresh[:SENT_TWICE], Envelope("?", b"{not json")]
 
 
@@ -101,29 +99,6 @@ def append(url: str, envelopes: list[Envelope]) -> None:
     log = TableLog(url)
     log.append(envelopes)
     log.close()
-
-
-def interaction(number: int) -> Interaction:
-    return Interaction(
-        interaction_id=f"i{number}",
-        source="app",
-        occurred_at=NOON,
-        conversation_id=f"c{number}",
-        messages=(Message("user", "Where is my order?"),),
-        response=Message("assistant", "On its way."),
-        model="assistant@1",
-    )
-
-
-def thumb(number: int) -> Feedback:
-    return Feedback(
-        feedback_id=f"f{number}",
-        source="app",
-        occurred_at=NOON,
-        interaction_id=f"i{number - 1}",
-        kind=FeedbackKind.THUMB,
-        value=1.0,
-    )
 
 
 def capture_all(url: str) -> None:
