@@ -8,18 +8,29 @@ from pathlib import Path
 
 from evals.suites import preference
 from evals.task import Model, Score, Task, answer_key, judge, task_sha256
+from loop.ports import Progress
 from loop.types import Json, PairedScore, SuiteEvidence, SuiteRole
 
 
 def collect(
-    tasks: Sequence[Task], *, candidate: Model, champion: Model, anchor: Model | None, cache: Path
+    tasks: Sequence[Task],
+    *,
+    candidate: Model,
+    champion: Model,
+    anchor: Model | None,
+    cache: Path,
+    chunk: int,
+    progress: Progress,
 ) -> tuple[tuple[SuiteEvidence, ...], list[dict[str, Json]]]:
     """Paired scores of every task, and for the superiority suites a table of answers to read.
 
     Answers are kept in `cache/<model fingerprint>.json`, one per prompt: tonight's candidate is known when it comes
-    back as tomorrow's champion, and suites that ask the same prompt share its answer. Scores are always taken anew. The
-    anchor answers the superiority suites only.
+    back as tomorrow's champion, suites that ask the same prompt share its answer, and an evaluation that was killed
+    goes on at most `chunk` answers back. Scores are always taken anew. The anchor answers the superiority suites only.
     """
+    asked = [(task, model) for task in tasks for model in (candidate, champion)]
+    asked += [(task, anchor) for task in tasks if anchor and task.role is SuiteRole.SUPERIORITY]
+    _answer(asked, cache, chunk, progress)
     suites: list[SuiteEvidence] = []
     table: list[dict[str, Json]] = []
     for task in tasks:
@@ -33,16 +44,27 @@ def collect(
     return tuple(suites), table
 
 
+def _answer(asked: Sequence[tuple[Task, Model]], cache: Path, chunk: int, progress: Progress) -> None:
+    """Bring the cache to where every score can be taken."""
+    total, done = sum(len(task.items) for task, _ in asked), 0
+    for task, model in asked:
+        path = cache / f"{model.fingerprint}.json"
+        known = _read(path)
+        keyed = {answer_key(task, item): item for item in task.items}
+        missing = [(key, item) for key, item in keyed.items() if key not in known]
+        done += len(task.items) - len(missing)
+        for start in range(0, len(missing), chunk):
+            keys, items = zip(*missing[start : start + chunk], strict=True)
+            known.update(zip(keys, task.solver(model, items, task.sampling), strict=True))
+            _write(path, known)
+            done += len(items)
+            progress("evaluate", done, total, task.name)
+    progress("evaluate", total, total, "ended")
+
+
 def _scores(task: Task, model: Model, cache: Path) -> dict[str, Score]:
-    path = cache / f"{model.fingerprint}.json"
-    keys = [answer_key(task, item) for item in task.items]
-    known = _read(path)
-    missing = {key: item for key, item in zip(keys, task.items, strict=True) if key not in known}
-    if missing:
-        answers = task.solver(model, [*missing.values()], task.sampling)
-        known.update(zip(missing, answers, strict=True))
-        _write(path, known)
-    return {score.item_id: score for score in judge(task, [known[key] for key in keys])}
+    known = _read(cache / f"{model.fingerprint}.json")
+    return {score.item_id: score for score in judge(task, [known[answer_key(task, item)] for item in task.items])}
 
 
 def _paired(

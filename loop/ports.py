@@ -231,6 +231,6 @@ class Validator(Protocol):
 
 
 class Progress(Protocol):
-    """Where long work says how far it is: a bar on a terminal, log lines elsewhere."""
+    """Where long work says how far it is; `done == of` is its end, also of work that was cut short."""
 
     def __call__(self, stage: str, done: int, of: int, note: str) -> None: ...

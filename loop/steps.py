@@ -78,6 +78,7 @@ def train_candidate(parts: Parts, snapshot_id: str, champion: int) -> Candidate:
             _append_line(job.folder / STEPS_FILE, {"step": step.step, **step.metrics})
             note = f"loss {step.metrics['loss']:.3f}  {step.eta_seconds:.0f} s left"
             parts.progress("train", step.step, step.of, note)
+        parts.progress("train", 1, 1, "ended")
     candidate = training.candidate(job)
     parts.store.save_candidate(candidate)
     return candidate
@@ -114,6 +115,8 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
         champion=load_version(parts.settings, parts.registry, champion),
         anchor=load_version(parts.settings, parts.registry, anchor) if anchor != champion else None,
         cache=parts.home / "cache" / "answers",
+        chunk=4 * parts.settings.evaluation.batch_prompts,
+        progress=parts.progress,
     )
     content = {"candidate": candidate.adapter_sha256, "champion": champion, "anchor": anchor, "suites": judged}
     evidence = Evidence(

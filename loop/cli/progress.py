@@ -1,18 +1,28 @@
-"""How far a long stage is: one line rewritten on a terminal, about ten log lines a stage elsewhere."""
+"""How far a long stage is: one line rewritten on a terminal, a log line a minute elsewhere."""
 
 import logging
 import sys
+import time
 
 log = logging.getLogger("nightshift.progress")
+log.setLevel(logging.INFO)
 
 ERASE_LINE = "\r\x1b[2K"
+SECONDS_BETWEEN_LINES = 60.0
 
 
-def show_progress(stage: str, done: int, of: int, note: str) -> None:
+class ShownProgress:
     """See loop.ports.Progress."""
-    line = f"{stage} {done}/{of} {note}"
-    if sys.stderr.isatty():
-        sys.stderr.write(ERASE_LINE + (line if done < of else ""))
-        sys.stderr.flush()
-    elif done == of or done % max(1, of // 10) == 0:
-        log.info("%s", line)
+
+    def __init__(self) -> None:
+        self._told_at = time.monotonic()
+
+    def __call__(self, stage: str, done: int, of: int, note: str) -> None:
+        """Show it where standard error goes."""
+        line, now = f"{stage} {done}/{of} {note}", time.monotonic()
+        if sys.stderr.isatty():
+            sys.stderr.write(ERASE_LINE + (line if done < of else ""))
+            sys.stderr.flush()
+        elif now - self._told_at >= SECONDS_BETWEEN_LINES:
+            log.info("%s", line)
+            self._told_at = now

@@ -67,7 +67,7 @@ class Session:
     def parts(self) -> "Parts":
         """Everything a night works with."""
         from connectors.expectations import validate
-        from loop.cli.progress import show_progress
+        from loop.cli.progress import ShownProgress
         from loop.steps import Parts
 
         return Parts(
@@ -78,7 +78,7 @@ class Session:
             validator=validate,
             settings=self.settings,
             clock=now,
-            progress=show_progress,
+            progress=ShownProgress(),
         )
 
     @cached_property

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from math import fsum, isfinite
+from math import fsum, inf, isfinite
 
 import torch
 from peft import PeftModel
@@ -56,7 +56,7 @@ def train(job: Job) -> Iterator[Step]:
     state = checkpoint.resume(job.folder, plan.key, plan.model, plan.optimizer)
     first, before, looped = state.step, state.seconds, time.monotonic()
     saved = looped
-    while state.step < len(plan.batches) and not _budget_hit(job, state):
+    while state.step < len(plan.batches) and _seconds_left(job, state):
         state = _step(plan, state)
         now = time.monotonic()
         state = replace(state, seconds=before + now - started)
@@ -64,8 +64,8 @@ def train(job: Job) -> Iterator[Step]:
             plan.reference.save()
             checkpoint.save(job.folder, plan.key, state, plan.model, plan.optimizer)
             saved = time.monotonic()
-        left = len(plan.batches) - state.step
-        eta = left * (now - looped) / (state.step - first)
+        eta = (len(plan.batches) - state.step) * (now - looped) / (state.step - first)
+        eta = min(eta, _seconds_left(job, state))
         yield Step(state.step, len(plan.batches), state.seconds, eta, state.history[-1])
     _finish(plan, state)
 
@@ -165,8 +165,10 @@ def _skipped(state: State, steps: int) -> State:
     return state
 
 
-def _budget_hit(job: Job, state: State) -> bool:
-    return 0 < 60 * job.settings.budget_minutes <= state.seconds
+def _seconds_left(job: Job, state: State) -> float:
+    """Of the wall-clock budget; infinite without one."""
+    budget = 60 * job.settings.budget_minutes
+    return max(0.0, budget - state.seconds) if budget else inf
 
 
 def _finish(plan: Plan, state: State) -> None:
@@ -200,5 +202,5 @@ def _totals(plan: Plan, state: State) -> dict[str, float]:
         "examples": len(plan.encoding.examples),
         "dropped": plan.encoding.dropped,
         "truncated": plan.encoding.truncated,
-        "budget_hit": float(_budget_hit(plan.job, state) and state.step < len(plan.batches)),
+        "budget_hit": float(state.step < len(plan.batches)),
     }

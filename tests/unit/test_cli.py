@@ -13,6 +13,7 @@ from connectors.imports import decoders
 from loop import errors, settings
 from loop.cli.data import FORMATS
 from loop.cli.main import cli
+from loop.cli.progress import ERASE_LINE, ShownProgress
 from loop.cli.session import Session
 
 HEAVY = {"torch", "transformers", "peft", "mlflow", "great_expectations", "sqlalchemy", "kafka", "pandas", "matplotlib"}
@@ -55,6 +56,24 @@ def test_a_wrong_call_says_what_to_do_and_ends_with_its_code(tmp_path, arguments
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_progress_is_a_line_a_minute_where_nobody_watches(monkeypatch, caplog):
+    clock = iter([0, 30, 61, 70])
+    monkeypatch.setattr("loop.cli.progress.time.monotonic", lambda: next(clock))
+    show = ShownProgress()
+    for step in (1, 2, 3):
+        show("train", step, 9, "loss 1.0")
+    assert [record.message for record in caplog.records] == ["train 2/9 loss 1.0"]
+
+
+def test_progress_on_a_terminal_is_one_line_that_is_gone_at_the_end(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    show = ShownProgress()
+    show("train", 1, 9, "loss 1.0")
+    assert capsys.readouterr().err.endswith("train 1/9 loss 1.0")
+    show("train", 1, 1, "ended")
+    assert capsys.readouterr().err == ERASE_LINE
 
 
 def test_processes_that_start_together_share_one_user_key(tmp_path):

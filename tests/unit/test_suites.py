@@ -10,7 +10,19 @@ from evals.evidence import collect
 from evals.task import Task, run, task_sha256
 from loop.ports import Generation
 from loop.settings import EvaluationSettings
-from loop.types import Branch, Example, FeedbackKind, Message, Objective, Sampling, Split, SuiteRole, Verifier
+from loop.types import (
+    Branch,
+    Example,
+    FeedbackKind,
+    Json,
+    Message,
+    Objective,
+    Sampling,
+    Split,
+    SuiteEvidence,
+    SuiteRole,
+    Verifier,
+)
 from loop.types import VerifierKind as Kind
 
 DAY = datetime(2026, 1, 10, tzinfo=UTC)
@@ -66,6 +78,29 @@ class Canned:
 
     def score(self, pairs: Sequence[tuple[Sequence[Message], Message]]) -> list[float]:
         return [self.per_character * len(response.content) for _, response in pairs]
+
+
+Told = tuple[str, int, int, str]
+
+
+def gather(
+    cache: Path,
+    made: Sequence[Task],
+    candidate: Canned,
+    champion: Canned,
+    anchor: Canned | None = None,
+    told: list[Told] | None = None,
+) -> tuple[tuple[SuiteEvidence, ...], list[dict[str, Json]]]:
+    """`collect`, two answers at a time; what it says of its progress goes into `told`."""
+    return collect(
+        made,
+        candidate=candidate,
+        champion=champion,
+        anchor=anchor,
+        cache=cache,
+        chunk=2,
+        progress=lambda *said: told.append(said) if told is not None else None,
+    )
 
 
 def test_checks_of_form_alone_do_not_show_a_better_answer_but_checks_of_content_do() -> None:
@@ -133,7 +168,7 @@ def test_suites_do_not_depend_on_the_order_of_examples_and_change_with_their_con
 
 def test_evidence_pairs_every_item_and_shows_the_anchor_to_superiority_suites_only(tmp_path: Path) -> None:
     better, base = Canned("c", {"late?": "sorry, soon"}), Canned("b")
-    found, table = collect([*tasks().values()], candidate=better, champion=base, anchor=Canned("a"), cache=tmp_path)
+    found, table = gather(tmp_path, [*tasks().values()], candidate=better, champion=base, anchor=Canned("a"))
     by_name = {suite.suite: suite for suite in found}
     assert [*by_name] == ["answers", "approved", "format", "preference", "implicit_reward"]
     late = next(score for score in by_name["answers"].scores if score.cluster == "u1")
@@ -150,35 +185,50 @@ def test_evidence_pairs_every_item_and_shows_the_anchor_to_superiority_suites_on
 def test_the_implicit_reward_is_relative_to_the_champion(tmp_path: Path) -> None:
     likes_long, likes_short = Canned("c", per_character=1.0), Canned("b", per_character=-1.0)
     for candidate, expected in ((likes_long, 1.0), (likes_short, 0.5), (Canned("d", per_character=-2.0), 0.0)):
-        found, _ = collect(
-            [tasks()["preference"]], candidate=candidate, champion=likes_short, anchor=None, cache=tmp_path
-        )
+        found, _ = gather(tmp_path, [tasks()["preference"]], candidate=candidate, champion=likes_short)
         assert [(score.candidate, score.champion) for score in found[1].scores] == [(expected, 0.5)]
 
 
 def test_an_answer_is_drawn_once_and_known_when_the_candidate_comes_back_as_champion(tmp_path: Path) -> None:
     made = [*tasks().values()]
     first, second = Canned("one"), Canned("two")
-    collect(made, candidate=second, champion=first, anchor=None, cache=tmp_path)
+    gather(tmp_path, made, candidate=second, champion=first)
     assert sorted(second.asked) == ["hours?", "json?", "late?"]
     again = Canned("two", {"late?": "must not be asked"})
     newer = example("new?", ("yes", True), user="u8")
     grown = [*tasks((*VAULT, newer)).values()]
-    collect(grown, candidate=Canned("three"), champion=again, anchor=None, cache=tmp_path)
+    gather(tmp_path, grown, candidate=Canned("three"), champion=again)
     assert again.asked == ["new?"]
+
+
+def test_every_chunk_says_how_far_it_is_and_what_was_answered_is_not_asked_again_after_a_kill(tmp_path: Path) -> None:
+    class Killed(Canned):
+        def generate(self, prompts: Sequence[Sequence[Message]], sampling: Sampling) -> list[Generation]:
+            if len(self.asked) >= 2:
+                raise KeyboardInterrupt
+            return super().generate(prompts, sampling)
+
+    made = [tasks([example(f"q{number}", ("a", True)) for number in range(5)])["answers"]]
+    told: list[Told] = []
+    killed, again = Killed("one"), Canned("one")
+    with pytest.raises(KeyboardInterrupt):
+        gather(tmp_path, made, candidate=killed, champion=Canned("two"), told=told)
+    gather(tmp_path, made, candidate=again, champion=Canned("two"), told=told)
+
+    assert sorted(killed.asked + again.asked) == [f"q{number}" for number in range(5)]
+    assert [done for _, done, _, _ in told] == [2, 4, 5, 7, 9, 10, 10]
+    assert {(stage, of) for stage, _, of, _ in told} == {("evaluate", 10)}
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[1]", '"text"'])
 def test_a_damaged_cache_is_answered_anew(tmp_path: Path, damage: str) -> None:
     (tmp_path / "one.json").write_text(damage)
     model = Canned("one")
-    collect([tasks()["answers"]], candidate=model, champion=Canned("two"), anchor=None, cache=tmp_path)
+    gather(tmp_path, [tasks()["answers"]], candidate=model, champion=Canned("two"))
     assert sorted(model.asked) == ["hours?", "late?"]
 
 
 def test_no_held_out_examples_are_empty_suites(tmp_path: Path) -> None:
-    found, table = collect(
-        [*tasks(()).values()], candidate=Canned("a"), champion=Canned("b"), anchor=None, cache=tmp_path
-    )
+    found, table = gather(tmp_path, [*tasks(()).values()], candidate=Canned("a"), champion=Canned("b"))
     assert all(suite.scores == () for suite in found)
     assert table == []
