@@ -1,12 +1,13 @@
 """Each stage of a night as one call, ids in and values out: what `nightly` orders and the CLI's verbs call by hand."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from evals.evidence import collect
+from evals.standings import standings
 from evals.suites import held_out
 from loop import gate, promote, report, snapshot, training
 from loop.canonical import digest
@@ -129,6 +130,8 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
         suites=judged,
     )
     parts.store.save_evidence(evidence)
+    with parts.registry.run(candidate_id) as run:
+        run.log_metrics(dict(_scores(evidence)), 0)
     (candidate_folder(parts, candidate_id) / ANSWERS_FILE).write_text(json.dumps(answers))
     return evidence
 
@@ -170,6 +173,7 @@ def write_report(parts: Parts, night: Night) -> Path:
             model=parts.settings.model.name,
             snapshot=store.snapshot(outputs[Stage.CURATE]) if Stage.CURATE in outputs else None,
             candidate=candidate,
+            evidence=store.evidence(outputs[Stage.EVALUATE]) if Stage.EVALUATE in outputs else None,
             decision=decision,
             version=int(outputs[Stage.REGISTER]) if candidate else None,
             steps=_read_steps(folder / STEPS_FILE) if folder else (),
@@ -219,6 +223,13 @@ def _job(parts: Parts, snapshot_id: str, champion: int) -> training.Job:
         settings=parts.settings.training,
         dtype=parts.settings.model.dtype,
     )
+
+
+def _scores(evidence: Evidence) -> Iterator[tuple[str, float]]:
+    """Mean scores of every suite by the names the registry's pages show."""
+    for standing in standings(evidence.suites):
+        yield f"{standing.suite}/candidate", standing.candidate
+        yield f"{standing.suite}/champion", standing.champion
 
 
 def _append_line(path: Path, values: Mapping[str, float]) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from evals.standings import Standing, standings
 from loop.report import plots
 from loop.report.page import Block, Facts, Figure, Table, Tone, page
-from loop.types import Candidate, Decision, Night, Snapshot, Stage, TestResult, Verdict
+from loop.types import Candidate, Decision, Evidence, Night, Snapshot, Stage, TestResult, Verdict
 
 ANSWERS_SHOWN = 12
 CURVES = ("loss", "reward_margin", "accuracy", "kl")
@@ -26,6 +27,7 @@ class NightReport:
     model: str
     snapshot: Snapshot | None = None
     candidate: Candidate | None = None
+    evidence: Evidence | None = None
     decision: Decision | None = None
     version: int | None = None
     steps: Sequence[Mapping[str, float]] = field(default=())
@@ -47,6 +49,8 @@ def render(report: NightReport) -> str:
 def _blocks(report: NightReport) -> Iterator[Block]:
     if report.decision is not None and report.decision.tests:
         yield from _decision(report.decision)
+    if report.evidence is not None:
+        yield _standings(report.evidence)
     if report.snapshot is not None:
         yield from _data(report.snapshot)
     if report.steps:
@@ -65,10 +69,25 @@ def _decision(decision: Decision) -> Iterator[Block]:
 
 
 def _test_row(test: TestResult) -> tuple[object, ...]:
-    interval = f"{test.low:+.3f} … {test.high:+.3f}"
+    interval = f"{test.low:+z.3f} … {test.high:+z.3f}"
     p_value = "" if test.p_value is None else f"{test.p_value:.4f}"
     outcome = "passed" if test.passed else "failed"
-    return (test.name, test.items, test.clusters, f"{test.effect:+.3f}", interval, p_value, f"{test.mde:.3f}", outcome)
+    return (test.name, test.items, test.clusters, f"{test.effect:+z.3f}", interval, p_value, f"{test.mde:.3f}", outcome)
+
+
+def _standings(evidence: Evidence) -> Block:
+    headers = ("suite", "role", "items", "users", "anchor", "champion", "candidate", "difference, 95 % interval")
+    rows = [_standing_row(standing) for standing in standings(evidence.suites)]
+    note = "A suite with the role report is for reading: the gate does not look at it."
+    return Table("Mean scores, one user one voice", headers, rows, note)
+
+
+def _standing_row(standing: Standing) -> tuple[object, ...]:
+    found = standing.difference
+    anchor = "" if standing.anchor is None else f"{standing.anchor:.3f}"
+    difference = f"{found.mean:+z.3f}, {found.low:+z.3f} … {found.high:+z.3f}"
+    scores = anchor, f"{standing.champion:.3f}", f"{standing.candidate:.3f}"
+    return (standing.suite, standing.role, found.items, found.clusters, *scores, difference)
 
 
 def _data(snapshot: Snapshot) -> Iterator[Block]:

@@ -1,0 +1,42 @@
+"""How candidate, champion and anchor stand on each suite: for people to read, whatever the gate makes of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from evals import stats
+from loop.types import PairedScore, SuiteEvidence, SuiteRole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Mean scores of one suite, 0 to 1, one user one voice, over the items that all could be scored on."""
+
+    suite: str
+    role: SuiteRole
+    candidate: float
+    champion: float
+    anchor: float | None
+    difference: stats.Estimate
+    """Candidate minus champion, with its 95 % interval."""
+
+
+def standings(suites: Sequence[SuiteEvidence]) -> Iterator[Standing]:
+    """One per suite that has items."""
+    for suite in suites:
+        scored = [s for s in suite.scores if s.candidate is not None and s.champion is not None]
+        if not scored:
+            continue
+        candidate, champion = (_by_user(scored, name) for name in ("candidate", "champion"))
+        anchored = all(score.anchor is not None for score in scored)
+        yield Standing(
+            suite=suite.suite,
+            role=suite.role,
+            candidate=float(candidate.mean()),
+            champion=float(champion.mean()),
+            anchor=float(_by_user(scored, "anchor").mean()) if anchored else None,
+            difference=stats.estimate(candidate - champion, len(scored)),
+        )
+
+
+def _by_user(scores: Sequence[PairedScore], name: str) -> stats.Floats:
+    return stats.cluster_means([getattr(score, name) for score in scores], [score.cluster for score in scores])
