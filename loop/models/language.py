@@ -19,6 +19,8 @@ from loop.types import Message, Sampling
 
 SCORED_TOKENS = 8_192
 """Padded tokens scored together."""
+CACHED_TOKENS = 65_536
+"""Padded tokens, prompts and answers, whose keys and values are held at a time: 1.5 GB for SmolLM2-135M."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class LanguageModel:
         uniforms = torch.rand(len(rows), sampling.max_tokens, generator=source, dtype=torch.float64).to(self.device)
         stop, pad = torch.tensor(self._stops(), device=self.device), self._pad()
         answers: dict[int, Generation] = {}
-        for chosen in _batches([len(row) for row in rows], self.batch):
+        for chosen in _batches([len(row) + sampling.max_tokens for row in rows], self.batch, CACHED_TOKENS):
             ids = [rows[i] for i in chosen]
             drawn = decode(self.model, ids, sampling, uniforms=uniforms[chosen], pad=pad, stop=stop)
             for i, (tokens, logprobs) in zip(chosen, drawn, strict=True):
@@ -112,10 +114,10 @@ def _adapted(model: PreTrainedModel, adapter: Path, *, merge: bool) -> PreTraine
     return merged
 
 
-def _batches(lengths: Sequence[int], rows: int, tokens: int = 0) -> Iterator[list[int]]:
-    """Indices by falling length, at most `rows` together and, where `tokens` is given, as many padded tokens."""
+def _batches(lengths: Sequence[int], rows: int, tokens: int) -> Iterator[list[int]]:
+    """Indices by falling length, at most `rows` and `tokens` padded tokens together; a longer one stands alone."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     while order:
-        fitting = min(rows, max(1, tokens // lengths[order[0]])) if tokens else rows
+        fitting = min(rows, max(1, tokens // lengths[order[0]]))
         yield order[:fitting]
         order = order[fitting:]

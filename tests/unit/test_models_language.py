@@ -7,7 +7,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from loop.models import LanguageModel, load, prompt_ids, response_ids
-from loop.models.decode import draw
+from loop.models.decode import decode, draw
 from loop.models.quiet import quiet
 from loop.types import Message, Sampling
 from tests.tiny import tiny_model
@@ -47,6 +47,22 @@ def test_the_same_seed_gives_the_same_answers_and_another_seed_others(model: Lan
 def test_answers_do_not_depend_on_who_shares_the_batch(folder: Path, model: LanguageModel, sampling: Sampling) -> None:
     one_by_one = load(folder, dtype="float32", batch=1).generate(PROMPTS, sampling)
     assert [a.token_ids for a in one_by_one] == [a.token_ids for a in model.generate(PROMPTS, sampling)]
+
+
+def test_long_prompts_share_a_batch_only_as_far_as_their_cache_may_grow(model: LanguageModel, monkeypatch) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def watched(model, prompts, sampling, **others):
+        sizes.append((len(prompts), max(map(len, prompts)) + sampling.max_tokens))
+        return decode(model, prompts, sampling, **others)
+
+    monkeypatch.setattr("loop.models.language.decode", watched)
+    whole = model.generate(PROMPTS, GREEDY)
+    monkeypatch.setattr("loop.models.language.CACHED_TOKENS", 2 * sizes[0][1])
+    sizes.clear()
+    assert [a.token_ids for a in model.generate(PROMPTS, GREEDY)] == [a.token_ids for a in whole]
+    assert sum(rows for rows, _ in sizes) == len(PROMPTS)
+    assert all(rows * tokens <= 2 * sizes[0][1] for rows, tokens in sizes)
 
 
 def test_greedy_answers_are_those_of_transformers(model: LanguageModel) -> None:
