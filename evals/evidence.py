@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evals.suites import preference
-from evals.task import Model, Score, Task, answer_key, judge, task_sha256
+from evals.task import Item, Model, Score, Task, answer_key, judge, task_sha256
 from loop.ports import Progress
 from loop.types import Json, PairedScore, SuiteEvidence, SuiteRole
 
@@ -51,7 +51,7 @@ def _answer(asked: Sequence[tuple[Task, Model]], cache: Path, chunk: int, progre
         path = cache / f"{model.fingerprint}.json"
         known = _read(path)
         keyed = {answer_key(task, item): item for item in task.items}
-        missing = [(key, item) for key, item in keyed.items() if key not in known]
+        missing = sorted(((key, item) for key, item in keyed.items() if key not in known), key=_length, reverse=True)
         done += len(task.items) - len(missing)
         for start in range(0, len(missing), chunk):
             keys, items = zip(*missing[start : start + chunk], strict=True)
@@ -60,6 +60,11 @@ def _answer(asked: Sequence[tuple[Task, Model]], cache: Path, chunk: int, progre
             done += len(items)
             progress("evaluate", done, total, task.name)
     progress("evaluate", total, total, "ended")
+
+
+def _length(keyed: tuple[str, Item]) -> int:
+    """Characters of the prompt: chunks of like lengths are padded little."""
+    return sum(len(message.content) for message in keyed[1].prompt)
 
 
 def _scores(task: Task, model: Model, cache: Path) -> dict[str, Score]:

@@ -116,7 +116,7 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
         champion=load_version(parts.settings, parts.registry, champion),
         anchor=load_version(parts.settings, parts.registry, anchor) if anchor != champion else None,
         cache=parts.home / "cache" / "answers",
-        chunk=4 * parts.settings.evaluation.batch_prompts,
+        chunk=parts.settings.evaluation.batch_prompts,
         progress=parts.progress,
     )
     content = {"candidate": candidate.adapter_sha256, "champion": champion, "anchor": anchor, "suites": judged}
