@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from loop.types import Feedback, FeedbackKind, Interaction, Message
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+KEY = "s"
+"""Of the pseudonyms in imported events."""
 
 
 def interaction(number: int) -> Interaction:

@@ -6,8 +6,8 @@ import pytest
 from connectors.imports import decoders, read
 from loop.events import encode
 from loop.types import DeadLetter
+from tests.builders import KEY
 
-KEY = "s"
 ASK = {"role": "user", "content": "How much is 2+2?"}
 SAY = {"role": "assistant", "content": "4, of course"}
 ATTEMPT = {"is_correct": True, "solution": "2+2\nA: 4"}

@@ -1,25 +1,13 @@
-import json
 from datetime import UTC, datetime
 
 import pytest
 
-from connectors.imports import read
 from loop.events import encode, pseudonym
-from loop.types import DeadLetter, Event, FeedbackKind, Message
+from loop.types import DeadLetter, FeedbackKind, Message
+from tests.builders import KEY
 
-KEY = "s"
 ASK = {"role": "user", "content": "2+2?"}
 SAY = {"role": "assistant", "content": "4"}
-
-
-@pytest.fixture
-def imported(tmp_path):
-    def events(format_name: str, *lines: object, name: str = "log.jsonl") -> list[Event]:
-        path = tmp_path / name
-        path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
-        return list(read(path, format_name, secret=KEY))
-
-    return events
 
 
 def test_the_last_assistant_message_is_the_answer_when_there_is_no_other(imported):

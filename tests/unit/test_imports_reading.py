@@ -7,10 +7,10 @@ import pytest
 from connectors.imports import START, decoders, read
 from loop.errors import UsageError
 from loop.events import dead_letter, encode
-from loop.types import DeadLetter, Event, Feedback, FeedbackKind, Interaction, Message, ToolCall, Verifier, VerifierKind
+from loop.types import DeadLetter, Feedback, FeedbackKind, Interaction, Message, ToolCall, Verifier, VerifierKind
 from loop.wire import MAX_EVENT_BYTES
+from tests.builders import KEY
 
-KEY = "s"
 ASK = {"role": "user", "content": "2+2?"}
 SAY = {"role": "assistant", "content": "4"}
 QUESTION = {
@@ -20,16 +20,6 @@ QUESTION = {
     "175b_verification": {"is_correct": True, "solution": "A: 1000"},
 }
 CALL = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": "{}"}}
-
-
-@pytest.fixture
-def imported(tmp_path):
-    def events(format_name: str, *lines: object, name: str = "log.jsonl") -> list[Event]:
-        path = tmp_path / name
-        path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
-        return list(read(path, format_name, secret=KEY))
-
-    return events
 
 
 def test_our_own_format_gives_back_what_was_encoded(imported):

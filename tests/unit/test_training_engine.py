@@ -20,6 +20,7 @@ from loop.types import Branch, Example, FeedbackKind, Message, Objective
 from tests.tiny import tiny_model
 from tests.unit.test_training_tokens import example
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = TrainingSettings(rank=4, learning_rate=1e-2, batch_examples=4, epochs=2.0, checkpoint_minutes=0.0)
 
 
@@ -35,15 +36,6 @@ def examples(count: int = 12) -> tuple[Example, ...]:
         shown = example("Refund.", prompt=prompt, objective=Objective.DEMONSTRATION, signal=FeedbackKind.DEMONSTRATION)
         made.append(replace([edit, thumb, edit, thumb, shown][i % 5], example_id=str(i)))
     return tuple(made)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Tensors this small only wait for a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

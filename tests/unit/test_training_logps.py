@@ -16,16 +16,8 @@ from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
 from tests.tiny import tiny_model
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = TrainingSettings()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Tensors this small only wait for a second thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
