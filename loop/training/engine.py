@@ -47,7 +47,8 @@ def train(job: Job) -> Iterator[Step]:
     """Train `job` into `job.folder`, one value after each optimiser step.
 
     Started again after a kill it goes on at the last checkpoint and ends with the same bytes; a finished folder yields
-    nothing. Raises TrainingError when nothing can be trained on, too many steps diverge or the adapter did not change.
+    nothing. A step that would outlast the wall-clock budget, going by those before it, is not begun, save the first.
+    Raises TrainingError when nothing can be trained on, too many steps diverge or the adapter did not change.
     """
     if manifest.exists(job.folder):
         return
@@ -55,8 +56,8 @@ def train(job: Job) -> Iterator[Step]:
     plan = _plan(job)
     state = checkpoint.resume(job.folder, plan.key, plan.model, plan.optimizer)
     first, before, looped = state.step, state.seconds, time.monotonic()
-    saved = looped
-    while state.step < len(plan.batches) and _seconds_left(job, state):
+    saved, each = looped, 0.0
+    while state.step < len(plan.batches) and _seconds_left(job, state) > each:
         state = _step(plan, state)
         now = time.monotonic()
         state = replace(state, seconds=before + now - started)
@@ -64,8 +65,8 @@ def train(job: Job) -> Iterator[Step]:
             plan.reference.save()
             checkpoint.save(job.folder, plan.key, state, plan.model, plan.optimizer)
             saved = time.monotonic()
-        eta = (len(plan.batches) - state.step) * (now - looped) / (state.step - first)
-        eta = min(eta, _seconds_left(job, state))
+        each = (now - looped) / (state.step - first)
+        eta = min(each * (len(plan.batches) - state.step), _seconds_left(job, state))
         yield Step(state.step, len(plan.batches), state.seconds, eta, state.history[-1])
     _finish(plan, state)
 

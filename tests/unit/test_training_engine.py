@@ -1,5 +1,6 @@
 """Whole trainings of a tiny model: they learn, resume to the same bytes, and stock peft loads what they leave."""
 
+import itertools
 import json
 import warnings
 from dataclasses import replace
@@ -176,6 +177,16 @@ def test_nothing_to_train_on_is_an_error(base, tmp_path):
     empty = replace(examples(5)[4], branches=(Branch(Message("assistant", ""), desirable=True),))
     with pytest.raises(TrainingError, match="none of 1 examples"):
         steps(replace(job(base, tmp_path), examples=(empty,)))
+
+
+def test_a_step_that_would_outlast_the_budget_is_not_begun(base, tmp_path, monkeypatch):
+    clock = itertools.count(step=10)
+    monkeypatch.setattr("loop.training.engine.time.monotonic", lambda: next(clock))
+    work = job(base, tmp_path, settings=replace(SETTINGS, budget_minutes=100 / 60, checkpoint_minutes=60))
+    taken = list(train(work))
+    assert 10 < taken[-1].seconds <= 100
+    assert taken[-1].seconds + taken[-1].seconds / len(taken) > 100
+    assert candidate(work).metrics["budget_hit"] == 1.0
 
 
 def test_a_spent_budget_ends_the_training_with_the_adapter_as_it_is(base, tmp_path):
