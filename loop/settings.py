@@ -147,7 +147,7 @@ class TrainingSettings:
     autocast: Literal["auto", "bfloat16", "off"] = "auto"
     """`auto`: bfloat16 where CPU or GPU computes in it natively."""
     budget_minutes: Amount = 0.0
-    """Wall-clock limit of one training; 0 for none."""
+    """Wall-clock limit of one training's steps, without loading the model; 0 for none."""
     checkpoint_minutes: Amount = 5.0
     """Between two checkpoints."""
     seed: int = 0

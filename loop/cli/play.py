@@ -53,11 +53,13 @@ POLICY: Mapping[str, Json] = {
     "evaluation.max_new_tokens": 28,
     "evaluation.batch_prompts": 60,
     "gate.margin": 0.1,
-    "gate.guards_from": 20,
+    "gate.guards_from": 30,
 }
 """What differs from the defaults: a desk with a hundred requests a day, trained on two cores in about a minute a night.
 
-In the first nights nobody approves of anything, so the share of undesirable answers is no reason to stop.
+In the first nights nobody approves of anything, so the share of undesirable answers is no reason to stop. A guard with
+fewer than 30 users could not tell a loss of its margin from none: their differences spread by about .22, and
+((1.645 + .84) x .22 / .1)^2 = 30.
 """
 
 

@@ -52,11 +52,10 @@ def train(job: Job) -> Iterator[Step]:
     """
     if manifest.exists(job.folder):
         return
-    started = time.monotonic()
     plan = _plan(job)
     state = checkpoint.resume(job.folder, plan.key, plan.model, plan.optimizer)
-    first, before, looped = state.step, state.seconds, time.monotonic()
-    saved, each = looped, 0.0
+    first, before, started = state.step, state.seconds, time.monotonic()
+    saved, each = started, 0.0
     while state.step < len(plan.batches) and _seconds_left(job, state) > each:
         state = _step(plan, state)
         now = time.monotonic()
@@ -65,7 +64,7 @@ def train(job: Job) -> Iterator[Step]:
             plan.reference.save()
             checkpoint.save(job.folder, plan.key, state, plan.model, plan.optimizer)
             saved = time.monotonic()
-        each = (now - looped) / (state.step - first)
+        each = (now - started) / (state.step - first)
         eta = min(each * (len(plan.batches) - state.step), _seconds_left(job, state))
         yield Step(state.step, len(plan.batches), state.seconds, eta, state.history[-1])
     _finish(plan, state)
