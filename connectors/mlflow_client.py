@@ -1,10 +1,12 @@
 """Opens MLflow for the registry: safe settings before its import, no chatter, its failures as our errors."""
 
 import os
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from loop.errors import NotFoundError, UnreachableError, UsageError
@@ -47,8 +49,6 @@ def connect(uri: str) -> "MlflowClient":
             f"{uri} is no address of an MLflow registry",
             "use sqlite:///path, or the http(s) address of an MLflow server in front of any other database",
         )
-    if uri.startswith(SQLITE):
-        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
     _make_safe()
     with warnings.catch_warnings():
         # MLflow's own table mapping, said once when its SQL store is first opened
@@ -56,7 +56,29 @@ def connect(uri: str) -> "MlflowClient":
         from mlflow import MlflowClient
 
         with explained(uri):
+            if uri.startswith(SQLITE):
+                _make_whole(Path(uri.removeprefix(SQLITE)))
             return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _make_whole(file: Path) -> None:
+    """MLflow's tables, where `file` is absent.
+
+    MLflow makes them in many transactions and refuses a file in which only some are there, so they are made aside: a
+    process that is killed meanwhile leaves no file, and of two that start together one's file stays.
+    """
+    from mlflow import MlflowClient
+
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=file.parent, prefix=".mlflow-") as aside:
+        made, whole = Path(aside) / "made.db", Path(aside) / "whole.db"
+        MlflowClient(tracking_uri=f"{SQLITE}{made.absolute()}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(made)) as connection:
+            connection.execute("VACUUM INTO ?", (str(whole),))
+        with suppress(FileExistsError):
+            os.link(whole, file)
 
 
 @contextmanager
@@ -69,6 +91,8 @@ def explained(uri: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         kind, remedy = _ERRORS.get(error.error_code, _UNREACHABLE)
+        if "out-of-date database schema" in error.message:
+            remedy = f"keep a copy of the database, then run `mlflow db upgrade {uri}`"
         raise kind(f"MLflow at {uri} says: {error.message}", remedy) from error
 
 

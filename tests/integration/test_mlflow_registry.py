@@ -1,13 +1,18 @@
 """The Registry contract on MLflow over SQLite and on the fake, then what only MLflow can do wrong."""
 
+import multiprocessing
+import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from connectors.mlflow_client import connect
 from connectors.mlflow_registry import MlflowRegistry
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
 from loop.hashing import adapter_sha256
@@ -205,3 +210,31 @@ def test_mlflow_is_imported_by_the_first_call_and_prints_nothing(empty_database:
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_process_killed_while_mlflow_makes_its_tables_leaves_no_half_made_database(tmp_path: Path) -> None:
+    connect(f"sqlite:///{tmp_path / 'first.db'}")  # what is imported here need not be imported by every child
+    file = tmp_path / "home" / "mlflow.db"
+    begun = 0
+    for _ in range(5):
+        child = multiprocessing.get_context("fork").Process(target=connect, args=(f"sqlite:///{file}",))
+        child.start()
+        while not any(made.stat().st_size for made in file.parent.glob(".mlflow-*/made.db")) and child.is_alive():
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.2))
+        child.kill()
+        child.join()
+        begun += not file.exists()
+
+    assert begun > 0
+    assert connect(f"sqlite:///{file}").search_experiments()[0].name == "Default"
+
+
+def test_an_older_schema_is_refused_with_the_command_that_upgrades_it(tmp_path: Path, empty_database: Path) -> None:
+    old = tmp_path / "mlflow.db"
+    shutil.copy(empty_database, old)
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
+    with pytest.raises(UnreachableError) as refused:
+        _mlflow(tmp_path).versions()
+    assert f"mlflow db upgrade sqlite:///{old}" in refused.value.remedy
