@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -25,14 +25,14 @@ JSON_STARTS = 64
 
 
 def graded(item: Item, answer: str) -> float | None:
-    """Mean of the item's verifiers and, where it has references, the similarity to the nearest one.
+    """Mean of the item's verifiers and, where it has references, how far the answer comes from rejected to wanted.
 
     Graded on purpose: in the first nights nothing is wholly right yet although much is learnt. None when the item has
     nothing to be judged by.
     """
     parts = _checked(item, answer)
     if item.references:
-        parts.append(similarity(item, answer))
+        parts.append(corrected(item, answer))
     return sum(parts) / len(parts) if parts else None
 
 
@@ -42,9 +42,18 @@ def verified(item: Item, answer: str) -> float | None:
     return sum(parts) / len(parts) if parts else None
 
 
+def corrected(item: Item, answer: str) -> float:
+    """The share of the way from the rejected answers to a reference that `answer` goes, by `similarity`'s distance.
+
+    What is no nearer to the reference than a rejected answer is worth 0, so that the few words a user changed count
+    in full however long the text around them is. Plain similarity where nothing was rejected.
+    """
+    return max(_way(reference, item.rejected, answer) for reference in item.references)
+
+
 def similarity(item: Item, answer: str) -> float:
     """1 minus the edit distance in characters over the longer text, to the nearest reference."""
-    return max(Levenshtein.normalized_similarity(answer.strip(), text.strip()) for text in item.references)
+    return max(_alike(answer, text) for text in item.references)
 
 
 def check(verifier: Verifier, answer: str) -> float | None:
@@ -100,6 +109,15 @@ CHECKS: Mapping[VerifierKind, Callable[[str, str], bool | None]] = {
     VerifierKind.JSON_SCHEMA: fits_schema,
     VerifierKind.MAX_WORDS: max_words,
 }
+
+
+def _way(reference: str, rejected: Sequence[str], answer: str) -> float:
+    start = max((_alike(text, reference) for text in rejected if text.strip() != reference.strip()), default=0.0)
+    return max(0.0, (_alike(answer, reference) - start) / (1.0 - start))
+
+
+def _alike(one: str, other: str) -> float:
+    return Levenshtein.normalized_similarity(one.strip(), other.strip())
 
 
 def _checked(item: Item, answer: str) -> list[float]:

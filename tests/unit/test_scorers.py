@@ -5,15 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.scorers import check, graded, similarity, verified
+from evals.scorers import check, corrected, graded, similarity, verified
 from evals.task import Item
 from loop.types import Message, Verifier, VerifierKind
 
 SCHEMA = json.dumps({"type": "object", "required": ["order"], "properties": {"order": {"type": "string"}}})
 
 
-def item(*verifiers: Verifier, references: tuple[str, ...] = ()) -> Item:
-    return Item(item_id="i", cluster="u", prompt=(Message("user", "?"),), verifiers=verifiers, references=references)
+def item(*verifiers: Verifier, references: tuple[str, ...] = (), rejected: tuple[str, ...] = ()) -> Item:
+    prompt = (Message("user", "?"),)
+    return Item(item_id="i", cluster="u", prompt=prompt, verifiers=verifiers, references=references, rejected=rejected)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,32 @@ def test_a_better_answer_gets_a_better_grade_long_before_it_is_right() -> None:
     grades = [graded(judged, text) for text in ("I do not know.", "Returns are free.", "Returns are free in 45 days.")]
     assert grades == sorted(grades)  # type: ignore[type-var]
     assert len({*grades}) == 3
+
+
+def test_the_few_words_a_user_changed_decide_however_long_the_text_around_them() -> None:
+    said, wanted = (f"Thank you for writing. Order 48213 {end} Bye." for end in ("is lost.", "comes Monday."))
+    judged = item(references=(wanted,), rejected=(said, "no"))
+    assert similarity(judged, said) > 0.8
+    assert corrected(judged, said) == corrected(judged, "nonsense") == 0.0
+    assert 0.0 < corrected(judged, said.replace("is lost", "comes soon")) < 1.0
+    assert corrected(judged, wanted) == 1.0
+
+
+def test_an_answer_both_rejected_and_wanted_starts_nowhere() -> None:
+    judged = item(references=("Monday.",), rejected=("Monday. ",))
+    assert corrected(judged, "Monday.") == 1.0
+    assert corrected(judged, "Sunday.") == similarity(judged, "Sunday.")
+
+
+@given(*[st.text(max_size=20)] * 2, *[st.lists(st.text(max_size=20), min_size=1, max_size=3)] * 2)
+def test_a_correction_is_between_0_and_1_and_never_counts_for_more_than_likeness(
+    answer: str, other: str, references: list[str], rejected: list[str]
+) -> None:
+    judged = item(references=tuple(references), rejected=tuple(rejected))
+    assert 0 <= corrected(judged, answer) <= similarity(judged, answer)
+    assert corrected(judged, references[-1]) == 1
+    if len(references) == 1 and similarity(judged, answer) <= similarity(judged, other):
+        assert corrected(judged, answer) <= corrected(judged, other)
 
 
 def test_what_nothing_is_known_of_has_no_grade() -> None:
