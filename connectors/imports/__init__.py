@@ -63,8 +63,9 @@ def _checked(decoder: Decoder, source: Line) -> list[Event]:
         events = list(decoder(source))
         for event in events:
             encode(event)
-    except EventError as error:
+    except (EventError, OverflowError) as error:
+        reason = error.what if isinstance(error, EventError) else "a time lies outside the years 1 to 9999"
         kept = source.raw[:MAX_LETTER_BYTES]
         cut = "" if kept == source.raw else f" (only the first {MAX_LETTER_BYTES} bytes are kept)"
-        return [dead_letter(source.file, source.position, error.what + cut, kept)]
+        return [dead_letter(source.file, source.position, reason + cut, kept)]
     return events

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter
 
 from connectors.imports.lines import Line
 from connectors.imports.turns import split_at_last_answer
@@ -22,10 +22,18 @@ class _Choice(Wire):
     message: ChatAnswer
 
 
+def _known(time: object) -> object:
+    """Exports write 0 for a time they do not know; taken at its word it would make the log begin in 1970."""
+    return None if time in (0, "0") else time
+
+
+_Created = Annotated[LenientTime | None, BeforeValidator(_known)]
+
+
 class _Served(Wire):
     id: Name | None = None
     model: Name | None = None
-    created: LenientTime | None = None
+    created: _Created = None
 
 
 class _Completion(_Served):
@@ -43,7 +51,7 @@ class _Said(Wire):
     demonstration: str | None = None
     comment: str | None = None
     regenerate: bool | None = None
-    created: LenientTime | None = None
+    created: _Created = None
 
 
 class _Chat(_Served):
@@ -97,7 +105,7 @@ def _interaction(line: Line, chat: _Chat) -> Interaction:
         messages=messages,
         response=response,
         model=model if "@" in model else f"{model}@openai-chat",
-        user_key=None if chat.user is None else pseudonym(line.secret, str(chat.user)),
+        user_key=None if chat.user in (None, "") else pseudonym(line.secret, str(chat.user)),
         metadata=chat.metadata or {},
     )
 

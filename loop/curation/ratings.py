@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import isfinite
 from statistics import fmean, pstdev
 
 from loop.curation.draft import Draft, draft, pair, verdict
@@ -12,6 +11,8 @@ from loop.types import Objective
 
 MIN_RATINGS = 3
 """A user with fewer ratings has no habit yet."""
+MAX_RATING = 1e9
+"""No scale reaches further; sums of larger numbers would overflow."""
 PAIR_GAP = 2.0
 """Two ratings this far apart, by one user on one prompt, are a preference."""
 
@@ -23,7 +24,9 @@ def convert_ratings(ratings: Iterable[Joined]) -> tuple[list[Draft], Counter[str
     same, is measured against the midpoint of all ratings of the tenant instead, in units of half their range.
     """
     opinions = list(ratings)
-    usable = sorted((r for r in opinions if isfinite(_value(r))), key=lambda r: (_value(r), r.feedback.feedback_id))
+    usable = sorted(
+        (r for r in opinions if abs(_value(r)) <= MAX_RATING), key=lambda r: (_value(r), r.feedback.feedback_id)
+    )
     by_tenant, by_account = defaultdict(list), defaultdict(list)
     for rating in usable:
         by_tenant[rating.feedback.tenant].append(_value(rating))

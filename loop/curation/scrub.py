@@ -31,7 +31,7 @@ PHONE = re.compile(
 )
 KEY = re.compile(
     r"""-----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
-      | \beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+                                    # a JSON web token
+      | (?<![\w-])eyJ[\w-]{8,}+\.eyJ[\w-]{8,}+\.[\w-]+                            # a JSON web token
       | \b(?:sk|pk|rk)[-_](?=[A-Za-z_-]{0,64}\d)[A-Za-z0-9_-]{16,}
       | \b(?:gh[pousr]_|github_pat_|glpat-|hf_|xox[abprs]-|npm_|pypi-)[A-Za-z0-9_-]{16,}
       | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b
@@ -84,7 +84,7 @@ def _arguments(text: str) -> str:
     """JSON text that stays JSON, and stays as the model wrote it wherever nothing is found."""
     try:
         json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return scrub(text)
     return JSON_SCALAR.sub(_scalar, text)
 

@@ -73,6 +73,11 @@ def test_a_comparison_needs_one_prompt_and_two_answers() -> None:
     assert (curated.report["different_prompts"], curated.report["orphans"]) == (1, 1)
 
 
+def test_ratings_beyond_any_scale_are_unusable() -> None:
+    rated = [event for n in range(3) for event in (ask(f"a{n}"), tell(f"a{n}", RATING, 1.7e308))]
+    assert made(rated).report["unusable"] == 3
+
+
 def test_ratings_are_measured_against_the_habit_of_their_user() -> None:
     """Ann's 4 is low for her, Bob's 3 high for him."""
     ann = [tell(f"i{n}", RATING, value, user="ann") for n, value in enumerate([5.0, 5.0, 5.0, 4.0])]

@@ -69,7 +69,9 @@ def test_scrubbing_twice_is_scrubbing_once(text: str) -> None:
     assert scrub(scrub(text)) == scrub(text)
 
 
-@pytest.mark.parametrize("unit", ["a@", "1.", "1 ", "+1 1", ":a", "A1", "eyJ", "sk-", "password=", "-----BEGIN A"])
+@pytest.mark.parametrize(
+    "unit", ["a@", "1.", "1 ", "+1 1", ":a", "A1", "eyJ", "eyJ-", "sk-", "password=", "-----BEGIN A"]
+)
 def test_hostile_texts_take_linear_time(unit: str) -> None:
     started = time.process_time()
     scrub(unit * (60_000 // len(unit)))
@@ -104,12 +106,13 @@ def test_arguments_of_tools_stay_json_and_otherwise_as_they_were_written() -> No
     assert clean == '{"to":  "x\\n<EMAIL>", "card": "<CARD>", "n": 12, "u": "\\u00e4"}'
 
 
-def test_arguments_that_are_not_json_are_scrubbed_as_text() -> None:
-    call = ToolCall(call_id="1", name="send", arguments="to=ann@b.example")
+@pytest.mark.parametrize("before", ["to=", "[" * 30_000, "1" * 5_000 + " "])
+def test_arguments_that_python_cannot_read_as_json_are_scrubbed_as_text(before: str) -> None:
+    call = ToolCall(call_id="1", name="send", arguments=f"{before}ann@b.example")
     asked = ask("a", before=(Message("user", "Send it"), Message("assistant", "", (call,))))
     (example,) = made([asked, tell("a", value=1.0)]).examples
 
-    assert example.prompt[1].tool_calls[0].arguments == "to=<EMAIL>"
+    assert example.prompt[1].tool_calls[0].arguments == f"{before}<EMAIL>"
 
 
 def test_scrubbing_can_be_switched_off() -> None:

@@ -69,6 +69,26 @@ def test_each_signal_of_a_chat_is_one_feedback_on_it(imported, said, signals):
     assert len({one.feedback_id for one in feedback}) == len(feedback)
 
 
+@pytest.mark.parametrize("created", [0, "0", None])
+def test_a_time_that_the_export_did_not_know_is_the_time_of_the_line(imported, created):
+    chat, thumb = imported(
+        "openai-chat", {"messages": [ASK, SAY], "created": created, "feedback": {"thumb": "up", "created": created}}
+    )
+    assert chat.occurred_at.year == thumb.occurred_at.year == 2026
+
+
+def test_a_line_at_the_end_of_time_is_a_dead_letter(imported):
+    (letter,) = imported(
+        "openai-chat", {"messages": [ASK, SAY], "created": "9999-12-31T23:59:59Z", "feedback": {"thumb": "up"}}
+    )
+    assert isinstance(letter, DeadLetter)
+
+
+def test_users_without_a_name_are_not_one_user(imported):
+    (chat,) = imported("openai-chat", {"messages": [ASK, SAY], "user": ""})
+    assert chat.user_key is None
+
+
 def test_what_came_with_a_signal_is_its_metadata(imported):
     said = {"thumb": "down", "why": "too long", "created": "2026-03-01T12:00:00+01:00"}
     _, thumb = imported("openai-chat", {"messages": [ASK, SAY], "feedback": said})
