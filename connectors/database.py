@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import sqlalchemy
+import tenacity
 from pydantic_core import to_json
 from sqlalchemy import URL, Connection, Engine, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -21,7 +22,7 @@ from connectors.tables import CounterRow, table_of
 from loop.errors import IntegrityError, UnreachableError, UsageError
 
 History = Literal["store", "ledger"]
-HEADS: dict[History, str] = {"store": "store_0001", "ledger": "ledger_0001"}
+HEADS: dict[History, str] = {"store": "store_0002", "ledger": "ledger_0001"}
 """The newest migration of each history, known here so that opening a current database never imports Alembic."""
 
 WAIT_SECONDS = 30
@@ -58,8 +59,13 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
     """An INSERT that knows ON CONFLICT and tells by `rowcount` how many rows were new."""
-    fresh = postgresql.insert(table) if _is_postgresql(connection.dialect) else sqlite.insert(table)
+    fresh = postgresql.insert(table) if is_postgresql(connection.dialect) else sqlite.insert(table)
     return fresh.execution_options(preserve_rowcount=True)
+
+
+def is_postgresql(dialect: sqlalchemy.Dialect) -> bool:
+    """Not SQLite."""
+    return dialect.name == "postgresql"
 
 
 def reserve(connection: Connection, name: str, count: int) -> int:
@@ -115,8 +121,19 @@ def _json(value: object) -> str:
 def _durable(connection: sqlite3.Connection, _record: object) -> None:
     """Takes BEGIN out of the driver's hands, which would delay it to the first write, and makes commits durable."""
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_message(match="database is locked"),
+    wait=tenacity.wait_random(0.01, 0.1),
+    stop=tenacity.stop_after_delay(WAIT_SECONDS),
+    reraise=True,
+)
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Of two connections that turn a new file to WAL at once SQLite refuses one without waiting."""
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin(connection: Connection) -> None:
@@ -132,7 +149,7 @@ def _migrate(engine: Engine, history: History) -> None:
     from connectors.migrations import upgrade
 
     with writing(engine) as connection:
-        if _is_postgresql(connection.dialect):
+        if is_postgresql(connection.dialect):
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('nightshift'))"))
         upgrade(connection, history)
 
@@ -150,7 +167,8 @@ def _explained(engine: Engine) -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         raise UnreachableError(
-            f"the database {engine.url} does not answer: {error.orig}", "see that it runs and has room, then repeat"
+            f"the database {engine.url} does not answer: {error.orig}",
+            "see that it runs, has room and may be written, then repeat",
         ) from error
     except DatabaseError as error:
         if type(error) is not DatabaseError:
@@ -158,7 +176,3 @@ def _explained(engine: Engine) -> Iterator[None]:
         raise IntegrityError(
             f"the file of {engine.url} is damaged: {error.orig}", "restore it from a backup"
         ) from error
-
-
-def _is_postgresql(dialect: sqlalchemy.Dialect) -> bool:
-    return dialect.name == "postgresql"

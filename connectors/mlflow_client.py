@@ -1,6 +1,7 @@
 """Opens MLflow for the registry: safe settings before its import, no chatter, its failures as our errors."""
 
 import os
+import re
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from loop.errors import NotFoundError, UnreachableError, UsageError
+from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,7 +47,7 @@ def connect(uri: str) -> "MlflowClient":
     """
     if not uri.startswith((SQLITE, "http://", "https://")):
         raise UsageError(
-            f"{uri} is no address of an MLflow registry",
+            f"{without_credentials(uri)} is no address of an MLflow registry",
             "use sqlite:///path, or the http(s) address of an MLflow server in front of any other database",
         )
     _make_safe()
@@ -86,14 +87,25 @@ def explained(uri: str) -> Iterator[None]:
     """Turns MLflow's exceptions into NotFoundError, UsageError or UnreachableError."""
     _make_safe()
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import DatabaseError
 
+    shown = without_credentials(uri)
     try:
         yield
     except MlflowException as error:
         kind, remedy = _ERRORS.get(error.error_code, _UNREACHABLE)
         if "out-of-date database schema" in error.message:
-            remedy = f"keep a copy of the database, then run `mlflow db upgrade {uri}`"
-        raise kind(f"MLflow at {uri} says: {error.message}", remedy) from error
+            remedy = f"keep a copy of the database, then run `mlflow db upgrade {shown}`"
+        raise kind(f"MLflow at {shown} says: {error.message.replace(uri, shown)}", remedy) from error
+    except DatabaseError as error:
+        raise IntegrityError(
+            f"the database of MLflow at {shown} cannot be used: {error.orig}", "restore it from a backup"
+        ) from error
+
+
+def without_credentials(uri: str) -> str:
+    """`uri` as it may be printed: user and password of an address left out."""
+    return re.sub(r"://[^/@]*@", "://", uri)
 
 
 def _make_safe() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from connectors.mlflow_client import SQLITE, connect, explained
 from connectors.mlflow_run import MlflowRun
-from loop.errors import IntegrityError, NotFoundError
+from loop.errors import IntegrityError, NotFoundError, UsageError
 from loop.hashing import ADAPTER_FILES, adapter_sha256
 from loop.ports import RegisteredVersion
 from loop.types import Candidate
@@ -167,8 +167,14 @@ class MlflowRegistry:
 
         self.downloads.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.downloads) as building:
-            with explained(self.uri):
-                fresh = Path(download_artifacts(artifact_uri=source, dst_path=building, tracking_uri=self.uri))
+            try:
+                with explained(self.uri):
+                    fresh = Path(download_artifacts(artifact_uri=source, dst_path=building, tracking_uri=self.uri))
+            except (NotFoundError, UsageError) as error:
+                raise IntegrityError(
+                    f"the files of {self.model}@{target.name} are not where the registry says: {error.what}",
+                    "bring them back; a home folder that was moved has to be moved back, MLflow keeps its paths",
+                ) from error
             _verify(fresh, expected, f"{self.model}@{target.name} in the registry")
             shutil.rmtree(target, ignore_errors=True)
             fresh.rename(target)

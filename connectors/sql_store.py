@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select, update
 
 from connectors import lease
+from connectors.bulk import absorb
 from connectors.database import insert, open_database, reading, reserve, writing
 from connectors.rows import read, row_of, save
 from connectors.tables import (
@@ -68,13 +70,18 @@ class SqlStore:
 
         The counter is taken first: its lock makes concurrent ingests take turns, so sequences commit in order.
         """
-        groups = (INTERACTION, parsed.interactions), (FEEDBACK, parsed.feedback), (DEAD_LETTER, parsed.dead_letters)
+        groups: dict[Table, Sequence[DataclassInstance]] = {
+            INTERACTION: parsed.interactions,
+            FEEDBACK: parsed.feedback,
+            DEAD_LETTER: parsed.dead_letters,
+        }
         with writing(self._engine) as connection:
-            sequence = reserve(connection, INGEST, sum(len(nouns) for _, nouns in groups))
+            sequence = reserve(connection, INGEST, sum(map(len, groups.values())))
             _advance(connection, parsed.batch)
             new = 0
-            for table, nouns in groups:
-                new += _absorb(connection, table, nouns, sequence)
+            for table, nouns in groups.items():
+                rows = [row_of(noun) | {"sequence": number} for number, noun in enumerate(nouns, start=sequence)]
+                new += absorb(connection, table, rows, IDENTITY[table])
                 sequence += len(nouns)
         return new
 
@@ -97,6 +104,11 @@ class SqlStore:
         """Oldest first."""
         with reading(self._engine) as connection:
             return tuple(read(connection, DEAD_LETTER, DeadLetter, order=("sequence",)))
+
+    def mark_replayed(self, letter_id: str, at: datetime) -> None:
+        """Note that a dead letter was sent again."""
+        with writing(self._engine) as connection:
+            connection.execute(update(DEAD_LETTER).where(DEAD_LETTER.c.letter_id == letter_id).values(replayed_at=at))
 
     def counts(self) -> Mapping[str, int]:
         """Rows per table."""
@@ -179,12 +191,3 @@ def _advance(connection: Connection, batch: Batch) -> None:
             f"another reader moved {batch.partition.topic}/{batch.partition.number} on from offset {batch.start}",
             "read the stored position again and go on from there",
         )
-
-
-def _absorb(connection: Connection, table: Table, nouns: Sequence["DataclassInstance"], sequence: int) -> int:
-    """Insert what is new, numbered from `sequence` on; what was seen before keeps its first row."""
-    if not nouns:
-        return 0
-    rows = [row_of(noun) | {"sequence": number} for number, noun in enumerate(nouns, start=sequence)]
-    new_only = insert(connection, table).on_conflict_do_nothing(index_elements=IDENTITY[table])
-    return connection.execute(new_only, rows).rowcount

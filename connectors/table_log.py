@@ -1,8 +1,9 @@
 """The embedded EventLog: a table in the store's database, so that nothing but a file is needed to start."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from connectors.database import insert, open_database, reading, reserve, writing
 from connectors.tables import EventRow, table_of
@@ -18,7 +19,7 @@ class TableLog:
     def __init__(self, url: str, topic: str = "events") -> None:
         self._engine = open_database(url, "store")
         self._partition = Partition(topic, 0)
-        self._position = 0
+        self._position, self._placed = 0, False
 
     def close(self) -> None:
         """Give the connections back."""
@@ -41,14 +42,25 @@ class TableLog:
         """The one partition."""
         return (self._partition,)
 
+    def unplaced(self) -> tuple[Partition, ...]:
+        """The one partition, until it is sought."""
+        return () if self._placed else (self._partition,)
+
+    def ends(self) -> Mapping[Partition, int]:
+        """How many entries there are."""
+        with reading(self._engine) as connection:
+            topic = self._partition.topic
+            last = connection.execute(select(func.max(EVENT.c.offset)).where(EVENT.c.topic == topic)).scalar()
+        return {self._partition: 0 if last is None else last + 1}
+
     def seek(self, partition: Partition, position: int) -> None:
         """The next poll starts at `position`. Raises NotFoundError for a partition of another log."""
         if partition != self._partition:
             raise NotFoundError(f"this log has no {partition}", f"read {self._partition}")
-        self._position = position
+        self._position, self._placed = position, True
 
     def poll(self, limit: int) -> tuple[Batch, ...]:
-        """At most `limit` entries from where the last poll ended; empty when the reader has caught up."""
+        """At most `limit` entries from where the last poll ended; empty when there are none."""
         start = self._position
         wanted = (
             select(EVENT.c.offset, EVENT.c.payload)
@@ -62,3 +74,10 @@ class TableLog:
             return ()
         self._position = entries[-1].offset + 1
         return (Batch(self._partition, start, self._position, entries),)
+
+    def acknowledge(self, partition: Partition, position: int) -> None:
+        """The store's offsets are all there is."""
+
+    def wait(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)

@@ -102,6 +102,7 @@ class DeadLetterRow(StoreTable, table=True):
     position: int = Field(sa_column=Column(BIG, nullable=False))
     reason: str
     payload: bytes
+    replayed_at: datetime | None = Field(sa_column=Column(Utc))
 
 
 class OffsetRow(StoreTable, table=True):

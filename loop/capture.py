@@ -1,14 +1,46 @@
-"""Always on: event log -> store, exactly once; what cannot be parsed becomes a dead letter, never a stop."""
+"""Always on: event log -> store, exactly once; what cannot be parsed becomes a dead letter, never a stop.
 
+Reading and parsing the next batch overlap with the transaction of the last one. The store's compare-and-set decides:
+a batch that another process was faster with is dropped, and its partition is read again from the stored position.
+"""
+
+import logging
+import time
 from collections import Counter
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from threading import Event as Flag
+from typing import Any
 
-from loop.errors import EventError, FencedError
-from loop.events import dead_letter, decode
+import tenacity
+
+from loop.errors import EventError, FencedError, NotFoundError, UnreachableError
+from loop.events import dead_letter, decode, encode
 from loop.ports import Batch, Entry, EventLog, Parsed, Partition, Store
 from loop.types import DeadLetter, Event, Feedback, Interaction
 
 MAX_FENCES = 10
+SLOW_SECONDS = 5.0
+"""A transaction that takes longer pauses the reading, so that nothing piles up and the log still hears from us."""
+RETRY_SECONDS = 10.0
+"""Longest wait between two tries of a transaction."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One batch and what became of it."""
+
+    parsed: Parsed
+    new_rows: int = 0
+    """Of its events, those the store had not seen before."""
+    fenced: bool = False
+    """Another process stored these entries first; nothing of the batch was written."""
+    seconds: float = 0.0
+    """Of its transaction, retries included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +51,56 @@ class Captured:
     feedback: int = 0
     dead_letters: int = 0
     new_rows: int = 0
+
+
+def capture(log: EventLog, store: Store, *, batch_size: int = 2000) -> Captured:
+    """Store everything that is in `log` now; returns when this process, or others beside it, have done so.
+
+    Raises FencedError when one partition is fenced more than MAX_FENCES times in a row.
+    """
+    ends, captured = log.ends(), Captured()
+    with closing(steps(log, store, batch_size=batch_size)) as rounds:
+        for step in rounds:
+            if step is not None:
+                captured = _add(captured, step)
+            elif all(store.position(partition) >= end for partition, end in ends.items()):
+                break
+    return captured
+
+
+def steps(
+    log: EventLog,
+    store: Store,
+    *,
+    batch_size: int,
+    patience: float = 0.0,
+    letters: EventLog | None = None,
+    stop: Flag | None = None,
+) -> Generator[Step | None]:
+    """Capture without end: a Step for each batch, None for a poll that brought nothing. Close it to finish cleanly.
+
+    Log and store may be away for `patience` seconds, or until `stop` is set: then UnreachableError is raised. Dead
+    letters are also appended to the log `letters`.
+    """
+    stop = stop or Flag()
+    reading, writing = _retrying(patience, stop, log.wait), _retrying(patience, stop, stop.wait)
+    lost: set[Partition] = set()
+    fences = Counter[Partition]()
+    with ThreadPoolExecutor(1, "capture") as writer:
+        ahead: Future[Step] | None = None
+        while True:
+            reading(_place, log, store, lost)
+            batches = reading(log.poll, batch_size)
+            for parsed in map(parse, batches):
+                if ahead is not None:
+                    yield _settle(ahead, log, lost, fences)
+                stale = parsed.batch.partition in lost
+                ahead = None if stale else writer.submit(_write, writing, store, letters, parsed)
+            if not batches:
+                if ahead is not None:
+                    yield _settle(ahead, log, lost, fences)
+                    ahead = None
+                yield None
 
 
 def parse(batch: Batch) -> Parsed:
@@ -32,31 +114,6 @@ def parse(batch: Batch) -> Parsed:
     )
 
 
-def capture(log: EventLog, store: Store, *, batch_size: int = 2000) -> Captured:
-    """Store everything in `log` that is not stored yet; returns when caught up.
-
-    A fenced partition is read again from the stored position. Raises FencedError when one partition is fenced more
-    than MAX_FENCES times in a row.
-    """
-    for partition in log.partitions():
-        log.seek(partition, store.position(partition))
-    captured, fences = Captured(), Counter[Partition]()
-    while batches := log.poll(batch_size):
-        for batch in batches:
-            parsed = parse(batch)
-            try:
-                new_rows = store.ingest(parsed)
-            except FencedError:
-                fences[batch.partition] += 1
-                if fences[batch.partition] > MAX_FENCES:
-                    raise
-                _seek_stored(log, store, batch.partition)
-            else:
-                fences[batch.partition] = 0
-                captured = _add(captured, parsed, new_rows)
-    return captured
-
-
 def _event(partition: Partition, entry: Entry) -> Event:
     try:
         return decode(entry.payload)
@@ -64,16 +121,70 @@ def _event(partition: Partition, entry: Entry) -> Event:
         return dead_letter(f"{partition.topic}/{partition.number}", entry.offset, error.what, entry.payload)
 
 
-def _seek_stored(log: EventLog, store: Store, partition: Partition) -> None:
-    if partition in log.partitions():  # a rebalance may have given it to the reader that fenced this one
-        log.seek(partition, store.position(partition))
+def _place(log: EventLog, store: Store, lost: set[Partition]) -> None:
+    """Partitions that are new or `lost` stand where the store says, which empties `lost`."""
+    for partition in {*log.unplaced(), *lost}:
+        with suppress(NotFoundError):  # taken away since
+            log.seek(partition, store.position(partition))
+        lost.discard(partition)
 
 
-def _add(captured: Captured, parsed: Parsed, new_rows: int) -> Captured:
+def _write(retrying: tenacity.Retrying, store: Store, letters: EventLog | None, parsed: Parsed) -> Step:
+    started = time.monotonic()
+    try:
+        if letters is not None and parsed.dead_letters:
+            retrying(letters.append, [encode(letter) for letter in parsed.dead_letters])
+        new_rows = retrying(store.ingest, parsed)
+    except FencedError:
+        return Step(parsed=parsed, fenced=True, seconds=time.monotonic() - started)
+    return Step(parsed=parsed, new_rows=new_rows, seconds=time.monotonic() - started)
+
+
+def _settle(ahead: Future[Step], log: EventLog, lost: set[Partition], fences: Counter[Partition]) -> Step:
+    """The end of a transaction; a fenced partition is `lost`, and with it what was read of it since."""
+    while wait([ahead], SLOW_SECONDS).not_done:
+        log.wait(1.0)
+    step = ahead.result()
+    batch = step.parsed.batch
+    if not step.fenced:
+        fences[batch.partition] = 0
+        log.acknowledge(batch.partition, batch.next)
+        return step
+    logger.warning("fenced: another process stored %s from %d on", batch.partition, batch.start)
+    lost.add(batch.partition)
+    fences[batch.partition] += 1
+    if fences[batch.partition] > MAX_FENCES:
+        raise FencedError(
+            f"{MAX_FENCES} times in a row another process stored {batch.partition} before this one",
+            "see that all captures into this store have one consumer group (log.group)",
+        )
+    return step
+
+
+def _retrying(patience: float, stop: Flag, sleep: Callable[[float], Any]) -> tenacity.Retrying:
+    """Calls what it is given, again and again while a service does not answer."""
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(UnreachableError),
+        wait=tenacity.wait_exponential(0.2, max=RETRY_SECONDS),
+        stop=tenacity.stop_any(tenacity.stop_after_delay(patience), tenacity.stop_when_event_set(stop)),
+        sleep=sleep,
+        before_sleep=_tell,
+        reraise=True,
+    )
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    logger.warning("%s; trying again, %.0f s so far", getattr(error, "what", error), state.seconds_since_start or 0)
+
+
+def _add(captured: Captured, step: Step) -> Captured:
+    if step.fenced:
+        return captured
     return replace(
         captured,
-        interactions=captured.interactions + len(parsed.interactions),
-        feedback=captured.feedback + len(parsed.feedback),
-        dead_letters=captured.dead_letters + len(parsed.dead_letters),
-        new_rows=captured.new_rows + new_rows,
+        interactions=captured.interactions + len(step.parsed.interactions),
+        feedback=captured.feedback + len(step.parsed.feedback),
+        dead_letters=captured.dead_letters + len(step.parsed.dead_letters),
+        new_rows=captured.new_rows + step.new_rows,
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from loop import steps
+from loop.errors import StaleChampionError, TrainingError
 from loop.promote import champion
 from loop.steps import Parts
 from loop.types import Night, NightStatus, Stage, Verdict
@@ -13,6 +14,7 @@ from loop.types import Night, NightStatus, Stage, Verdict
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
+NOT_PROMOTED = "not promoted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +23,19 @@ class Outcome:
 
     output: str
     verdict: Verdict | None = None
-    skip: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    ends: NightStatus | None = None
+    """What the night becomes where it ends here: only its report follows."""
 
 
-def run(parts: Parts, as_of: datetime) -> Night:
+def run(parts: Parts, as_of: datetime, *, abandon: str = "") -> Night:
     """One night, from its first unfinished stage to its report.
 
-    A night that was interrupted keeps the `as_of` it began with. Raises LeaseHeldError while another night runs.
+    A night that was interrupted goes on and keeps the `as_of` it began with; `abandon` is the reason to close it as
+    FAILED instead and begin a new one. Raises LeaseHeldError while another night runs.
     """
     with parts.store.lease("night", LEASE_SECONDS):
-        night = _open(parts, as_of)
+        night = _open(parts, as_of, abandon)
         while (stage := _next_stage(night)) is not None:
             log.info("%s: %s", night.night_id, stage)
             night = _close_stage(night, stage, STAGES[stage](parts, night), parts.clock())
@@ -38,11 +43,20 @@ def run(parts: Parts, as_of: datetime) -> Night:
         return night
 
 
-def _open(parts: Parts, as_of: datetime) -> Night:
+def promoted(night: Night) -> bool:
+    """Whether the night made a champion: a PROMOTE alone does not, where a human has the last word."""
+    return night.outputs.get(Stage.PROMOTE, NOT_PROMOTED) != NOT_PROMOTED
+
+
+def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
     nights = parts.store.nights()
     if nights and nights[-1].finished_at is None:
-        log.info("%s: resumed after %s", nights[-1].night_id, ", ".join(nights[-1].outputs) or "nothing")
-        return nights[-1]
+        last = nights[-1]
+        if not abandon:
+            log.warning("%s of %s goes on after %s", last.night_id, last.as_of, [*last.outputs][-1:] or "nothing")
+            return last
+        reasons = (*last.reasons, f"abandoned: {abandon}")
+        parts.store.save_night(replace(last, status=NightStatus.FAILED, reasons=reasons, finished_at=parts.clock()))
     night = Night(
         night_id=f"night-{len(nights) + 1:04d}",
         as_of=as_of,
@@ -56,15 +70,19 @@ def _open(parts: Parts, as_of: datetime) -> Night:
 
 
 def _next_stage(night: Night) -> Stage | None:
-    if night.status is NightStatus.SKIPPED:
+    if night.status is not NightStatus.RUNNING:
         return None if Stage.REPORT in night.outputs else Stage.REPORT
     return next((stage for stage in Stage if stage not in night.outputs), None)
 
 
 def _close_stage(night: Night, stage: Stage, outcome: Outcome, now: datetime) -> Night:
-    night = replace(night, outputs={**night.outputs, stage: outcome.output}, verdict=outcome.verdict or night.verdict)
-    if outcome.skip:
-        return replace(night, status=NightStatus.SKIPPED, reasons=outcome.skip)
+    night = replace(
+        night,
+        outputs={**night.outputs, stage: outcome.output},
+        verdict=outcome.verdict or night.verdict,
+        reasons=(*night.reasons, *outcome.reasons),
+        status=outcome.ends or night.status,
+    )
     if stage is not Stage.REPORT:
         return night
     status = NightStatus.DONE if night.status is NightStatus.RUNNING else night.status
@@ -82,7 +100,8 @@ def _curate(parts: Parts, night: Night) -> Outcome:
 
 def _validate(parts: Parts, night: Night) -> Outcome:
     validation = steps.validate_snapshot(parts, night.outputs[Stage.CURATE])
-    return Outcome(validation.docs or "no docs", skip=validation.failures)
+    ends = NightStatus.SKIPPED if validation.failures else None
+    return Outcome(validation.docs or "no docs", reasons=validation.failures, ends=ends)
 
 
 def _train(parts: Parts, night: Night) -> Outcome:
@@ -90,8 +109,12 @@ def _train(parts: Parts, night: Night) -> Outcome:
     judged = next((n for n in parts.store.nights() if n.verdict and n.outputs.get(Stage.TRAIN) == candidate_id), None)
     if judged is not None:
         reason = f"no new feedback since {judged.night_id}: the candidate would be {candidate_id} again"
-        return Outcome(candidate_id, skip=(reason,))
-    return Outcome(steps.train_candidate(parts, night.outputs[Stage.CURATE], night.champion_version).candidate_id)
+        return Outcome(candidate_id, reasons=(reason,), ends=NightStatus.SKIPPED)
+    try:
+        trained = steps.train_candidate(parts, night.outputs[Stage.CURATE], night.champion_version)
+    except TrainingError as error:
+        return Outcome(candidate_id, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=NightStatus.FAILED)
+    return Outcome(trained.candidate_id)
 
 
 def _register(parts: Parts, night: Night) -> Outcome:
@@ -109,9 +132,12 @@ def _decide(parts: Parts, night: Night) -> Outcome:
 
 def _promote(parts: Parts, night: Night) -> Outcome:
     if night.verdict is not Verdict.PROMOTE or not parts.settings.gate.promote:
-        return Outcome("not promoted")
+        return Outcome(NOT_PROMOTED)
     decision_id = night.outputs[Stage.DECIDE]
-    promotion = steps.promote_version(parts, int(night.outputs[Stage.REGISTER]), decision_id, night.night_id)
+    try:
+        promotion = steps.promote_version(parts, int(night.outputs[Stage.REGISTER]), decision_id, night.night_id)
+    except StaleChampionError as error:
+        return Outcome(NOT_PROMOTED, reasons=(f"not promoted: {error.what}",))
     return Outcome(promotion.entry_hash)
 
 

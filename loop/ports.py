@@ -65,13 +65,25 @@ class EventLog(Protocol):
         """Durable when it returns."""
 
     def partitions(self) -> tuple[Partition, ...]:
-        """The partitions this reader is to read."""
+        """The partitions this reader has now; a service may give and take them at any time."""
+
+    def unplaced(self) -> tuple[Partition, ...]:
+        """Those of `partitions` that wait for their first seek and bring nothing until then."""
+
+    def ends(self) -> Mapping[Partition, int]:
+        """Of every partition, also those of other readers, the offset that its next entry will get."""
 
     def seek(self, partition: Partition, position: int) -> None:
-        """The next poll of `partition` starts at `position`."""
+        """The next poll of `partition` starts at `position`. Raises NotFoundError when this reader hasn't got it."""
 
     def poll(self, limit: int) -> tuple[Batch, ...]:
-        """At most `limit` entries in all; empty when the reader has caught up."""
+        """At most `limit` entries in all; empty when nothing came for a moment."""
+
+    def acknowledge(self, partition: Partition, position: int) -> None:
+        """Tell the service's own tools that everything before `position` is stored; nothing here relies on it."""
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass without reading, and without losing the partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +118,11 @@ class Store(Protocol):
     def feedback(self, until: int) -> Iterator[Feedback]:
         """Every feedback with an ingestion sequence of at most `until`, oldest first."""
 
-    def dead_letters(self) -> tuple[DeadLetter, ...]: ...
+    def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """Oldest first."""
+
+    def mark_replayed(self, letter_id: str, at: datetime) -> None:
+        """Note that a dead letter was sent again."""
 
     def counts(self) -> Mapping[str, int]:
         """Rows per table: interaction, feedback, dead_letter, ..."""

@@ -157,6 +157,10 @@ def _verified(folder: Path, split: Split) -> bytes:
     try:
         recorded = json.loads((folder / MANIFEST).read_bytes())["files"][name]
         content = (folder / name).read_bytes()
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError(
+            f"{folder / MANIFEST} is damaged", "restore it, or move the folder away and run `nightshift curate` again"
+        ) from error
     except FileNotFoundError as error:
         raise NotFoundError(
             f"{error.filename} does not exist", "name a snapshot that `nightshift curate` made"

@@ -48,7 +48,7 @@ def serving_version(parts: Parts) -> int:
 
 def capture_events(parts: Parts) -> int:
     """Bring the store up to date with the log; returns the watermark."""
-    capture(parts.log, parts.store)
+    capture(parts.log, parts.store, batch_size=parts.settings.log.batch_events)
     return parts.store.watermark()
 
 
@@ -192,8 +192,8 @@ def write_report(parts: Parts, night: Night) -> Path:
 
 
 def load_version(settings: Settings, registry: Registry, version: int) -> LanguageModel:
-    """A registered version ready to answer, its adapter verified; 0 is the base model."""
-    return _load(settings, registry.fetch(version) if version else None)
+    """A registered version ready to answer, its adapter and its base verified; 0 is the base model."""
+    return _load(settings, promote.fetch(registry, version, fingerprint(_base(settings))) if version else None)
 
 
 def candidate_folder(parts: Parts, candidate_id: str) -> Path:
@@ -216,7 +216,7 @@ def _job(parts: Parts, snapshot_id: str, champion: int) -> training.Job:
         snapshot_id=snapshot_id,
         examples=snapshot.read(parts.home, snapshot_id, Split.TRAIN),
         base=_base(parts.settings),
-        parent=parts.registry.fetch(champion) if champion else None,
+        parent=promote.fetch(parts.registry, champion, fingerprint(_base(parts.settings))) if champion else None,
         parent_version=champion,
         folder=candidate_folder(parts, made),
         cache=parts.home / "cache" / "reference",

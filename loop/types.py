@@ -137,6 +137,8 @@ class DeadLetter:
     """Offset in the log, or line number (from 1) in the file."""
     reason: str
     payload: bytes
+    replayed_at: datetime | None = None
+    """When it was sent through the event log again."""
 
 
 Event = Interaction | Feedback | DeadLetter
@@ -347,6 +349,8 @@ class NightStatus(StrEnum):
     RUNNING = "running"
     DONE = "done"
     SKIPPED = "skipped"
+    FAILED = "failed"
+    """It cannot be finished: its training would fail again, or a person gave it up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

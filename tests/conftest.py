@@ -6,19 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.services import require
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
-
-
-def require(part: str, *, present: bool, remedy: str) -> None:
-    """Skip with the reason, or fail when NIGHTSHIFT_REQUIRE names `part`."""
-    if present:
-        return
-    if part in os.environ.get("NIGHTSHIFT_REQUIRE", "").split(","):
-        pytest.fail(f"NIGHTSHIFT_REQUIRE names {part}, which is absent: {remedy}")
-    pytest.skip(f"{part} is absent: {remedy}")
 
 
 @pytest.fixture(scope="session")

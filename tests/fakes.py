@@ -5,6 +5,8 @@ The contract tests under `integration/` run on these and on the real ones alike.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 from zlib import crc32
 
@@ -33,6 +35,9 @@ class MemoryLog:
     def __init__(self, topic: str = "events", partitions: int = 1) -> None:
         self.payloads: dict[Partition, list[bytes]] = {Partition(topic, n): [] for n in range(partitions)}
         self.stands_at = dict.fromkeys(self.payloads, 0)
+        self.acknowledged: dict[Partition, int] = {}
+        self.placed: set[Partition] = set()
+        self.waited = 0.0
 
     def append(self, envelopes: Sequence[Envelope]) -> None:
         partitions = self.partitions()
@@ -42,10 +47,23 @@ class MemoryLog:
     def partitions(self) -> tuple[Partition, ...]:
         return tuple(self.payloads)
 
+    def unplaced(self) -> tuple[Partition, ...]:
+        return tuple(partition for partition in self.payloads if partition not in self.placed)
+
+    def ends(self) -> Mapping[Partition, int]:
+        return {partition: len(payloads) for partition, payloads in self.payloads.items()}
+
+    def acknowledge(self, partition: Partition, position: int) -> None:
+        self.acknowledged[partition] = position
+
+    def wait(self, seconds: float) -> None:
+        self.waited += seconds
+
     def seek(self, partition: Partition, position: int) -> None:
         if partition not in self.payloads:
             raise NotFoundError(f"this log has no {partition}", f"read one of {self.partitions()}")
         self.stands_at[partition] = position
+        self.placed.add(partition)
 
     def poll(self, limit: int) -> tuple[Batch, ...]:
         batches = []
@@ -96,6 +114,11 @@ class MemoryStore:
 
     def dead_letters(self) -> tuple[DeadLetter, ...]:
         return tuple(event for _, event in self.ingested.values() if isinstance(event, DeadLetter))
+
+    def mark_replayed(self, letter_id: str, at: datetime) -> None:
+        sequence, letter = self.ingested["dead_letter", letter_id]
+        assert isinstance(letter, DeadLetter)
+        self.ingested["dead_letter", letter_id] = sequence, replace(letter, replayed_at=at)
 
     def counts(self) -> Mapping[str, int]:
         events = [event for _, event in self.ingested.values()]

@@ -42,6 +42,18 @@ def store(session: Session) -> Finding:
     return Finding("store", True, ", ".join(f"{count} {table}" for table, count in counts.items()))
 
 
+def event_log(session: Session) -> Finding:
+    """The broker answers and its topics can lose nothing."""
+    kafka = session.settings.addresses.kafka
+    if kafka is None:
+        return Finding("event log", True, "embedded in the store")
+    from connectors.kafka_topics import faults
+
+    found = faults(kafka, session.settings.log)
+    text = "; ".join(found) or f"{session.settings.log.topic} on {', '.join(kafka.servers)}"
+    return Finding("event log", not found, text)
+
+
 def ledger(session: Session) -> Finding:
     """Every row of the ledger fits its hash and its predecessor."""
     rows = session.ledger.entries()
@@ -60,15 +72,17 @@ def registry(session: Session) -> Finding:
 
 
 def champion(session: Session) -> Finding:
-    """The adapter that serves has the bytes that were promoted."""
+    """The adapter that serves has the bytes that were promoted, and was trained on the base model of the settings."""
+    from loop.models import find, fingerprint
     from loop.promote import BASE, champion
-    from loop.promote.checks import verified
+    from loop.promote.checks import require_base, verified
 
     entries = session.ledger.entries()
     if (serving := champion(entries)) == BASE:
         return Finding("champion", True, "the base model serves")
-    sha256 = verified(session.registry, entries, serving).adapter_sha256
-    return Finding("champion", True, f"version {serving}, adapter {sha256[:16]} verified")
+    found = verified(session.registry, entries, serving)
+    require_base(found, fingerprint(find(session.settings.model.base, session.home / "models")))
+    return Finding("champion", True, f"version {serving}, adapter {found.adapter_sha256[:16]} verified")
 
 
 def base_model(session: Session) -> Finding:
@@ -98,5 +112,5 @@ def _guarded(name: str, check: Callable[[Session], Finding]) -> Callable[[Sessio
 
 CHECKS = tuple(
     _guarded(check.__name__.replace("_", " "), check)
-    for check in (libraries, store, ledger, registry, champion, base_model, disk)
+    for check in (libraries, store, event_log, ledger, registry, champion, base_model, disk)
 )

@@ -1,4 +1,4 @@
-"""The verbs on data: import, schema, capture, curate, validate."""
+"""The verbs on data: import, schema, curate, validate."""
 
 import json
 from dataclasses import asdict
@@ -12,6 +12,7 @@ from loop.cli.session import Session, now
 from loop.errors import UsageError
 
 APPEND_BATCH = 1_000
+FIRST_YEAR, LAST_YEAR = 1970, 9000
 FORMATS = ("nightshift", "openai-chat", "pairs", "gsm8k", "gsm8k-solutions", "tau-bench")
 
 
@@ -27,6 +28,8 @@ class Moment(click.ParamType[datetime]):
             moment = datetime.fromisoformat(str(value))
         except ValueError:
             self.fail(f"{value!r} is not an ISO 8601 time such as 2026-11-22T03:00", param, ctx)
+        if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+            self.fail(f"{value!r} is not between {FIRST_YEAR} and {LAST_YEAR}", param, ctx)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -57,7 +60,7 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
     events = read(file, format_name, secret=session.user_secret, start=start)
     while batch := list(islice(events, APPEND_BATCH)):
         session.log.append([encode(event) for event in batch])
-    done = capture(session.log, session.store)
+    done = capture(session.log, session.store, batch_size=session.settings.log.batch_events)
     session.show(
         f"{done.interactions} interactions, {done.feedback} feedback, {done.dead_letters} dead letters read; "
         f"{done.new_rows} rows are new",
@@ -69,19 +72,10 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
 
 
 @click.command()
-@click.pass_obj
-def capture(session: Session) -> None:
-    """Bring the store up to date with the event log and print the watermark."""
-    from loop.capture import capture as bring_up_to_date
-
-    bring_up_to_date(session.log, session.store)
-    watermark = session.store.watermark()
-    session.show(str(watermark), {"watermark": watermark})
-
-
-@click.command()
 @as_of_option
-@click.option("--until", type=int, help="Ingestion sequence to stop at (default: everything captured).")
+@click.option(
+    "--until", type=click.IntRange(0, 2**63 - 1), help="Ingestion sequence to stop at (default: everything captured)."
+)
 @click.pass_obj
 def curate(session: Session, as_of: datetime, until: int | None) -> None:
     """Make a snapshot of all feedback and print its id."""
@@ -118,15 +112,4 @@ def schema() -> None:
     click.echo(json.dumps(json_schema(), indent=2))
 
 
-@click.command("dead-letters")
-@click.pass_obj
-def dead_letters(session: Session) -> None:
-    """List what could not be parsed: where it came from and why."""
-    letters = session.store.dead_letters()
-    session.show(
-        "\n".join(f"{letter.source}:{letter.position}  {letter.reason}" for letter in letters) or "none",
-        {"dead_letters": [{"source": d.source, "position": d.position, "reason": d.reason} for d in letters]},
-    )
-
-
-COMMANDS = (import_file, capture, curate, validate, schema, dead_letters)
+COMMANDS = (import_file, curate, validate, schema)

@@ -10,7 +10,7 @@ from loop.cli.session import Session
 @click.command()
 @click.option("--seed", default=1, show_default=True, help="Of the simulated help desk.")
 @click.option("--days", type=click.IntRange(2), default=6, show_default=True, help="How many days and nights.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Project folder (default: .nightshift/demo-SEED).")
+@click.option("--folder", type=click.Path(path_type=Path), help="New project folder (default: .nightshift/demo-SEED).")
 @click.pass_obj
 def demo(session: Session, seed: int, days: int, folder: Path | None) -> None:
     """Watch a real model learn a simulated help desk, night by night.

@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 from loop import __version__, settings
-from loop.cli import data, demo, night, setup, versions
+from loop.cli import capture, data, demo, night, setup, versions
 from loop.cli.session import Session
 from loop.errors import NightshiftError, UsageError
 
+NEED_NO_SETTINGS = {"init", "schema"}
+"""Verbs that help to mend a settings file, and so run without one."""
 OURS = ("loop", "evals", "connectors", "nightshift")
 
 
@@ -27,7 +29,9 @@ def cli(
     """Get an LLM better every night from its users, and never worse."""
     _log_to_stderr(verbose=verbose)
     overrides = dict(_assignment(text) for text in assignments)
-    context.obj = Session(settings.load(config, overrides), as_json=as_json)
+    unread = context.invoked_subcommand in NEED_NO_SETTINGS or {"-h", "--help"} & {*sys.argv}
+    loaded = settings.Settings() if unread else settings.load(config, overrides)
+    context.obj = Session(loaded, as_json=as_json)
 
 
 def _log_to_stderr(*, verbose: bool) -> None:
@@ -40,6 +44,12 @@ def _log_to_stderr(*, verbose: bool) -> None:
         logging.getLogger(package).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
+def _require_utf8(arguments: list[str]) -> None:
+    for argument in arguments:
+        if any("\ud800" <= character <= "\udfff" for character in argument):
+            raise UsageError(f"{argument!r} is not UTF-8", "set the terminal to UTF-8")
+
+
 def _assignment(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or "." not in key:
@@ -47,7 +57,7 @@ def _assignment(text: str) -> tuple[str, str]:
     return key, value
 
 
-for module in (setup, data, night, versions, demo):
+for module in (setup, data, capture, night, versions, demo):
     for command in module.COMMANDS:
         cli.add_command(command)
 
@@ -55,10 +65,14 @@ for module in (setup, data, night, versions, demo):
 def main() -> None:
     """Run the command line and exit with the code that errors.py states."""
     try:
+        _require_utf8(sys.argv)
         cli(standalone_mode=False, prog_name="nightshift")
     except NightshiftError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        click.echo(f"error: {error}\n  what to do: see that the path exists, may be written and has room", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

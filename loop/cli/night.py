@@ -6,19 +6,21 @@ import click
 
 from loop.cli.data import as_of_option
 from loop.cli.session import Session
-from loop.types import Decision, Night, Verdict
+from loop.types import Decision, Night, NightStatus, Verdict
 
-NOT_PROMOTED = 3
+FAILED, NOT_PROMOTED = 1, 3
 
 
 @click.command()
 @as_of_option
+@click.option("--abandon", metavar="REASON", default="", help="Give the interrupted night up and begin a new one.")
 @click.pass_obj
-def run(session: Session, as_of: datetime) -> None:
-    """Run one night, or finish the one that was interrupted; exit 3 when nothing was promoted."""
+def run(session: Session, as_of: datetime, abandon: str) -> None:
+    """Run one night, or finish the interrupted one; exit 3 when nothing was promoted, 1 when training failed."""
+    from loop.nightly import promoted
     from loop.nightly import run as run_night
 
-    night = run_night(session.parts, as_of)
+    night = run_night(session.parts, as_of, abandon=abandon)
     session.show(
         _sentence(session, night),
         {
@@ -29,7 +31,9 @@ def run(session: Session, as_of: datetime) -> None:
             "outputs": dict(night.outputs),
         },
     )
-    if night.verdict is not Verdict.PROMOTE:
+    if night.status is NightStatus.FAILED:
+        raise SystemExit(FAILED)
+    if not promoted(night):
         raise SystemExit(NOT_PROMOTED)
 
 
@@ -40,6 +44,9 @@ def _sentence(session: Session, night: Night) -> str:
     lines = [f"{night.night_id} {night.verdict or night.status.upper()}", *night.reasons]
     if Stage.DECIDE in night.outputs:
         lines.append(explain(session.store.decision(night.outputs[Stage.DECIDE])))
+    if night.verdict is Verdict.PROMOTE and not session.settings.gate.promote:
+        version, decision_id = night.outputs[Stage.REGISTER], night.outputs[Stage.DECIDE]
+        lines.append(f"gate.promote is off: nightshift promote {version} --decision {decision_id}")
     return "\n".join([*lines, f"report: {night.outputs[Stage.REPORT]}"])
 
 

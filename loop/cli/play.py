@@ -21,12 +21,15 @@ from loop import settings, snapshot, steps
 from loop.cli.session import Session
 from loop.cli.story import Day, Measured, Mistake, Story, line
 from loop.cli.template import render
+from loop.errors import UsageError
 from loop.events import encode
 from loop.hashing import adapter_sha256
 from loop.models import LanguageModel, find
 from loop.nightly import run
 from loop.types import Json, Night, Sampling, Split, Stage
 
+MARK = ".nightshift-demo"
+"""A file in every folder that a demo made and the next one may clear."""
 DRIFT_DAY = 3
 BRIGADE_DAY = 5
 FRESH_USERS = 20
@@ -112,12 +115,12 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
     base = find(outer.settings.model.base, outer.home / "models").absolute()
     desk = Desk(project(folder, str(base)), world)
     last = helpdesk.fresh(world, days + 1, FINAL_USERS)
-    click.echo(f"the frozen base answers {FINAL_USERS} fresh users")
+    click.echo(f"the frozen base answers {FINAL_USERS} fresh users", err=outer.as_json)
     frozen = desk.answers(last, 0)
     told = []
     for number in range(1, days + 1):
         told.append(_day(desk, number, desk.judge(last, frozen, number)))
-        click.echo(line(told[-1]))
+        click.echo(line(told[-1]), err=outer.as_json)
     mistake = _mistake(desk, days + 1, folder)
     return Story(
         seed=seed,
@@ -135,8 +138,11 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
 
 def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Session:
     """A session in a new project folder, where the command works on the demo's data afterwards."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
+        raise UsageError(f"{folder} holds something that no demo made", "name an absent or empty --folder")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    (folder / MARK).touch()
     file = folder / settings.SETTINGS_FILE
     file.write_text(render(settings.load(overrides={"model.base": base, "model.name": "helpdesk", **policy})))
     return Session(replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift")))
@@ -178,7 +184,10 @@ def _mistake(desk: Desk, day: int, folder: Path) -> Mistake:
     """Somebody promotes the first version that does not serve; users suffer; the command rolls it back."""
     session = desk.session
     champion = steps.serving_version(session.parts)
-    wrong = next(each.version for each in session.registry.versions() if each.version != champion)
+    others = [each.version for each in session.registry.versions() if each.version != champion]
+    if not others:
+        raise UsageError("no night made a second version that could be promoted by mistake", "play more --days")
+    wrong = others[0]
     before = _bytes(session, champion)
     _command(folder, "promote", str(wrong), "--force", "--reason", "the wrong number, typed at 3 a.m.")
     asked = helpdesk.fresh(desk.world, day, FRESH_USERS)

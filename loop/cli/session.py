@@ -39,10 +39,13 @@ class Session:
 
     @cached_property
     def ledger(self) -> "Ledger":
-        """The ledger alone, so that a rollback needs neither the store nor the log."""
+        """The ledger alone, so that a rollback needs neither the store nor the log; UsageError for another model's."""
         from connectors.sql_ledger import SqlLedger
+        from loop.promote.checks import require_model
 
-        return SqlLedger(self.settings.addresses.ledger_url or self._sqlite("ledger.db"))
+        opened = SqlLedger(self.settings.addresses.ledger_url or self._sqlite("ledger.db"))
+        require_model(opened.entries(), self.settings.model.name)
+        return opened
 
     @cached_property
     def registry(self) -> "Registry":
@@ -59,9 +62,23 @@ class Session:
 
     @cached_property
     def log(self) -> "EventLog":
+        if kafka := self.settings.addresses.kafka:
+            from connectors.kafka_log import KafkaLog
+
+            return KafkaLog(kafka, self.settings.log)
         from connectors.table_log import TableLog
 
         return TableLog(self._store_url)
+
+    @cached_property
+    def letters(self) -> "EventLog | None":
+        """Where a copy of every dead letter goes; None for the embedded log, whose table is enough."""
+        if kafka := self.settings.addresses.kafka:
+            from connectors.kafka_log import KafkaLog
+            from connectors.kafka_topics import DEAD_LETTERS
+
+            return KafkaLog(kafka, self.settings.log, topic=self.settings.log.topic + DEAD_LETTERS)
+        return None
 
     @cached_property
     def parts(self) -> "Parts":
@@ -89,7 +106,10 @@ class Session:
         path = self._made_home() / "user.key"
         if not path.exists():
             _write_once(path, secrets.token_hex(32))
-        return path.read_text()
+        try:
+            return path.read_text("ascii")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is damaged", "restore it: with another key users get other pseudonyms") from error
 
     @property
     def _store_url(self) -> str:

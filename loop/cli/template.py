@@ -1,4 +1,4 @@
-"""nightshift.toml as `init` writes it: every default with its meaning, taken from settings.py itself."""
+"""nightshift.toml as `init` writes it: every default with its meaning, taken from the sections themselves."""
 
 import ast
 import inspect
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 
 from loop import settings
+from loop.settings import sections
 
 
 def render(chosen: settings.Settings) -> str:
@@ -25,7 +26,7 @@ def render(chosen: settings.Settings) -> str:
 
 def _meanings() -> dict[tuple[str, str], str]:
     """(class, field) -> the docstring that stands under it; (class, "") -> the class's own."""
-    classes = [node for node in ast.parse(inspect.getsource(settings)).body if isinstance(node, ast.ClassDef)]
+    classes = [node for node in ast.parse(inspect.getsource(sections)).body if isinstance(node, ast.ClassDef)]
     return {(owner.name, name): text for owner in classes for name, text in _docstrings(owner)}
 
 

@@ -1,6 +1,7 @@
 """The verbs on versions: promote, rollback, approve, reconcile, history, ask."""
 
 import getpass
+import os
 from dataclasses import asdict
 
 import click
@@ -9,7 +10,16 @@ from loop.cli.session import Session, now
 from loop.errors import UsageError
 from loop.types import Promotion, Sampling
 
-actor_option = click.option("--actor", default=getpass.getuser, help="Who does this (default: the login name).")
+
+def login() -> str:
+    """Who runs this; a container's user may have no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+actor_option = click.option("--actor", default=login, help="Who does this (default: the login name).")
 reason_option = click.option("--reason", default="", help="Why; kept in the ledger.")
 
 
@@ -112,7 +122,7 @@ def history(session: Session) -> None:
 @click.argument("question")
 @click.option("--version", type=int, help="This version (default: the champion).")
 @click.option("--base", is_flag=True, help="The base model without an adapter.")
-@click.option("--max-tokens", default=256, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True)
 @click.pass_obj
 def ask(session: Session, question: str, version: int | None, base: bool, max_tokens: int) -> None:
     """Ask the champion, or another version, in the terminal."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from loop.errors import UsageError
 from loop.hashing import adapter_sha256
 from loop.models.chat import end_of_turn, fit, prompt_ids, response_ids
 from loop.models.decode import decode, score
@@ -90,20 +91,31 @@ def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, 
     """A model folder, with the adapter of an adapter folder, on the first GPU or the CPU.
 
     The caller has verified the adapter's sha256; only safetensors are read. In float32 the adapter is merged into the
-    weights, in bfloat16 it stays apart: merging would round it away.
+    weights, in bfloat16 it stays apart: merging would round it away. Raises UsageError for a folder without a model
+    that transformers can load.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     held = compute_dtype(dtype, device)
     with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=held, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
-        )
+        tokenizer, model = _base(folder, held)
         if adapter is not None:
             model = _adapted(model, adapter, merge=held is torch.float32)
     identity = f"{fingerprint(folder)} {adapter and adapter_sha256(adapter)} {held} {device}"
     sha256 = hashlib.sha256(identity.encode()).hexdigest()
     return LanguageModel(model.to(device).eval(), tokenizer, sha256, device, batch)
+
+
+def _base(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{folder} holds no model that can be loaded: {error}", "set model.base to a causal language model"
+        ) from error
+    return tokenizer, model
 
 
 def _adapted(model: PreTrainedModel, adapter: Path, *, merge: bool) -> PreTrainedModel:

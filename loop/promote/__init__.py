@@ -6,7 +6,7 @@ ledger that anyone may repeat at any time, so a crash between the two is repaire
 
 from loop.promote.aliases import reconcile
 from loop.promote.champions import BASE, anchor, champion, champions, history
-from loop.promote.checks import adapter_of
+from loop.promote.checks import adapter_of, fetch
 from loop.promote.moves import approve, promote, rollback
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "approve",
     "champion",
     "champions",
+    "fetch",
     "history",
     "promote",
     "reconcile",

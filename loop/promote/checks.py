@@ -1,6 +1,7 @@
 """What must hold before a row is written: the right model, the right decision, the right bytes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from loop.errors import IntegrityError, NotFoundError, StaleChampionError, UsageError
 from loop.ports import RegisteredVersion, Registry
@@ -26,6 +27,25 @@ def verified(registry: Registry, entries: Sequence[Promotion], version: int) -> 
             "somebody changed one of the two: roll back to another version with --to, and find out who",
         )
     return found
+
+
+def fetch(registry: Registry, version: int, base_fingerprint: str) -> Path:
+    """The folder of a version's adapter, for a base model with this fingerprint.
+
+    Raises UsageError when the adapter was trained on another base: on one of the same shape it would answer nonsense.
+    """
+    require_base(_registered(registry, version), base_fingerprint)
+    return registry.fetch(version)
+
+
+def require_base(found: RegisteredVersion, base_fingerprint: str) -> None:
+    """UsageError when a version's adapter was trained on a base model with another fingerprint."""
+    trained_on = found.tags.get("base_fingerprint")
+    if trained_on not in {None, base_fingerprint}:
+        raise UsageError(
+            f"version {found.version} was trained on another base model ({str(trained_on)[:12]}) than model.base",
+            "set model.base back; another base begins anew in another home folder",
+        )
 
 
 def require_model(entries: Sequence[Promotion], model: str) -> None:
@@ -79,7 +99,7 @@ def overtaken(entries: Sequence[Promotion]) -> StaleChampionError:
     )
     return StaleChampionError(
         f"the champion is another one: version {champion(entries)} serves {who}",
-        "look at who serves now; a candidate has to be evaluated against it and decided again",
+        "look at who serves now (nightshift status), then decide again; a candidate has to be evaluated against it",
     )
 
 

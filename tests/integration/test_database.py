@@ -1,4 +1,6 @@
 import multiprocessing
+import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -103,6 +105,17 @@ def test_processes_that_open_a_new_database_at_once_make_its_tables_once(databas
 def open_and_reserve(url: str) -> None:
     with opened(url, "store") as engine, writing(engine) as connection:
         reserve(connection, "test", 1)
+
+
+def test_opening_waits_for_another_process_that_turns_the_new_file_to_wal(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, other.close)
+    release.start()
+    with opened(f"sqlite:///{path}", "store") as engine:
+        assert "interaction" in names(engine)
+    release.join()
 
 
 @databases

@@ -192,6 +192,27 @@ def test_a_server_that_is_not_there_is_unreachable_within_seconds(tmp_path: Path
     assert time.monotonic() - began < 10
 
 
+def test_a_password_in_the_address_is_not_printed(tmp_path: Path) -> None:
+    registry = MlflowRegistry("http://ann:hunter2@127.0.0.1:9", "assistant", tmp_path)
+    with pytest.raises(UnreachableError) as refused:
+        registry.versions()
+    assert "hunter2" not in str(refused.value)
+    assert "127.0.0.1:9" in str(refused.value)
+
+
+def test_a_file_that_is_no_database_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"not a database at all" * 500)
+    with pytest.raises(IntegrityError, match="backup"):
+        _mlflow(tmp_path).versions()
+
+
+def test_files_that_are_gone_are_a_fault_that_names_them(mlflow_registry: MlflowRegistry, tmp_path: Path) -> None:
+    _, version = _register(mlflow_registry, tmp_path, "a")
+    shutil.rmtree(tmp_path / "mlflow-artifacts")
+    with pytest.raises(IntegrityError, match="not where the registry says"):
+        mlflow_registry.fetch(version)
+
+
 def test_an_address_that_is_no_registry_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no address of an MLflow registry"):
         MlflowRegistry("mlruns", "assistant", tmp_path).alias("champion")

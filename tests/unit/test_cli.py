@@ -5,16 +5,21 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
 
 from connectors.imports import decoders
+from connectors.sql_ledger import SqlLedger
 from loop import errors, settings
 from loop.cli.data import FORMATS
 from loop.cli.main import cli
+from loop.cli.play import project
 from loop.cli.progress import ERASE_LINE, ShownProgress
 from loop.cli.session import Session
+from loop.promote import promote
+from tests.memory_registry import MemoryRegistry, make_candidate
 
 HEAVY = {"torch", "transformers", "peft", "mlflow", "great_expectations", "sqlalchemy", "kafka", "pandas", "matplotlib"}
 
@@ -49,6 +54,13 @@ def test_every_verb_explains_itself(name):
         (("promote", "3"), 2, "--decision"),
         (("rollback",), 4, "nothing is before it"),
         (("import", "absent.jsonl"), 2, "absent.jsonl"),
+        (("--set", "training.max_grad_norm=inf", "status"), 2, "training.max_grad_norm"),
+        (("--set", "curation.window_days=1000000", "status"), 2, "curation.window_days"),
+        (("--set", "training.epochs=0", "status"), 2, "training.epochs"),
+        (("curate", "--as-of", "0001-01-01"), 2, "between 1970"),
+        (("curate", "--until", "9" * 20), 2, "--until"),
+        (("ask", "--max-tokens", "-1", "hi"), 2, "--max-tokens"),
+        (("ask", "caf\udce9"), 2, "UTF-8"),
     ],
 )
 def test_a_wrong_call_says_what_to_do_and_ends_with_its_code(tmp_path, arguments, code, message):
@@ -95,6 +107,55 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path, monkeypatch, verb):
     assert "Traceback" not in done.stderr
 
 
+def test_another_models_ledger_is_refused_by_every_verb_that_reads_it(tmp_path):
+    registry = MemoryRegistry(tmp_path / "registry")
+    version = registry.register(make_candidate(tmp_path / "c", "c"), tmp_path / "c", {})
+    ledger = SqlLedger(f"sqlite:///{tmp_path}/.nightshift/ledger.db")
+    promote(
+        ledger,
+        registry,
+        version=version,
+        decision=None,
+        model="helpdesk",
+        actor="ann",
+        reason="by hand",
+        clock=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    ledger.close()
+    for arguments in (("rollback",), ("rollback", "--to", "0"), ("reconcile",), ("status",)):
+        refused = nightshift(*arguments, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert "belongs to the model helpdesk" in refused.stderr
+
+
+def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(errors.UsageError, match="no demo made"):
+        project(tmp_path, "base")
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+    for _ in range(2):
+        project(tmp_path / "new", "base")
+
+
+def test_a_settings_file_that_cannot_be_read_does_not_hide_how_it_should_look(tmp_path):
+    (tmp_path / "nightshift.toml").write_text("x=")
+    assert nightshift("init", "--print", cwd=tmp_path).returncode == 0
+    assert nightshift("run", "--help", cwd=tmp_path).returncode == 0
+    assert nightshift("status", cwd=tmp_path).returncode == 2
+    (tmp_path / "nightshift.toml").write_text("gate = 5")
+    refused = nightshift("--set", "gate.alpha=0.1", "status", cwd=tmp_path)
+    assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
+
+
+def test_a_database_in_a_place_that_is_no_folder_is_an_error_without_a_traceback(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NIGHTSHIFT_STORE_URL", f"sqlite:///{tmp_path}/file/x.db")
+    done = nightshift("status", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "what to do" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_settings_in_another_encoding_are_refused_and_a_byte_order_mark_is_not(tmp_path):
     file = tmp_path / "nightshift.toml"
     file.write_text("[training]\nepochs = 3\n", "utf-8-sig")
@@ -113,7 +174,7 @@ def test_a_file_of_another_format_fails_and_its_lines_are_kept(tmp_path):
 
     assert failed.returncode == 2
     assert "--format" in failed.stderr
-    assert len(nightshift("dead-letters", cwd=tmp_path).stdout.splitlines()) == 3
+    assert len(nightshift("dlq", "list", cwd=tmp_path).stdout.splitlines()) == 3
     assert nightshift("import", "pairs.jsonl", "--format", "pairs", cwd=tmp_path).returncode == 0
 
 

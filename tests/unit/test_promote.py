@@ -18,7 +18,7 @@ from loop.errors import (
 )
 from loop.hashing import adapter_sha256
 from loop.ledger import link
-from loop.promote import adapter_of, anchor, approve, champion, champions, history, promote, reconcile, rollback
+from loop.promote import adapter_of, anchor, approve, champion, champions, fetch, history, promote, reconcile, rollback
 from loop.types import Action, Decision, Promotion, Verdict
 from tests.fakes import MemoryLedger
 from tests.memory_registry import MemoryRegistry, make_candidate
@@ -102,6 +102,14 @@ def decided(candidate: int, against: int, verdict: Verdict = Verdict.PROMOTE) ->
 
 def tamper(house: House, version: int) -> None:
     (house.registry.folder / str(version) / "adapter_model.safetensors").write_bytes(b"other weights")
+
+
+def test_an_adapter_is_not_put_on_a_base_it_was_not_trained_on(house: House, tmp_path: Path) -> None:
+    folder = tmp_path / "c5"
+    version = house.registry.register(make_candidate(folder, "c5"), folder, {"base_fingerprint": "base"})
+    assert fetch(house.registry, version, "base") == house.registry.fetch(version)
+    with pytest.raises(UsageError, match="another base model"):
+        fetch(house.registry, version, "another")
 
 
 def test_without_any_row_the_base_model_serves_and_is_the_anchor() -> None:

@@ -1,6 +1,7 @@
 """The README's command reference is the commands' own help; `python tests/unit/test_readme.py` writes it anew."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -12,8 +13,16 @@ REFERENCE = re.compile(r"(?<=<!-- commands -->\n).*?(?=<!-- end of commands -->)
 
 
 def reference() -> str:
-    rows = [f"| `{_usage(name, command)}` | {_meaning(command)} |" for name, command in cli.commands.items()]
+    rows = [f"| `{_usage(name, command)}` | {_meaning(command)} |" for name, command in _verbs(cli)]
     return "\n".join(["| command | what it does |", "|---|---|", *rows]) + "\n"
+
+
+def _verbs(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _verbs(command, f"{before}{name} ")
+        else:
+            yield before + name, command
 
 
 def _usage(name: str, command: click.Command) -> str:

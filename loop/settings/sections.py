@@ -1,53 +1,9 @@
-"""nightshift.toml (policy), the environment (addresses, secrets) and flags become one frozen Settings.
+"""The policy, section by section: what nightshift.toml may say, each key with its meaning under it."""
 
-The only reader of the environment. Imports nothing heavy, so that training on a bare GPU machine can take its settings
-from here; pydantic validates when a file is loaded.
-"""
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-import os
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Annotated, Literal, get_type_hints
-
-from loop.errors import UsageError
-from loop.types import Json
-
-SETTINGS_FILE = "nightshift.toml"
-
-
-@dataclass(frozen=True, slots=True)
-class Between:
-    """Bounds of a number; pydantic asks the mark itself, so that this module needs none."""
-
-    low: float
-    high: float | None = None
-
-    def __get_pydantic_core_schema__(
-        self, source: type, handler: Callable[[type], dict[str, object]]
-    ) -> dict[str, object]:
-        """The schema of the number with both bounds in it."""
-        return {**handler(source), "ge": self.low, **({} if self.high is None else {"le": self.high})}
-
-
-@dataclass(frozen=True, slots=True)
-class Matching:
-    """Pattern of a text, brought to pydantic as `Between` is."""
-
-    pattern: str
-
-    def __get_pydantic_core_schema__(
-        self, source: type, handler: Callable[[type], dict[str, object]]
-    ) -> dict[str, object]:
-        """The schema of the text with the pattern in it."""
-        return {**handler(source), "pattern": self.pattern}
-
-
-Share = Annotated[float, Between(0.0, 1.0)]
-Amount = Annotated[float, Between(0.0)]
-Count = Annotated[int, Between(0)]
-Some = Annotated[int, Between(1)]
+from loop.settings.bounds import Amount, Between, Count, Days, Matching, Share, Some
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +22,9 @@ class ModelSettings:
 class CurationSettings:
     """Which feedback becomes which example, and whose."""
 
-    maturity_hours: Amount = 1.0
+    maturity_hours: Annotated[float, Between(0.0, 876_000.0)] = 1.0
     """Feedback on an interaction younger than this waits for a later night."""
-    window_days: Amount = 90.0
+    window_days: Days = 90.0
     """Older interactions are left out."""
     max_examples: Count = 20_000
     """Only the newest so many train examples; 0 for all."""
@@ -76,7 +32,7 @@ class CurationSettings:
     """Branch weights halve for every so many days since the feedback was given; 0 is off."""
     per_user_cap: Count = 50
     """Examples one user can have in a snapshot, newest kept; 0 for no cap."""
-    min_account_days: Amount = 1.0
+    min_account_days: Days = 1.0
     """A user trains only after having been seen this long, or since the first day of the log."""
     burst_factor: Amount = 3.0
     """A day's new accounts are quarantined when they give so many times the usual day's feedback; 0 is off."""
@@ -122,7 +78,7 @@ class TrainingSettings:
     """Share of the training with a rising learning rate."""
     decay_share: Share = 1.0
     """Share of the training, at its end, in which the rate falls as a cosine; before, it stays at its peak."""
-    epochs: Amount = 2.0
+    epochs: Annotated[float, Between(0.01)] = 2.0
     """Passes over the train split; the wall-clock budget may end it earlier."""
     batch_examples: Some = 8
     """Examples per optimiser step."""
@@ -162,7 +118,7 @@ class EvaluationSettings:
     """Newest items per suite; 0 for all."""
     max_pairs: Count = 200
     """Newest pairs of the preference report, each two forward passes a model; 0 for all."""
-    window_days: Amount = 30.0
+    window_days: Days = 30.0
     """Only feedback of this many days before the newest judges: what was right long ago may be wrong; 0 for all."""
     max_new_tokens: Some = 256
     """Longest generated answer."""
@@ -189,87 +145,24 @@ class GateSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
-    """Where the services are; from the environment, never from the file. None is the embedded default under `home`."""
+class LogSettings:
+    """The event log on Kafka; the embedded one needs none of this. The brokers' addresses come from the environment."""
 
-    home: Path = Path(".nightshift")
-    store_url: str | None = None
-    ledger_url: str | None = None
-    mlflow_uri: str | None = None
-    user_secret: str | None = None
-    """Key of the HMAC that makes user pseudonyms; None is a key generated once under `home`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything the loop may be told."""
-
-    model: ModelSettings = field(default_factory=ModelSettings)
-    curation: CurationSettings = field(default_factory=CurationSettings)
-    validation: ValidationSettings = field(default_factory=ValidationSettings)
-    training: TrainingSettings = field(default_factory=TrainingSettings)
-    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
-    gate: GateSettings = field(default_factory=GateSettings)
-    addresses: Addresses = field(default_factory=Addresses)
-
-
-def policy(settings: Settings) -> dict[str, Json]:
-    """All but addresses and secrets, as JSON: what a candidate is stored with."""
-    return {section: values for section, values in asdict(settings).items() if section != "addresses"}
-
-
-def addresses(environment: Mapping[str, str] = os.environ) -> Addresses:
-    """NIGHTSHIFT_HOME, NIGHTSHIFT_STORE_URL, NIGHTSHIFT_LEDGER_URL, MLFLOW_TRACKING_URI, NIGHTSHIFT_USER_SECRET."""
-    return Addresses(
-        home=Path(environment.get("NIGHTSHIFT_HOME", ".nightshift")),
-        store_url=environment.get("NIGHTSHIFT_STORE_URL"),
-        ledger_url=environment.get("NIGHTSHIFT_LEDGER_URL"),
-        mlflow_uri=environment.get("MLFLOW_TRACKING_URI"),
-        user_secret=environment.get("NIGHTSHIFT_USER_SECRET"),
-    )
-
-
-def load(path: Path | None = None, overrides: Mapping[str, Json] | None = None) -> Settings:
-    """Settings from `path`, or from nightshift.toml here when there is one, else the defaults.
-
-    `overrides` maps `section.key` to a value. Raises UsageError for an unreadable file and for unknown or wrong keys.
-    """
-    sections = _read(path or Path(SETTINGS_FILE), required=path is not None)
-    for dotted, value in (overrides or {}).items():
-        section, _, key = dotted.partition(".")
-        sections.setdefault(section, {})[key] = value
-    return replace(_validate(sections), addresses=addresses())
-
-
-def _read(path: Path, *, required: bool) -> dict[str, dict[str, Json]]:
-    if not path.exists() and not required:
-        return {}
-    try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"cannot read settings from {path}: {error}", "name a TOML file in UTF-8; `nightshift init` writes one"
-        ) from error
-
-
-def _validate(sections: Mapping[str, object]) -> Settings:
-    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-
-    if "addresses" in sections:
-        raise UsageError("settings have a section [addresses]", "addresses and secrets come from the environment")
-    strict = ConfigDict(extra="forbid")
-    for section in get_type_hints(Settings).values():
-        with_config(strict)(section)
-    try:
-        checked = TypeAdapter(with_config(strict)(Settings)).validate_python(sections)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise UsageError(
-            f"settings are wrong: {wrong}", "`nightshift init --print` shows every key with its meaning"
-        ) from error
-    if checked.curation.dev_share + checked.curation.vault_share >= 1:
-        raise UsageError(
-            "settings are wrong: curation.dev_share and curation.vault_share leave no user to train on",
-            "lower one of them: together they have to stay below 1",
-        )
-    return checked
+    topic: Annotated[str, Matching(r"^[A-Za-z0-9._-]{1,200}$")] = "nightshift.events"
+    """Events; what cannot be parsed goes to the topic of this name with `.dead-letters` behind it."""
+    group: str = "nightshift-capture"
+    """Consumer group of all capture processes that write into one store."""
+    partitions: Some = 12
+    """Of a new topic: so many capture processes can share the work."""
+    replication_factor: Some = 3
+    """Of a new topic."""
+    min_insync_replicas: Some = 2
+    """Of a new topic: so many brokers have an event before it counts as sent."""
+    retention_days: Amount = 30.0
+    """Of a new topic: capture may be away so long without losing anything."""
+    compression: Literal["none", "gzip", "lz4", "zstd"] = "lz4"
+    """Of what is produced."""
+    session_seconds: Annotated[int, Between(2, 300)] = 30
+    """A capture process silent for so long loses its partitions to the others."""
+    batch_events: Some = 2_000
+    """Most events of one transaction."""

@@ -1,0 +1,108 @@
+"""How every Kafka client is opened: addresses, encryption and credentials for kafka-python; errors as ours."""
+
+import ipaddress
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kafka import errors
+from kafka.net.sasl.oauth import AbstractTokenProvider
+
+from loop.errors import EventError, NotFoundError, UnreachableError, UsageError
+from loop.settings import KafkaAccess
+
+Config = dict[str, object]
+
+
+class FileToken(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python is untyped
+    """An OAuth bearer token that something else renews in a file, read again for every connection."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def token(self) -> str:
+        return self.path.read_text().strip()
+
+
+def connection(access: KafkaAccess) -> Config:
+    """The settings that producer, consumer and admin client share.
+
+    Raises UsageError for what is missing or contradicts itself, and for a connection that is not encrypted and leaves
+    this machine, unless NIGHTSHIFT_KAFKA_ALLOW_PLAINTEXT says that the network is safe.
+    """
+    encrypted = access.protocol.endswith("SSL")
+    if not encrypted and not access.allow_plaintext and not all(map(_is_loopback, access.servers)):
+        raise UsageError(
+            f"{access.protocol} to {', '.join(access.servers)} would send users' texts unencrypted",
+            "set NIGHTSHIFT_KAFKA_PROTOCOL to SSL or SASL_SSL, or NIGHTSHIFT_KAFKA_ALLOW_PLAINTEXT=1 on a safe network",
+        )
+    return {
+        "bootstrap_servers": list(access.servers),
+        "security_protocol": access.protocol,
+        "bootstrap_timeout_ms": 15_000,
+        "reconnect_backoff_max_ms": 2_000,
+        **(_tls(access) if encrypted else {}),
+        **(_sasl(access) if access.protocol.startswith("SASL") else {}),
+    }
+
+
+@contextmanager
+def explained(access: KafkaAccess) -> Iterator[None]:
+    """kafka-python's errors as ours, with what to do about them."""
+    try:
+        yield
+    except (errors.SaslAuthenticationFailedError, errors.AuthorizationError) as error:
+        raise UsageError(
+            f"Kafka refused these credentials: {error}", "compare NIGHTSHIFT_KAFKA_* with the broker's users and ACLs"
+        ) from error
+    except errors.UnknownTopicOrPartitionError as error:
+        raise NotFoundError(f"Kafka has no such topic: {error}", "nightshift topics create") from error
+    except errors.MessageSizeTooLargeError as error:
+        raise EventError(
+            f"Kafka refused an event as too large: {error}", "raise max.message.bytes of the topic"
+        ) from error
+    except errors.KafkaConfigurationError as error:
+        raise UsageError(
+            f"Kafka's client cannot work with these settings: {error}", "correct NIGHTSHIFT_KAFKA_*"
+        ) from error
+    except errors.KafkaError as error:
+        raise UnreachableError(
+            f"Kafka at {', '.join(access.servers)} does not answer: {type(error).__name__} {error}",
+            "see that the brokers run (nightshift doctor), then repeat",
+        ) from error
+
+
+def _is_loopback(server: str) -> bool:
+    host = server.rpartition(":")[0].strip("[]") or server
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _tls(access: KafkaAccess) -> Config:
+    return {
+        "ssl_check_hostname": True,
+        "ssl_cafile": access.ca_file,
+        "ssl_certfile": access.cert_file,
+        "ssl_keyfile": access.key_file,
+        "ssl_password": access.key_password,
+    }
+
+
+def _sasl(access: KafkaAccess) -> Config:
+    if access.mechanism == "OAUTHBEARER":
+        if access.token_file is None:
+            raise UsageError(
+                "OAUTHBEARER needs a token", "set NIGHTSHIFT_KAFKA_TOKEN_FILE to a file that is kept fresh"
+            )
+        return {"sasl_mechanism": access.mechanism, "sasl_oauth_token_provider": FileToken(access.token_file)}
+    if not (access.mechanism and access.username and access.password):
+        raise UsageError(
+            f"{access.protocol} needs credentials", "set NIGHTSHIFT_KAFKA_MECHANISM, _USERNAME and _PASSWORD"
+        )
+    return {
+        "sasl_mechanism": access.mechanism,
+        "sasl_plain_username": access.username,
+        "sasl_plain_password": access.password,
+    }

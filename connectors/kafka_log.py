@@ -1,0 +1,204 @@
+"""The EventLog on Kafka: an idempotent producer, and a consumer group that reads from where the store says.
+
+Offsets are the store's business. Those committed to Kafka only show outsiders (dashboards, autoscalers) how far the
+group is; nothing here reads them.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+from connectors.kafka_client import connection, explained
+from loop.errors import IntegrityError, NotFoundError
+from loop.ports import Batch, Entry, Envelope, Partition
+from loop.settings import KafkaAccess, LogSettings
+from loop.wire import MAX_EVENT_BYTES
+
+POLL_MS = 500
+STUCK_POLLS = 20
+PRODUCER_BATCH_BYTES = 64 << 10
+BUFFERED_ENVELOPES = 10_000
+MAX_MESSAGE_BYTES = MAX_EVENT_BYTES + (64 << 10)
+"""An event with its key and Kafka's framing."""
+
+logger = logging.getLogger(__name__)
+
+
+class KafkaLog:
+    """`loop.ports.EventLog` on one topic; several processes with one group share its partitions."""
+
+    def __init__(
+        self, access: KafkaAccess, settings: LogSettings, *, topic: str | None = None, stuck_seconds: float = 60.0
+    ) -> None:
+        self._access = access
+        self._settings = settings
+        self._stuck_seconds = stuck_seconds
+        self._topic = topic or settings.topic
+        self._positions: dict[TopicPartition, int] = {}
+        """Where the next batch of each sought partition starts."""
+        self._seen_at: dict[TopicPartition, int] = {}
+        self._polls = 0
+        self._look_at = 0.0
+
+    def close(self) -> None:
+        """Leave the group and close the connections."""
+        self._reopen()
+        if producer := self.__dict__.pop("_producer", None):
+            producer.close()
+
+    def append(self, envelopes: Sequence[Envelope]) -> None:
+        """Acknowledged by all replicas in sync when it returns; raises the first error of what was not."""
+        with explained(self._access):
+            for start in range(0, len(envelopes), BUFFERED_ENVELOPES):
+                sent = [
+                    self._producer.send(self._topic, key=envelope.key.encode(), value=envelope.payload)
+                    for envelope in envelopes[start : start + BUFFERED_ENVELOPES]
+                ]
+                self._producer.flush()
+                for future in sent:
+                    future.get()
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """The partitions that the group gives this process now; none before the first poll."""
+        return tuple(sorted(Partition(*assigned) for assigned in self._consumer.assignment()))
+
+    def unplaced(self) -> tuple[Partition, ...]:
+        """Those that were assigned and not sought since."""
+        return tuple(sorted(Partition(*new) for new in self._consumer.assignment() - self._positions.keys()))
+
+    def ends(self) -> Mapping[Partition, int]:
+        """Where every partition of the topic ends now, whoever reads it."""
+        with explained(self._access):
+            numbers = self._consumer.partitions_for_topic(self._topic)
+            if not numbers:
+                raise NotFoundError(f"Kafka has no topic {self._topic!r}", "nightshift topics create")
+            ends = self._consumer.end_offsets([TopicPartition(self._topic, number) for number in numbers])
+        return {Partition(*partition): end for partition, end in ends.items()}
+
+    def seek(self, partition: Partition, position: int) -> None:
+        """The next poll of `partition` starts at `position`.
+
+        Raises NotFoundError when the partition is not assigned, IntegrityError when the topic ends before `position`.
+        """
+        wanted = TopicPartition(partition.topic, partition.number)
+        if wanted not in self._consumer.assignment():
+            raise NotFoundError(f"{partition} is not assigned to this reader", "read one of its partitions")
+        with explained(self._access):
+            end = self._consumer.end_offsets([wanted])[wanted]
+        if position > end:
+            raise IntegrityError(
+                f"{partition.topic}/{partition.number} ends at {end}, before the stored position {position}: "
+                "the topic was made anew or lost what was stored",
+                "use another topic name (log.topic), so that nothing of the new one is skipped",
+            )
+        self._consumer.seek(wanted, position)
+        self._positions[wanted] = position
+
+    def poll(self, limit: int) -> tuple[Batch, ...]:
+        """At most `limit` entries of partitions that were sought; empty when none came within POLL_MS.
+
+        A partition that only moved over what is not for readers (transaction markers) makes a batch without entries.
+        """
+        with explained(self._access):
+            self._watch()
+            found = self._consumer.poll(timeout_ms=POLL_MS, max_records=limit)
+            assigned = self._consumer.assignment()
+            self._positions = {p: at for p, at in self._positions.items() if p in assigned}
+            batches = [self._batch(partition, records) for partition, records in found.items()]
+            if not found:
+                batches = [self._moved(partition) for partition in self._positions]
+        return tuple(batch for batch in batches if batch)
+
+    def acknowledge(self, partition: Partition, position: int) -> None:
+        """Commit the offset for Kafka's own tools (lag, autoscaling); an answer is not waited for."""
+        if (shown := TopicPartition(partition.topic, partition.number)) in self._consumer.assignment():
+            self._consumer.commit_async({shown: OffsetAndMetadata(position, "", -1)})
+
+    def wait(self, seconds: float) -> None:
+        """Read nothing for `seconds` and stay in the group meanwhile."""
+        held = self._consumer.assignment()
+        self._consumer.pause(*held)
+        with explained(self._access):
+            self._consumer.poll(timeout_ms=int(seconds * 1000))
+        self._consumer.resume(*(held & self._consumer.assignment()))
+
+    def _batch(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> Batch | None:
+        start = self._positions.get(partition)
+        if start is None:  # just assigned: it comes again after its seek
+            return None
+        if records[0].offset < start:  # taken away and given back since the last poll
+            self._consumer.seek(partition, start)
+            return None
+        entries = tuple(Entry(record.offset, record.value or b"") for record in records)
+        return self._advance(partition, entries[-1].offset + 1, entries)
+
+    def _moved(self, partition: TopicPartition) -> Batch | None:
+        position = self._consumer.position(partition, timeout_ms=POLL_MS)
+        if position is None or position <= self._positions[partition]:
+            return None
+        return self._advance(partition, position, ())
+
+    def _advance(self, partition: TopicPartition, position: int, entries: tuple[Entry, ...]) -> Batch:
+        start = self._positions[partition]
+        self._positions[partition] = position
+        return Batch(Partition(*partition), start, position, entries)
+
+    def _watch(self) -> None:
+        """Join again when a partition that has more to read has not moved for `stuck_seconds` of polling."""
+        self._polls += 1
+        if self._polls < STUCK_POLLS or time.monotonic() < self._look_at:
+            return
+        ends = self._consumer.end_offsets(list(self._positions)) if self._positions else {}
+        stuck = [p for p, at in self._positions.items() if at == self._seen_at.get(p) and at < ends[p]]
+        self._seen_at, self._polls, self._look_at = dict(self._positions), 0, time.monotonic() + self._stuck_seconds
+        if stuck:
+            logger.warning(
+                "%s did not move for %.0f s although there is more; joining the group again", stuck, self._stuck_seconds
+            )
+            self._reopen()
+
+    def _reopen(self) -> None:
+        self._positions.clear()
+        if consumer := self.__dict__.pop("_consumer", None):
+            consumer.close(autocommit=False, timeout_ms=5_000)
+
+    @cached_property
+    def _consumer(self) -> KafkaConsumer:
+        with explained(self._access):
+            return KafkaConsumer(
+                self._topic,
+                group_id=self._settings.group,
+                group_instance_id=self._access.member,
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                allow_auto_create_topics=False,
+                session_timeout_ms=self._settings.session_seconds * 1000,
+                heartbeat_interval_ms=self._settings.session_seconds * 1000 // 5,
+                max_partition_fetch_bytes=4 << 20,
+                metrics_enabled=False,
+                **connection(self._access),
+            )
+
+    @cached_property
+    def _producer(self) -> KafkaProducer:
+        with explained(self._access):
+            return KafkaProducer(
+                acks="all",
+                enable_idempotence=True,
+                compression_type=None if self._settings.compression == "none" else self._settings.compression,
+                batch_size=PRODUCER_BATCH_BYTES,
+                linger_ms=20,
+                max_request_size=MAX_MESSAGE_BYTES,
+                delivery_timeout_ms=60_000,
+                max_block_ms=60_000,
+                allow_auto_create_topics=False,
+                metrics_enabled=False,
+                **connection(self._access),
+            )

@@ -1,0 +1,102 @@
+"""What a capture process shows of itself over HTTP: /metrics for Prometheus, /healthz for whoever restarts it."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from threading import Thread
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+
+from loop.capture import Step
+from loop.errors import UsageError
+from loop.ports import Partition
+
+SILENT_SECONDS = 60.0
+"""Without a round for so long, capture is not healthy."""
+
+
+class CaptureMetrics:
+    """Counts what capture does; `serve` shows it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._metrics = make_wsgi_app(self.registry)
+        self.rows = self._counter("rows", "Events stored that were not there before.")
+        self.entries = self._counter("entries", "Log entries read and settled.", "kind")
+        self.fences = self._counter("fences", "Batches that another process had stored first.")
+        self.rebalances = self._counter("rebalances", "Changes of the partitions this process has.")
+        self.batch_seconds = Histogram(
+            "nightshift_capture_batch_seconds", "One transaction, retries included.", registry=self.registry
+        )
+        self.lag = Gauge(
+            "nightshift_capture_lag", "Entries that are not stored yet.", ("partition",), registry=self.registry
+        )
+        self.watermark_age = Gauge(
+            "nightshift_capture_watermark_age_seconds", "Age of the newest stored event.", registry=self.registry
+        )
+        self._newest: datetime | None = None
+        self._partitions: frozenset[Partition] = frozenset()
+        self._round_at = time.monotonic()
+        self.watermark_age.set_function(self._age)
+
+    def observe(self, step: Step | None, partitions: Iterable[Partition]) -> None:
+        """One round of capture: what it did, and the partitions the process has now."""
+        self._round_at = time.monotonic()
+        if (now := frozenset(partitions)) != self._partitions:
+            self.rebalances.inc()
+            self._partitions = now
+        if step is None:
+            return
+        self.batch_seconds.observe(step.seconds)
+        if step.fenced:
+            self.fences.inc()
+            return
+        parsed = step.parsed
+        self.rows.inc(step.new_rows)
+        for kind in ("interactions", "feedback", "dead_letters"):
+            self.entries.labels(kind).inc(len(getattr(parsed, kind)))
+        times = [event.occurred_at for events in (parsed.interactions, parsed.feedback) for event in events]
+        self._newest = max([*times, self._newest] if self._newest else times, default=None)
+
+    def behind(self, ends: Mapping[Partition, int], position: Callable[[Partition], int]) -> None:
+        """How far the store is behind the log; `position` tells where it stands."""
+        for partition, end in ends.items():
+            self.lag.labels(f"{partition.topic}/{partition.number}").set(end - position(partition))
+
+    def serve(self, host: str, port: int) -> int:
+        """Answer on `host:port` from a thread until the process ends; returns the port, chosen when it was 0.
+
+        Raises UsageError when the port is taken.
+        """
+        try:
+            server = make_server(host, port, self._answer, handler_class=Quiet)
+        except OSError as error:
+            raise UsageError(
+                f"metrics cannot be shown on {host}:{port}: {error}", "choose another --metrics"
+            ) from error
+        Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+        return server.server_port
+
+    def _answer(self, environment: dict[str, Any], respond: Callable[..., Any]) -> Iterable[bytes]:
+        if environment["PATH_INFO"] != "/healthz":
+            shown: Iterable[bytes] = self._metrics(environment, respond)
+            return shown
+        silent = time.monotonic() - self._round_at
+        healthy = silent < SILENT_SECONDS
+        respond("200 OK" if healthy else "503 Service Unavailable", [("Content-Type", "text/plain")])
+        return [b"ok\n" if healthy else f"no round of capture for {silent:.0f} s\n".encode()]
+
+    def _age(self) -> float:
+        return (datetime.now(UTC) - self._newest).total_seconds() if self._newest else float("nan")
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"nightshift_capture_{name}", meaning, labels, registry=self.registry)
+
+
+class Quiet(WSGIRequestHandler):
+    """Does not log every scrape."""
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002, ANN401 - the signature it overrides
+        """Nothing."""

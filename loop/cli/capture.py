@@ -1,0 +1,169 @@
+"""The verbs of the event log: capture, topics, dlq."""
+
+import signal
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import asdict
+from threading import Event
+from typing import TYPE_CHECKING
+
+import click
+
+from loop.cli.session import Session, now
+from loop.errors import EventError, NotFoundError, UnreachableError, UsageError
+from loop.types import DeadLetter
+
+if TYPE_CHECKING:
+    from connectors.prometheus import CaptureMetrics
+    from loop.capture import Step
+
+LAG_SECONDS = 10.0
+"""Between two looks at how far the store is behind."""
+IDLE_SECONDS = 0.2
+"""Between two polls of a log in which nothing was."""
+
+
+@click.command()
+@click.option("--until-caught-up", is_flag=True, help="End when all that is in the log now is stored.")
+@click.option("--metrics", metavar="HOST:PORT", help="Show /metrics and /healthz there while following.")
+@click.pass_obj
+def capture(session: Session, until_caught_up: bool, metrics: str | None) -> None:
+    """Store what comes through the event log, exactly once, until SIGTERM or Ctrl-C.
+
+    Several processes share the partitions of a Kafka topic. A broker or a database that is away is waited for.
+    """
+    from loop.capture import capture as bring_up_to_date
+
+    if not until_caught_up:
+        _follow(session, metrics)
+        return
+    done = bring_up_to_date(session.log, session.store, batch_size=session.settings.log.batch_events)
+    watermark = session.store.watermark()
+    session.show(str(watermark), {"watermark": watermark, **asdict(done)})
+
+
+def _follow(session: Session, address: str | None) -> None:
+    from connectors.prometheus import CaptureMetrics
+    from loop.capture import steps
+
+    stop, metrics = _stopped_by_signals(), CaptureMetrics()
+    if address:
+        host, _, port = address.rpartition(":")
+        if not port.isdecimal():
+            raise UsageError(f"--metrics {address} is not HOST:PORT", "for example: --metrics 127.0.0.1:9108")
+        click.echo(f"metrics on {host or '127.0.0.1'}:{metrics.serve(host or '127.0.0.1', int(port))}", err=True)
+    rounds = steps(
+        session.log,
+        session.store,
+        batch_size=session.settings.log.batch_events,
+        patience=float("inf"),
+        letters=session.letters,
+        stop=stop,
+    )
+    try:
+        _observe(session, rounds, metrics, stop)
+    except UnreachableError:
+        if not stop.is_set():
+            raise
+
+
+def _observe(session: Session, rounds: "Generator[Step | None]", metrics: "CaptureMetrics", stop: Event) -> None:
+    look_at = 0.0
+    with closing(rounds):
+        for step in rounds:
+            metrics.observe(step, session.log.partitions())
+            if time.monotonic() >= look_at:
+                with suppress(UnreachableError):
+                    metrics.behind(session.log.ends(), session.store.position)
+                look_at = time.monotonic() + LAG_SECONDS
+            if stop.is_set():
+                return
+            if step is None:
+                stop.wait(IDLE_SECONDS)
+
+
+def _stopped_by_signals() -> Event:
+    """Set by SIGTERM or SIGINT, so that the batch in hand is finished."""
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+@click.group()
+def topics() -> None:
+    """Kafka's topics."""
+
+
+@topics.command("create")
+@click.pass_obj
+def create_topics(session: Session) -> None:
+    """Make the topics of events and of dead letters as [log] in the settings says; those that exist stay."""
+    from connectors.kafka_topics import create
+
+    kafka = session.settings.addresses.kafka
+    if kafka is None:
+        raise UsageError("no broker is named", "set NIGHTSHIFT_KAFKA_SERVERS; the embedded log needs no topics")
+    made = create(kafka, session.settings.log)
+    session.show("\n".join(f"{name}: {'made' if new else 'is there'}" for name, new in made.items()), made)
+
+
+@click.group()
+def dlq() -> None:
+    """Dead letters: what could not be parsed."""
+
+
+@dlq.command("list")
+@click.option("--all", "everything", is_flag=True, help="Also those that were replayed.")
+@click.pass_obj
+def list_letters(session: Session, everything: bool) -> None:
+    """Where each came from and why it was refused."""
+    letters = [letter for letter in session.store.dead_letters() if everything or letter.replayed_at is None]
+    session.show(
+        "\n".join(f"{d.letter_id[:12]}  {d.source}:{d.position}  {d.reason}" for d in letters) or "none",
+        {"dead_letters": [asdict(d) | {"payload": len(d.payload)} for d in letters]},
+    )
+
+
+@dlq.command("show")
+@click.argument("letter_id")
+@click.pass_obj
+def show_letter(session: Session, letter_id: str) -> None:
+    """The reason and the bytes of one dead letter; the first digits of its id are enough."""
+    letter = _letter(session.store.dead_letters(), letter_id)
+    text = letter.payload.decode(errors="backslashreplace")
+    session.show(f"{letter.source}:{letter.position}\n{letter.reason}\n\n{text}", asdict(letter) | {"payload": text})
+
+
+@dlq.command("replay")
+@click.argument("letter_ids", nargs=-1)
+@click.pass_obj
+def replay_letters(session: Session, letter_ids: tuple[str, ...]) -> None:
+    """Send dead letters that can be parsed by now, all or those named, through the event log again."""
+    from loop.events import decode, encode
+
+    letters = session.store.dead_letters()
+    sent = still = 0
+    for letter in [_letter(letters, each) for each in letter_ids] or letters:
+        if letter.replayed_at is not None:
+            continue
+        try:
+            event = decode(letter.payload)
+        except EventError:
+            still += 1
+            continue
+        session.log.append([encode(event)])
+        session.store.mark_replayed(letter.letter_id, now())
+        sent += 1
+    session.show(f"{sent} sent again, {still} still cannot be parsed", {"sent": sent, "still": still})
+
+
+def _letter(letters: Sequence[DeadLetter], letter_id: str) -> DeadLetter:
+    found = [letter for letter in letters if letter.letter_id.startswith(letter_id)]
+    if len(found) != 1:
+        raise NotFoundError(f"{len(found)} dead letters have ids that begin with {letter_id!r}", "nightshift dlq list")
+    return found[0]
+
+
+COMMANDS = (capture, topics, dlq)

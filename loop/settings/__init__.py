@@ -1,0 +1,20 @@
+"""nightshift.toml (policy), the environment (addresses, secrets) and flags become one frozen Settings.
+
+The only reader of the environment. Imports nothing heavy, so that training on a bare GPU machine can take its settings
+from here; pydantic validates when a file is loaded.
+"""
+
+from loop.settings.environment import Addresses as Addresses
+from loop.settings.environment import KafkaAccess as KafkaAccess
+from loop.settings.environment import addresses as addresses
+from loop.settings.file import SETTINGS_FILE as SETTINGS_FILE
+from loop.settings.file import Settings as Settings
+from loop.settings.file import load as load
+from loop.settings.file import policy as policy
+from loop.settings.sections import CurationSettings as CurationSettings
+from loop.settings.sections import EvaluationSettings as EvaluationSettings
+from loop.settings.sections import GateSettings as GateSettings
+from loop.settings.sections import LogSettings as LogSettings
+from loop.settings.sections import ModelSettings as ModelSettings
+from loop.settings.sections import TrainingSettings as TrainingSettings
+from loop.settings.sections import ValidationSettings as ValidationSettings

@@ -1,0 +1,96 @@
+"""Where the services are and the secrets that open them: read from the environment, never from the settings file."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from loop.errors import UsageError
+
+Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
+KAFKA = "NIGHTSHIFT_KAFKA_"
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaAccess:
+    """How the brokers are reached; every field but the first is NIGHTSHIFT_KAFKA_ and its name in capitals."""
+
+    servers: tuple[str, ...]
+    """NIGHTSHIFT_KAFKA_SERVERS: host:port, some of the brokers, with commas between them."""
+    protocol: Protocol = "PLAINTEXT"
+    mechanism: Mechanism | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    """Holds the token for OAUTHBEARER, kept fresh by something else."""
+    ca_file: Path | None = None
+    """Certificates that sign the brokers'; None for the system's."""
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    key_password: str | None = field(default=None, repr=False)
+    member: str | None = None
+    """Static membership: a name for this process which no other has, so that its restart moves no partitions."""
+    allow_plaintext: bool = False
+    """Permit connections without encryption to other machines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the services are; from the environment, never from the file. None is the embedded default under `home`."""
+
+    home: Path = Path(".nightshift")
+    store_url: str | None = None
+    ledger_url: str | None = None
+    mlflow_uri: str | None = None
+    user_secret: str | None = field(default=None, repr=False)
+    """Key of the HMAC that makes user pseudonyms; None is a key generated once under `home`."""
+    kafka: KafkaAccess | None = None
+    """None is the embedded event log."""
+
+
+def addresses(environment: Mapping[str, str] = os.environ) -> Addresses:
+    """NIGHTSHIFT_HOME, _STORE_URL, _LEDGER_URL, _USER_SECRET, _KAFKA_*, and MLFLOW_TRACKING_URI.
+
+    Raises UsageError for a Kafka variable that names nothing Kafka knows.
+    """
+    return Addresses(
+        home=Path(environment.get("NIGHTSHIFT_HOME", ".nightshift")),
+        store_url=environment.get("NIGHTSHIFT_STORE_URL"),
+        ledger_url=environment.get("NIGHTSHIFT_LEDGER_URL"),
+        mlflow_uri=environment.get("MLFLOW_TRACKING_URI"),
+        user_secret=environment.get("NIGHTSHIFT_USER_SECRET"),
+        kafka=_kafka({name.removeprefix(KAFKA): text for name, text in environment.items() if name.startswith(KAFKA)}),
+    )
+
+
+def _kafka(named: Mapping[str, str]) -> KafkaAccess | None:
+    servers = tuple(server.strip() for server in named.get("SERVERS", "").split(",") if server.strip())
+    if not servers:
+        return None
+    return KafkaAccess(
+        servers=servers,
+        protocol=_one_of(Protocol, named, "PROTOCOL") or "PLAINTEXT",
+        mechanism=_one_of(Mechanism, named, "MECHANISM"),
+        username=named.get("USERNAME"),
+        password=named.get("PASSWORD"),
+        token_file=_path(named, "TOKEN_FILE"),
+        ca_file=_path(named, "CA_FILE"),
+        cert_file=_path(named, "CERT_FILE"),
+        key_file=_path(named, "KEY_FILE"),
+        key_password=named.get("KEY_PASSWORD"),
+        member=named.get("MEMBER"),
+        allow_plaintext=named.get("ALLOW_PLAINTEXT", "0") == "1",
+    )
+
+
+def _one_of(known: Any, named: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - a member of the Literal `known`
+    text = named.get(name)
+    if text is not None and text not in get_args(known):
+        raise UsageError(f"{KAFKA}{name}={text} is unknown", f"use one of {', '.join(get_args(known))}")
+    return text
+
+
+def _path(named: Mapping[str, str], name: str) -> Path | None:
+    return Path(named[name]) if name in named else None

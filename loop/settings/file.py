@@ -1,0 +1,89 @@
+"""nightshift.toml and flags become one frozen, checked Settings."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import get_type_hints
+
+from loop.errors import UsageError
+from loop.settings.environment import Addresses, addresses
+from loop.settings.sections import (
+    CurationSettings,
+    EvaluationSettings,
+    GateSettings,
+    LogSettings,
+    ModelSettings,
+    TrainingSettings,
+    ValidationSettings,
+)
+from loop.types import Json
+
+SETTINGS_FILE = "nightshift.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the loop may be told."""
+
+    model: ModelSettings = field(default_factory=ModelSettings)
+    curation: CurationSettings = field(default_factory=CurationSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    addresses: Addresses = field(default_factory=Addresses)
+
+
+def policy(settings: Settings) -> dict[str, Json]:
+    """All but addresses and secrets, as JSON: what a candidate is stored with."""
+    return {section: values for section, values in asdict(settings).items() if section != "addresses"}
+
+
+def load(path: Path | None = None, overrides: Mapping[str, Json] | None = None) -> Settings:
+    """Settings from `path`, or from nightshift.toml here when there is one, else the defaults.
+
+    `overrides` maps `section.key` to a value. Raises UsageError for an unreadable file and for unknown or wrong keys.
+    """
+    sections = _read(path or Path(SETTINGS_FILE), required=path is not None)
+    for dotted, value in (overrides or {}).items():
+        section, _, key = dotted.partition(".")
+        if isinstance(values := sections.setdefault(section, {}), dict):
+            values[key] = value
+    return replace(_validate(sections), addresses=addresses())
+
+
+def _read(path: Path, *, required: bool) -> dict[str, dict[str, Json]]:
+    if not path.exists() and not required:
+        return {}
+    try:
+        return tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"cannot read settings from {path}: {error}",
+            "write it in TOML and UTF-8, or name another with --config; `nightshift init --print` shows one",
+        ) from error
+
+
+def _validate(sections: Mapping[str, object]) -> Settings:
+    from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+    if "addresses" in sections:
+        raise UsageError("settings have a section [addresses]", "addresses and secrets come from the environment")
+    strict = ConfigDict(extra="forbid")
+    for section in get_type_hints(Settings).values():
+        with_config(strict)(section)
+    try:
+        checked = TypeAdapter(with_config(strict)(Settings)).validate_python(sections)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise UsageError(
+            f"settings are wrong: {wrong}", "`nightshift init --print` shows every key with its meaning"
+        ) from error
+    if checked.curation.dev_share + checked.curation.vault_share >= 1:
+        raise UsageError(
+            "settings are wrong: curation.dev_share and curation.vault_share leave no user to train on",
+            "lower one of them: together they have to stay below 1",
+        )
+    return checked

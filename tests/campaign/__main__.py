@@ -1,0 +1,140 @@
+"""`python -m tests.campaign`: the campaign, then its control; the last line is one JSON object."""
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+
+from connectors.kafka_log import KafkaLog
+from connectors.kafka_topics import create
+from connectors.sql_store import SqlStore
+from loop.errors import UnreachableError
+from loop.ports import Envelope
+from loop.settings import KafkaAccess, LogSettings
+from tests.campaign.nemesis import Captures, Nemesis, capture_command
+from tests.campaign.workload import Verdict, envelopes, verdict
+from tests.services import Kafka, Postgres
+
+CAPTURES = 3
+FENCED = "fenced: "
+PATIENCE_SECONDS = 300
+HARMS = {"capture_killed": 20, "zombie": 1, "broker_killed": 3, "database_crashed": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One run: what was sent, what became of it, and what was done to it."""
+
+    events: int
+    entries: int
+    """In the log: events, those sent twice, and poison."""
+    verdict: Verdict
+    fences: int
+    harms: Mapping[str, int]
+    drained: Sequence[int]
+    """Exit codes of the captures after SIGTERM."""
+    seconds: float
+
+    @property
+    def exactly_once(self) -> bool:
+        found = self.verdict
+        return not (found.lost or found.duplicated or found.reordered or found.letters_wrong)
+
+
+def run(events: int, harms: Mapping[str, int], seed: int, *, control: bool) -> Outcome:
+    """The whole thing, on servers of its own."""
+    started = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-campaign-"))
+    kafka, postgres = Kafka(brokers=3), Postgres()
+    access, settings = KafkaAccess(kafka.servers), LogSettings()
+    create(access, settings)
+    log, store = KafkaLog(access, settings), SqlStore(postgres.url)
+    environment = {"NIGHTSHIFT_KAFKA_SERVERS": ",".join(kafka.servers), "NIGHTSHIFT_STORE_URL": postgres.url}
+    captures = Captures(capture_command(control=control), environment, folder)
+    try:
+        captures.start(CAPTURES)
+        nemesis = Nemesis(kafka, postgres, captures, random.Random(seed))
+        _send_and_harm(log, envelopes(events, seed), events, nemesis, harms)
+        entries = _await_end(log, store, captures)
+        drained = captures.drain()
+        found = verdict(postgres.url, events, entries)
+        return Outcome(
+            events=events,
+            entries=entries,
+            verdict=found,
+            fences=captures.said(FENCED),
+            harms=nemesis.done,
+            drained=drained,
+            seconds=time.monotonic() - started,
+        )
+    finally:
+        captures.kill_all()
+        log.close()
+        store.close()
+        kafka.remove()
+        postgres.remove()
+        shutil.rmtree(folder)
+
+
+def _send_and_harm(
+    log: KafkaLog, sending: Iterator[Envelope], events: int, nemesis: Nemesis, harms: Mapping[str, int]
+) -> None:
+    """A share of the events, and while they are on their way a harm, and so on."""
+    order = [kind for kind, count in harms.items() for _ in range(count)]
+    nemesis.rng.shuffle(order)
+    share = events // (len(order) + 1) + 1
+    with ThreadPoolExecutor(1) as producer:
+        for number, kind in enumerate(order, start=1):
+            sent = producer.submit(_append, log, list(islice(sending, share)))
+            time.sleep(nemesis.rng.uniform(0.0, 1.5))
+            nemesis.harm(kind)
+            sent.result()
+            print(f"{number}/{len(order)} {kind}", file=sys.stderr, flush=True)
+        producer.submit(_append, log, list(sending)).result()
+
+
+def _append(log: KafkaLog, share: list[Envelope]) -> None:
+    """Again until it is acknowledged: what got through the first time is there twice then."""
+    while True:
+        try:
+            log.append(share)
+        except UnreachableError as error:
+            print(error.what, file=sys.stderr)
+        else:
+            return
+
+
+def _await_end(log: KafkaLog, store: SqlStore, captures: Captures) -> int:
+    """Entries of the log, once the captures have stored them all."""
+    ends, patience = log.ends(), time.monotonic() + PATIENCE_SECONDS
+    while any(store.position(partition) < end for partition, end in ends.items()):
+        captures.revive()
+        if time.monotonic() > patience:
+            behind = {p.number: end - store.position(p) for p, end in ends.items() if store.position(p) < end}
+            raise TimeoutError(f"captures are stuck, entries behind by partition: {behind}")
+        time.sleep(0.5)
+    return sum(ends.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args()
+    real = run(chosen.events, HARMS, chosen.seed, control=False)
+    control = run(chosen.events // 4, HARMS, chosen.seed, control=True)
+    print(json.dumps({"campaign": asdict(real), "control": asdict(control)}))
+    if not real.exactly_once or control.exactly_once:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""The control: a capture that commits rows and offsets in two transactions. The campaign has to catch it."""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from threading import Event
+
+from connectors.kafka_log import KafkaLog
+from connectors.sql_store import SqlStore
+from loop import settings
+from loop.capture import parse
+from loop.errors import FencedError, NightshiftError, NotFoundError
+from loop.ports import Batch, Parsed, Partition
+from tests.campaign.nemesis import SESSION_SECONDS
+
+
+def main() -> None:
+    stop = Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    chosen = settings.load(overrides={"log.session_seconds": SESSION_SECONDS})
+    assert chosen.addresses.kafka
+    log, store = KafkaLog(chosen.addresses.kafka, chosen.log), SqlStore(str(chosen.addresses.store_url))
+    rows, placed = Partition("control-rows", os.getpid()), set[Partition]()
+    while not stop.is_set():
+        placed &= set(log.partitions())
+        for partition in set(log.partitions()) - placed:
+            try:
+                log.seek(partition, store.position(partition))
+                placed.add(partition)
+            except NotFoundError:
+                continue
+        for batch in log.poll(chosen.log.batch_events):
+            at = store.position(rows)
+            store.ingest(replace(parse(batch), batch=Batch(rows, at, at + 1, ())))
+            try:
+                store.ingest(Parsed(batch, (), (), ()))
+            except FencedError:
+                placed.discard(batch.partition)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except NightshiftError as error:
+        sys.exit(str(error))

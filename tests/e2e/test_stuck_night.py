@@ -1,0 +1,37 @@
+"""A night that cannot be finished does not stand in the way of the next one."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.project import make_project, nightshift
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = make_project(tmp_path)
+    assert nightshift("import", "events.jsonl", folder=folder).returncode == 0
+    return folder
+
+
+def test_a_training_that_fails_closes_its_night_and_the_next_one_is_a_new_one(project):
+    failed = nightshift("--set", "training.max_tokens=1", "run", "--as-of", "2026-01-03T00:00", folder=project)
+    assert failed.returncode == 1, failed.stderr
+    assert "night-0001 FAILED" in failed.stdout
+    assert "what to do" in failed.stdout
+    again = nightshift("run", "--as-of", "2026-01-04T00:00", folder=project)
+    assert again.returncode in {0, 3}, again.stderr
+    assert "night-0002" in again.stdout
+
+
+def test_an_interrupted_night_can_be_given_up(project):
+    damaged = nightshift("--set", "model.base=absent", "run", "--as-of", "2026-01-03T00:00", folder=project)
+    assert damaged.returncode == 5, damaged.stderr
+    resumed = nightshift("--set", "model.base=absent", "run", "--as-of", "2026-01-04T00:00", folder=project)
+    assert "night-0001 of 2026-01-03" in resumed.stderr
+    fresh = nightshift("run", "--as-of", "2026-01-04T00:00", "--abandon", "wrong base", folder=project)
+    assert fresh.returncode in {0, 3}, fresh.stderr
+    listed = nightshift("nights", folder=project).stdout.splitlines()
+    assert "failed" in listed[0]
+    assert "abandoned: wrong base" in listed[0]
+    assert "as of 2026-01-04" in listed[1]

@@ -1,0 +1,150 @@
+"""What only Kafka does: topics, groups, transactions, brokers that go away."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from kafka import KafkaProducer
+
+from connectors import kafka_topics
+from connectors.kafka_log import KafkaLog
+from loop.capture import Captured, capture
+from loop.errors import EventError, IntegrityError, NotFoundError
+from loop.events import encode
+from loop.ports import Envelope, Partition
+from loop.settings import KafkaAccess, LogSettings
+from tests import services
+from tests.builders import interaction
+from tests.fakes import MemoryStore
+
+
+@pytest.fixture
+def access() -> KafkaAccess:
+    return KafkaAccess(services.kafka().servers)
+
+
+@pytest.fixture
+def settings() -> LogSettings:
+    return services.log_settings(services.kafka(), partitions=3)
+
+
+@pytest.fixture
+def log(access: KafkaAccess, settings: LogSettings) -> Iterator[KafkaLog]:
+    kafka_topics.create(access, settings)
+    opened = KafkaLog(access, settings)
+    yield opened
+    opened.close()
+
+
+def test_topics_are_made_once_and_then_have_no_faults(access: KafkaAccess, settings: LogSettings) -> None:
+    assert kafka_topics.faults(access, settings) == (
+        f"there is no topic {settings.topic}",
+        f"there is no topic {settings.topic}.dead-letters",
+    )
+    assert set(kafka_topics.create(access, settings).values()) == {True}
+    assert set(kafka_topics.create(access, settings).values()) == {False}
+    assert kafka_topics.faults(access, settings) == ()
+    (fault, _) = kafka_topics.faults(access, replace(settings, min_insync_replicas=2))
+    assert "min.insync.replicas=1" in fault
+
+
+def test_a_topic_that_is_absent_is_named_with_the_command_that_makes_it(
+    access: KafkaAccess, settings: LogSettings
+) -> None:
+    log = KafkaLog(access, settings)
+    with pytest.raises(NotFoundError, match=settings.topic) as refused:
+        log.ends()
+    assert "topics create" in refused.value.remedy
+    log.close()
+
+
+def test_a_broker_that_does_not_answer_is_named_and_ends_the_command_with_5(tmp_path: Path) -> None:
+    server = f"127.0.0.1:{services.free_port()}"
+    environment = {**os.environ, "NIGHTSHIFT_KAFKA_SERVERS": server, "NIGHTSHIFT_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "loop.cli", "topics", "create"]
+    ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 5
+    assert f"Kafka at {server} does not answer" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_what_belongs_together_keeps_its_order_and_everything_is_captured_once(log: KafkaLog) -> None:
+    log.append([encode(interaction(number)) for number in range(500)])
+    store = MemoryStore()
+    assert capture(log, store, batch_size=100) == Captured(interactions=500, new_rows=500)
+    assert capture(log, store) == Captured()
+    order = list(store.interactions(store.watermark()))
+    for conversation in {event.conversation_id for event in order}:
+        numbers = [int(event.interaction_id[1:]) for event in order if event.conversation_id == conversation]
+        assert numbers == sorted(numbers)
+
+
+def test_members_of_a_group_share_the_partitions_and_each_event_is_stored_once(
+    log: KafkaLog, access: KafkaAccess, settings: LogSettings
+) -> None:
+    other = KafkaLog(access, settings)
+    log.append([encode(interaction(number)) for number in range(3_000)])
+    store = MemoryStore()
+    found: list[Captured] = []
+    threads = [
+        Thread(target=lambda each: found.append(capture(each, store, batch_size=50)), args=[each])
+        for each in (log, other)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    other.close()
+    assert sum(each.new_rows for each in found) == store.last_sequence == 3_000
+
+
+def test_markers_of_transactions_are_passed_over_and_capture_still_gets_to_the_end(
+    log: KafkaLog, access: KafkaAccess, settings: LogSettings
+) -> None:
+    producer = KafkaProducer(bootstrap_servers=access.servers, transactional_id=settings.topic)
+    producer.init_transactions()
+    for end in (producer.commit_transaction, producer.abort_transaction):
+        producer.begin_transaction()
+        envelope = encode(interaction(1))
+        producer.send(settings.topic, envelope.payload, envelope.key.encode())
+        end()
+    producer.close()
+    store = MemoryStore()
+    assert capture(log, store) == Captured(interactions=1, new_rows=1)
+    assert {partition: store.position(partition) for partition in log.ends()} == log.ends()
+
+
+def test_a_topic_made_anew_under_an_old_name_is_noticed(log: KafkaLog, settings: LogSettings) -> None:
+    store = MemoryStore()
+    store.offsets[Partition(settings.topic, 0)] = 10
+    log.append([encode(interaction(1))])
+    with pytest.raises(IntegrityError, match="before the stored position 10"):
+        capture(log, store)
+
+
+def test_an_event_too_large_for_the_topic_is_refused_and_named(log: KafkaLog) -> None:
+    with pytest.raises(EventError, match="too large"):
+        log.append([Envelope("k", b"x" * (20 << 20))])
+    log.append([encode(interaction(1))])
+    assert capture(log, MemoryStore()).new_rows == 1
+
+
+def test_a_partition_that_stands_still_although_there_is_more_is_joined_again(
+    access: KafkaAccess, settings: LogSettings
+) -> None:
+    kafka_topics.create(access, settings)
+    log, store = KafkaLog(access, settings, stuck_seconds=0.1), MemoryStore()
+    assert capture(log, store) == Captured()
+    log.append([encode(interaction(number)) for number in range(100)])
+    log._consumer.pause(*log._consumer.assignment())  # what a stuck fetcher looks like from here
+    end = time.monotonic() + 60
+    while store.last_sequence < 100 and time.monotonic() < end:
+        capture(log, store)
+    log.close()
+    assert store.last_sequence == 100

@@ -1,0 +1,77 @@
+"""What a night makes of a champion that moved while it ran."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from loop import nightly, settings
+from loop.promote import champion, promote
+from loop.steps import Parts
+from loop.types import Decision, Night, NightStatus, Stage, Verdict
+from tests.fakes import MemoryLedger, MemoryLog, MemoryStore
+from tests.memory_registry import MemoryRegistry, make_candidate
+
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
+def test_a_champion_that_moved_meanwhile_ends_the_promotion_and_not_the_loop(tmp_path: Path):
+    ledger, registry, store = MemoryLedger(), MemoryRegistry(tmp_path / "registry"), MemoryStore()
+    for name in ("a", "b"):
+        registry.register(make_candidate(tmp_path / name, name), tmp_path / name, {})
+    decision = Decision(
+        decision_id="d",
+        evidence_id="e",
+        candidate_id="a",
+        champion_version=0,
+        verdict=Verdict.PROMOTE,
+        reasons=(),
+        tests=(),
+    )
+    store.save_decision(decision)
+    parts = Parts(
+        log=MemoryLog(),
+        store=store,
+        ledger=ledger,
+        registry=registry,
+        validator=lambda *_: None,
+        settings=settings.Settings(),
+        clock=lambda: NOON,
+        progress=lambda *_: None,
+    )
+    night = Night(
+        night_id="night-0001",
+        as_of=NOON,
+        status=NightStatus.RUNNING,
+        champion_version=0,
+        outputs={Stage.REGISTER: "1", Stage.DECIDE: "d"},
+        verdict=Verdict.PROMOTE,
+        started_at=NOON,
+    )
+    promote(
+        ledger,
+        registry,
+        version=2,
+        decision=None,
+        model="assistant",
+        actor="ann",
+        reason="by hand",
+        clock=lambda: NOON,
+    )
+    outcome = nightly.STAGES[Stage.PROMOTE](parts, night)
+    assert champion(ledger.entries()) == 2
+    assert "the champion is another one: version 2 serves since ann's promote" in outcome.reasons[0]
+    assert not nightly.promoted(replace(night, outputs={**night.outputs, Stage.PROMOTE: outcome.output}))
+
+
+def test_a_promotion_that_a_human_has_to_make_is_none_yet():
+    night = Night(
+        night_id="night-0001",
+        as_of=NOON,
+        status=NightStatus.DONE,
+        champion_version=0,
+        outputs={Stage.PROMOTE: nightly.NOT_PROMOTED},
+        verdict=Verdict.PROMOTE,
+        started_at=NOON,
+    )
+    assert not nightly.promoted(night)
+    assert nightly.promoted(replace(night, outputs={Stage.PROMOTE: "hash"}))
