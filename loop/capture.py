@@ -17,7 +17,7 @@ from typing import Any
 import tenacity
 
 from loop.errors import EventError, FencedError, NotFoundError, UnreachableError
-from loop.events import dead_letter, decode, encode
+from loop.events import dead_letter, decode, encode, fitting
 from loop.ports import Batch, Entry, EventLog, Parsed, Partition, Store
 from loop.types import DeadLetter, Event, Feedback, Interaction
 
@@ -133,7 +133,7 @@ def _write(retrying: tenacity.Retrying, store: Store, letters: EventLog | None, 
     started = time.monotonic()
     try:
         if letters is not None and parsed.dead_letters:
-            retrying(letters.append, [encode(letter) for letter in parsed.dead_letters])
+            retrying(letters.append, [encode(fitting(letter)) for letter in parsed.dead_letters])
         new_rows = retrying(store.ingest, parsed)
     except FencedError:
         return Step(parsed=parsed, fenced=True, seconds=time.monotonic() - started)

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from pydantic_core import from_json
@@ -15,6 +15,7 @@ from loop.ports import Envelope
 from loop.types import DeadLetter, Event, Feedback, Interaction, Json, Message, Role, Sampling, ToolCall, Verifier
 from loop.wire import (
     MAX_EVENT_BYTES,
+    MAX_LETTER_BYTES,
     SCHEMA_VERSION,
     WIRE_EVENT,
     ChatMessage,
@@ -67,6 +68,14 @@ def dead_letter(source: str, position: int, reason: str, payload: bytes) -> Dead
     """A dead letter whose id is the sha256 of where it was and what it says, so that reading twice keeps one."""
     digest = hashlib.sha256(f"{source}\0{position}\0".encode() + payload).hexdigest()
     return DeadLetter(letter_id=digest, source=source, position=position, reason=reason, payload=payload)
+
+
+def fitting(letter: DeadLetter) -> DeadLetter:
+    """`letter` as it fits into an event: of a long payload only the beginning, which the reason then says."""
+    if len(letter.payload) <= MAX_LETTER_BYTES:
+        return letter
+    reason = f"{letter.reason} (only the first {MAX_LETTER_BYTES} of {len(letter.payload)} bytes are kept)"
+    return replace(letter, reason=reason, payload=letter.payload[:MAX_LETTER_BYTES])
 
 
 def pseudonym(secret: str, user: str) -> str:

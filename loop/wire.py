@@ -29,6 +29,8 @@ from loop.types import FeedbackKind, Role, VerifierKind
 
 SCHEMA_VERSION = 1
 MAX_EVENT_BYTES = 1 << 20
+MAX_LETTER_BYTES = 1 << 19
+"""Of what could not be parsed, so much fits into an event: it travels as base64."""
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _REMEDY = "compare it with the JSON Schema of the wire contract"

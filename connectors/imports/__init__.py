@@ -8,14 +8,11 @@ from pathlib import Path
 from connectors.imports import gsm8k, openai_chat, pairs, tau_bench
 from connectors.imports.lines import START, Line, elements, line, lines
 from loop.errors import EventError, UsageError
-from loop.events import dead_letter, decode, encode
+from loop.events import dead_letter, decode, encode, fitting
 from loop.types import Event
 
 Decoder = Callable[[Line], Iterable[Event]]
 """The events in one line. Raises EventError for a line of another shape."""
-
-MAX_LETTER_BYTES = 1 << 19
-"""More of a bad line is not kept: as base64 it has to fit into an event."""
 
 ARRAY_FORMATS = frozenset({"tau-bench"})
 
@@ -65,7 +62,5 @@ def _checked(decoder: Decoder, source: Line) -> list[Event]:
             encode(event)
     except (EventError, OverflowError) as error:
         reason = error.what if isinstance(error, EventError) else "a time lies outside the years 1 to 9999"
-        kept = source.raw[:MAX_LETTER_BYTES]
-        cut = "" if kept == source.raw else f" (only the first {MAX_LETTER_BYTES} bytes are kept)"
-        return [dead_letter(source.file, source.position, reason + cut, kept)]
+        return [fitting(dead_letter(source.file, source.position, reason, source.raw))]
     return events

@@ -1,8 +1,10 @@
+from contextlib import closing
+
 import pytest
 
-from loop.capture import MAX_FENCES, Captured, capture, parse
+from loop.capture import MAX_FENCES, Captured, capture, parse, steps
 from loop.errors import FencedError
-from loop.events import dead_letter, encode
+from loop.events import dead_letter, decode, encode
 from loop.ports import Batch, Entry, Parsed, Partition
 from tests.builders import interaction, thumb
 from tests.fakes import MemoryLog, MemoryStore
@@ -77,6 +79,20 @@ def test_poison_does_not_stop_what_follows_it(log):
     store = MemoryStore()
     assert capture(log, store) == Captured(interactions=20, feedback=20, dead_letters=2, new_rows=42)
     assert [(letter.source, letter.position) for letter in store.dead_letters()] == [("events/0", 0), ("events/1", 2)]
+
+
+def test_poison_too_large_to_be_sent_on_is_stored_whole_and_sent_on_cut(log):
+    log.payloads[ZERO].insert(0, b"\xff" * (2 << 20))
+    store, letters = MemoryStore(), MemoryLog("letters")
+    with closing(steps(log, store, batch_size=100, letters=letters)) as rounds:
+        while next(rounds) is not None:
+            pass
+    (stored,) = store.dead_letters()
+    assert stored.payload == b"\xff" * (2 << 20)
+    (sent,) = (decode(payload) for payload in letters.payloads[Partition("letters", 0)])
+    assert sent.payload == stored.payload[: len(sent.payload)] != b""
+    assert (sent.letter_id, sent.position) == (stored.letter_id, 0)
+    assert "of 2097152 bytes" in sent.reason
 
 
 def test_a_fenced_partition_is_read_again_from_the_stored_position(log):
