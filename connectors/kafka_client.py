@@ -1,6 +1,7 @@
 """How every Kafka client is opened: addresses, encryption and credentials for kafka-python; errors as ours."""
 
 import ipaddress
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,11 @@ def explained(access: KafkaAccess) -> Iterator[None]:
         raise UsageError(
             f"Kafka refused these credentials: {error}", "compare NIGHTSHIFT_KAFKA_* with the broker's users and ACLs"
         ) from error
+    except errors.FencedInstanceIdError as error:
+        raise UsageError(
+            f"another process has joined the group as {access.member}",
+            "give every capture process a NIGHTSHIFT_KAFKA_MEMBER of its own",
+        ) from error
     except errors.UnknownTopicOrPartitionError as error:
         raise NotFoundError(f"Kafka has no such topic: {error}", "nightshift topics create") from error
     except errors.MessageSizeTooLargeError as error:
@@ -70,6 +76,36 @@ def explained(access: KafkaAccess) -> Iterator[None]:
             f"Kafka at {', '.join(access.servers)} does not answer: {type(error).__name__} {error}",
             "see that the brokers run (nightshift doctor), then repeat",
         ) from error
+
+
+@contextmanager
+def opening(access: KafkaAccess) -> Iterator[None]:
+    """`explained`, around the making of a client, with the reason why it could not connect."""
+    told, manager = _Told(), logging.getLogger("kafka.net.manager")
+    manager.addHandler(told)
+    try:
+        with explained(access):
+            try:
+                yield
+            except errors.KafkaTimeoutError as error:
+                raise told.reason or error from error
+    finally:
+        manager.removeHandler(told)
+
+
+class _Told(logging.Handler):
+    """kafka-python tells only its log why it could not connect; refused credentials outweigh what came of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reason: Exception | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if isinstance(self.reason, errors.SaslAuthenticationFailedError):
+            return
+        for told in record.args or ():
+            if isinstance(told, Exception) and not isinstance(told, errors.KafkaTimeoutError):
+                self.reason = told
 
 
 def _is_loopback(server: str) -> bool:

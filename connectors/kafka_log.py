@@ -13,7 +13,7 @@ from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartitio
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from connectors.kafka_client import connection, explained
+from connectors.kafka_client import connection, explained, opening
 from loop.errors import IntegrityError, NotFoundError
 from loop.ports import Batch, Entry, Envelope, Partition
 from loop.settings import KafkaAccess, LogSettings
@@ -169,7 +169,7 @@ class KafkaLog:
 
     @cached_property
     def _consumer(self) -> KafkaConsumer:
-        with explained(self._access):
+        with opening(self._access):
             return KafkaConsumer(
                 self._topic,
                 group_id=self._settings.group,
@@ -188,7 +188,7 @@ class KafkaLog:
 
     @cached_property
     def _producer(self) -> KafkaProducer:
-        with explained(self._access):
+        with opening(self._access):
             return KafkaProducer(
                 acks="all",
                 enable_idempotence=True,

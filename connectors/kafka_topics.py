@@ -7,7 +7,7 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from connectors.kafka_client import connection, explained
+from connectors.kafka_client import connection, opening
 from connectors.kafka_log import MAX_MESSAGE_BYTES
 from loop.settings import KafkaAccess, LogSettings
 
@@ -72,5 +72,5 @@ def _faults(
 
 @contextmanager
 def _admin(access: KafkaAccess) -> Iterator[KafkaAdminClient]:
-    with explained(access), KafkaAdminClient(**connection(access)) as admin:
+    with opening(access), KafkaAdminClient(**connection(access)) as admin:
         yield admin

@@ -36,17 +36,27 @@ def require(part: str, *, present: bool, remedy: str) -> None:
 
 
 class Postgres:
-    """A private PostgreSQL cluster in a temporary folder."""
+    """A private PostgreSQL cluster in a temporary folder, or with its tables in a folder of yours."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: Path | None = None) -> None:
         self.user = "postgres" if os.geteuid() == 0 else None
         """PostgreSQL refuses to run as root."""
         self.folder = Path(tempfile.mkdtemp(prefix="nightshift-postgres-"))
+        self.tables = tables or self.folder
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
         if self.user:
-            shutil.chown(self.folder, self.user)
-        self._command("initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+            for each in {self.folder, self.tables}:
+                shutil.chown(each, self.user)
+        self._command(
+            "initdb",
+            "--username=postgres",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--no-locale",
+            "--no-sync",
+            f"--waldir={self.folder}/wal",
+        )
         self.start()
 
     def start(self) -> None:
@@ -63,17 +73,17 @@ class Postgres:
 
     def _command(self, name: str, *arguments: str) -> None:
         binary = shutil.which(name) or shutil.which(name, path=os.pathsep.join(map(str, POSTGRES_BINARIES)))
-        command = [str(binary), f"--pgdata={self.folder / 'data'}", *arguments]
+        command = [str(binary), f"--pgdata={self.tables / 'data'}", *arguments]
         subprocess.run(command, user=self.user, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
 
 
 class Kafka:
     """Apache Kafka in a temporary folder; brokers count from 1."""
 
-    def __init__(self, brokers: int = 1, properties: str = "") -> None:
+    def __init__(self, brokers: int = 1, properties: str = "", port: int | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="nightshift-kafka-"))
         (self.folder / "properties").write_text(properties)
-        self.port = free_port(brokers)
+        self.port = port or free_port(brokers)
         self._first = ["--brokers", str(brokers), "--port", str(self.port), "--properties", f"{self.folder}/properties"]
         self.servers = tuple(self._command("start", *self._first).split(","))
 
