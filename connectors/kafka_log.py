@@ -36,7 +36,7 @@ class KafkaLog:
         self, access: KafkaAccess, settings: LogSettings, *, topic: str | None = None, stuck_seconds: float = 60.0
     ) -> None:
         self._access = access
-        self._settings = settings
+        self.settings = settings
         self._stuck_seconds = stuck_seconds
         self._topic = topic or settings.topic
         self._positions: dict[TopicPartition, int] = {}
@@ -172,15 +172,15 @@ class KafkaLog:
         with opening(self._access):
             return KafkaConsumer(
                 self._topic,
-                group_id=self._settings.group,
+                group_id=self.settings.group,
                 group_instance_id=self._access.member,
                 partition_assignment_strategy=[CooperativeStickyAssignor],
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
                 allow_auto_create_topics=False,
-                session_timeout_ms=self._settings.session_seconds * 1000,
-                heartbeat_interval_ms=self._settings.session_seconds * 1000 // 5,
+                session_timeout_ms=self.settings.session_seconds * 1000,
+                heartbeat_interval_ms=self.settings.session_seconds * 1000 // 5,
                 max_partition_fetch_bytes=4 << 20,
                 metrics_enabled=False,
                 **connection(self._access),
@@ -192,7 +192,7 @@ class KafkaLog:
             return KafkaProducer(
                 acks="all",
                 enable_idempotence=True,
-                compression_type=None if self._settings.compression == "none" else self._settings.compression,
+                compression_type=None if self.settings.compression == "none" else self.settings.compression,
                 batch_size=PRODUCER_BATCH_BYTES,
                 linger_ms=20,
                 max_request_size=MAX_MESSAGE_BYTES,

@@ -18,7 +18,11 @@ DEAD_LETTERS = ".dead-letters"
 def wanted(settings: LogSettings) -> dict[str, dict[str, Any]]:
     """Both topics as kafka-python's `create_topics` takes them."""
     shape = {"replication_factor": settings.replication_factor}
-    common = {"max.message.bytes": str(MAX_MESSAGE_BYTES), "min.insync.replicas": str(settings.min_insync_replicas)}
+    common = {
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "min.insync.replicas": str(settings.min_insync_replicas),
+        "message.timestamp.type": "LogAppendTime",  # retention by a producer's wrong clock would delete what is new
+    }
     retention = {"cleanup.policy": "delete", "retention.ms": str(int(settings.retention_days * 86_400_000))}
     return {
         settings.topic: {**shape, "num_partitions": settings.partitions, "configs": {**common, **retention}},
@@ -63,7 +67,7 @@ def _faults(
         return
     if leaderless := [p["partition_index"] for p in topic["partitions"] if p["leader_id"] < 0]:
         yield f"{name} has no leader for partitions {leaderless}"
-    for key in ("cleanup.policy", "min.insync.replicas"):
+    for key in ("cleanup.policy", "min.insync.replicas", "message.timestamp.type"):
         if (value := configs[key]["value"]) != wanted[key]:
             yield f"{name} has {key}={value}, wanted {wanted[key]}"
     if int(configs["max.message.bytes"]["value"]) < int(wanted["max.message.bytes"]):

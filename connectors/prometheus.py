@@ -13,14 +13,12 @@ from loop.capture import Step
 from loop.errors import UsageError
 from loop.ports import Partition
 
-SILENT_SECONDS = 60.0
-"""Without a round for so long, capture is not healthy."""
-
 
 class CaptureMetrics:
-    """Counts what capture does; `serve` shows it."""
+    """Counts what capture does; `serve` shows it. Without a round for `silent_seconds` capture is not healthy."""
 
-    def __init__(self) -> None:
+    def __init__(self, silent_seconds: float = 120.0) -> None:
+        self._silent_seconds = silent_seconds
         self.registry = CollectorRegistry()
         self._metrics = make_wsgi_app(self.registry)
         self.rows = self._counter("rows", "Events stored that were not there before.")
@@ -30,12 +28,9 @@ class CaptureMetrics:
         self.batch_seconds = Histogram(
             "nightshift_capture_batch_seconds", "One transaction, retries included.", registry=self.registry
         )
-        self.lag = Gauge(
-            "nightshift_capture_lag", "Entries that are not stored yet.", ("partition",), registry=self.registry
-        )
-        self.watermark_age = Gauge(
-            "nightshift_capture_watermark_age_seconds", "Age of the newest stored event.", registry=self.registry
-        )
+        self.lag = self._gauge("lag", "Entries that are not stored yet.", "partition")
+        self.held = self._gauge("partitions", "Partitions that this process has now.")
+        self.watermark_age = self._gauge("watermark_age_seconds", "Age of the newest stored event not from the future.")
         self._newest: datetime | None = None
         self._partitions: frozenset[Partition] = frozenset()
         self._round_at = time.monotonic()
@@ -46,6 +41,7 @@ class CaptureMetrics:
         self._round_at = time.monotonic()
         if (now := frozenset(partitions)) != self._partitions:
             self.rebalances.inc()
+            self.held.set(len(now))
             self._partitions = now
         if step is None:
             return
@@ -57,7 +53,8 @@ class CaptureMetrics:
         self.rows.inc(step.new_rows)
         for kind in ("interactions", "feedback", "dead_letters"):
             self.entries.labels(kind).inc(len(getattr(parsed, kind)))
-        times = [event.occurred_at for events in (parsed.interactions, parsed.feedback) for event in events]
+        now = datetime.now(UTC)
+        times = [event.occurred_at for event in (*parsed.interactions, *parsed.feedback) if event.occurred_at <= now]
         self._newest = max([*times, self._newest] if self._newest else times, default=None)
 
     def behind(self, ends: Mapping[Partition, int], position: Callable[[Partition], int]) -> None:
@@ -84,12 +81,15 @@ class CaptureMetrics:
             shown: Iterable[bytes] = self._metrics(environment, respond)
             return shown
         silent = time.monotonic() - self._round_at
-        healthy = silent < SILENT_SECONDS
+        healthy = silent < self._silent_seconds
         respond("200 OK" if healthy else "503 Service Unavailable", [("Content-Type", "text/plain")])
         return [b"ok\n" if healthy else f"no round of capture for {silent:.0f} s\n".encode()]
 
     def _age(self) -> float:
         return (datetime.now(UTC) - self._newest).total_seconds() if self._newest else float("nan")
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"nightshift_capture_{name}", meaning, labels, registry=self.registry)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"nightshift_capture_{name}", meaning, labels, registry=self.registry)

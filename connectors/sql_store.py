@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Table, func, select, update
 
 from connectors import lease
 from connectors.bulk import absorb
+from connectors.columns import Utc
 from connectors.database import insert, open_database, reading, reserve, writing
 from connectors.rows import read, row_of, save
 from connectors.tables import (
@@ -109,6 +110,11 @@ class SqlStore:
         """Note that a dead letter was sent again."""
         with writing(self._engine) as connection:
             connection.execute(update(DEAD_LETTER).where(DEAD_LETTER.c.letter_id == letter_id).values(replayed_at=at))
+
+    def clock(self) -> datetime:
+        """The database's time, to the second."""
+        with reading(self._engine) as connection:
+            return connection.execute(select(func.current_timestamp(type_=Utc()))).scalar_one()
 
     def counts(self) -> Mapping[str, int]:
         """Rows per table."""

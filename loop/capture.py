@@ -77,7 +77,7 @@ def steps(
     letters: EventLog | None = None,
     stop: Flag | None = None,
 ) -> Generator[Step | None]:
-    """Capture without end: a Step for each batch, None for a poll that brought nothing. Close it to finish cleanly.
+    """Capture without end: a Step for each batch, None while there is nothing to tell. Close it to finish cleanly.
 
     Log and store may be away for `patience` seconds, or until `stop` is set: then UnreachableError is raised. Dead
     letters are also appended to the log `letters`.
@@ -93,12 +93,12 @@ def steps(
             batches = reading(log.poll, batch_size)
             for parsed in map(parse, batches):
                 if ahead is not None:
-                    yield _settle(ahead, log, lost, fences)
+                    yield (yield from _settled(ahead, log, lost, fences))
                 stale = parsed.batch.partition in lost
                 ahead = None if stale else writer.submit(_write, writing, store, letters, parsed)
             if not batches:
                 if ahead is not None:
-                    yield _settle(ahead, log, lost, fences)
+                    yield (yield from _settled(ahead, log, lost, fences))
                     ahead = None
                 yield None
 
@@ -140,10 +140,13 @@ def _write(retrying: tenacity.Retrying, store: Store, letters: EventLog | None, 
     return Step(parsed=parsed, new_rows=new_rows, seconds=time.monotonic() - started)
 
 
-def _settle(ahead: Future[Step], log: EventLog, lost: set[Partition], fences: Counter[Partition]) -> Step:
-    """The end of a transaction; a fenced partition is `lost`, and with it what was read of it since."""
+def _settled(
+    ahead: Future[Step], log: EventLog, lost: set[Partition], fences: Counter[Partition]
+) -> Generator[None, None, Step]:
+    """Awaits the end of a transaction; a fenced partition is `lost`, and with it what was read of it since."""
     while wait([ahead], SLOW_SECONDS).not_done:
         log.wait(1.0)
+        yield
     step = ahead.result()
     batch = step.parsed.batch
     if not step.fenced:

@@ -85,6 +85,9 @@ class EventLog(Protocol):
     def wait(self, seconds: float) -> None:
         """Let time pass without reading, and without losing the partitions."""
 
+    def close(self) -> None:
+        """Give everything back, the partitions to other readers at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
@@ -123,6 +126,9 @@ class Store(Protocol):
 
     def mark_replayed(self, letter_id: str, at: datetime) -> None:
         """Note that a dead letter was sent again."""
+
+    def clock(self) -> datetime:
+        """The database's time."""
 
     def counts(self) -> Mapping[str, int]:
         """Rows per table: interaction, feedback, dead_letter, ..."""

@@ -6,7 +6,7 @@ The contract tests under `integration/` run on these and on the real ones alike.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 from zlib import crc32
 
@@ -58,6 +58,9 @@ class MemoryLog:
 
     def wait(self, seconds: float) -> None:
         self.waited += seconds
+
+    def close(self) -> None:
+        """There is nothing to give back."""
 
     def seek(self, partition: Partition, position: int) -> None:
         if partition not in self.payloads:
@@ -119,6 +122,9 @@ class MemoryStore:
         sequence, letter = self.ingested["dead_letter", letter_id]
         assert isinstance(letter, DeadLetter)
         self.ingested["dead_letter", letter_id] = sequence, replace(letter, replayed_at=at)
+
+    def clock(self) -> datetime:
+        return datetime.now(UTC)
 
     def counts(self) -> Mapping[str, int]:
         events = [event for _, event in self.ingested.values()]

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +41,7 @@ class Postgres:
     """A private PostgreSQL cluster in a temporary folder, or with its tables in a folder of yours."""
 
     def __init__(self, tables: Path | None = None) -> None:
+        _require_postgres()
         self.user = "postgres" if os.geteuid() == 0 else None
         """PostgreSQL refuses to run as root."""
         self.folder = Path(tempfile.mkdtemp(prefix="nightshift-postgres-"))
@@ -81,6 +84,7 @@ class Kafka:
     """Apache Kafka in a temporary folder; brokers count from 1."""
 
     def __init__(self, brokers: int = 1, properties: str = "", port: int | None = None) -> None:
+        _require_kafka()
         self.folder = Path(tempfile.mkdtemp(prefix="nightshift-kafka-"))
         (self.folder / "properties").write_text(properties)
         self.port = port or free_port(brokers)
@@ -106,10 +110,6 @@ class Kafka:
 @cache
 def postgres() -> Postgres:
     """The cluster that all tests share."""
-    present = bool(POSTGRES_BINARIES or shutil.which("initdb")) and (os.geteuid() != 0 or _is_user("postgres"))
-    require(
-        "postgres", present=present, remedy="install PostgreSQL (Debian: postgresql), or set NIGHTSHIFT_TEST_POSTGRES"
-    )
     server = Postgres()
     atexit.register(server.remove)
     return server
@@ -118,7 +118,6 @@ def postgres() -> Postgres:
 @cache
 def kafka() -> Kafka:
     """The broker that all tests share."""
-    require_kafka()
     broker = Kafka()
     atexit.register(broker.remove)
     return broker
@@ -135,6 +134,21 @@ def fresh_kafka_log(server: Kafka, partitions: int) -> "KafkaLog":
     return KafkaLog(access, settings)
 
 
+@contextmanager
+def small_disk(size: str) -> Iterator[Path]:
+    """A folder on a file system of its own, which fills up; needs root."""
+    folder = Path(tempfile.mkdtemp(prefix="nightshift-disk-"))
+    folder.chmod(0o755)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    mounted = not subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode
+    require("small-disk", present=mounted, remedy="run the tests as root where tmpfs may be mounted")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
+
+
 def log_settings(server: Kafka, partitions: int) -> LogSettings:
     """Of a topic and a group that nobody else has."""
     name = f"events-{uuid.uuid4().hex[:8]}"
@@ -144,8 +158,15 @@ def log_settings(server: Kafka, partitions: int) -> LogSettings:
     )
 
 
-def require_kafka() -> None:
-    """Skip, or fail, without what run.sh needs."""
+def _require_postgres() -> None:
+    present = bool(POSTGRES_BINARIES or shutil.which("initdb")) and (os.geteuid() != 0 or _is_user("postgres"))
+    require(
+        "postgres", present=present, remedy="install PostgreSQL (Debian: postgresql), or set NIGHTSHIFT_TEST_POSTGRES"
+    )
+
+
+def _require_kafka() -> None:
+    """What run.sh needs."""
     present = bool(shutil.which("java") and shutil.which("mvn"))
     require(
         "kafka", present=present, remedy="install Java 17 or newer and Maven (Debian: openjdk-17-jre-headless maven)"

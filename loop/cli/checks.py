@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from loop.cli.session import Session
+from loop.cli.session import Session, now
 from loop.errors import NightshiftError
 
 LIBRARIES = ("torch", "transformers", "peft", "mlflow", "kafka-python", "great-expectations", "sqlmodel", "crc32c")
 FREE_GIB = 2
+CLOCK_SECONDS = 10
+"""Less than a third of a lease, between two renewals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,14 @@ def store(session: Session) -> Finding:
     """The store answers and its schema is current."""
     counts = session.store.counts()
     return Finding("store", True, ", ".join(f"{count} {table}" for table, count in counts.items()))
+
+
+def clock(session: Session) -> Finding:
+    """This machine and the database agree on the time, by which leases end and feedback matures."""
+    apart = abs((now() - session.store.clock()).total_seconds())
+    if apart < CLOCK_SECONDS:
+        return Finding("clock", True, "as the database's")
+    return Finding("clock", False, f"{apart:.0f} s from the database's; keep both machines' clocks right with NTP")
 
 
 def event_log(session: Session) -> Finding:
@@ -112,5 +122,5 @@ def _guarded(name: str, check: Callable[[Session], Finding]) -> Callable[[Sessio
 
 CHECKS = tuple(
     _guarded(check.__name__.replace("_", " "), check)
-    for check in (libraries, store, event_log, ledger, registry, champion, base_model, disk)
+    for check in (libraries, store, clock, event_log, ledger, registry, champion, base_model, disk)
 )

@@ -32,6 +32,7 @@ def cli(
     unread = context.invoked_subcommand in NEED_NO_SETTINGS or {"-h", "--help"} & {*sys.argv}
     loaded = settings.Settings() if unread else settings.load(config, overrides)
     context.obj = Session(loaded, as_json=as_json)
+    context.call_on_close(context.obj.close)
 
 
 def _log_to_stderr(*, verbose: bool) -> None:

@@ -33,6 +33,12 @@ class Session:
     def home(self) -> Path:
         return self.settings.addresses.home
 
+    def close(self) -> None:
+        """Leave the logs that were opened: a member that just ended would keep its partitions from the others."""
+        for name in ("log", "letters"):
+            if opened := self.__dict__.get(name):
+                opened.close()
+
     def show(self, text: str, values: Mapping[str, object]) -> None:
         """Print `text` for people, or `values` as one JSON object with --json."""
         click.echo(json.dumps(values, default=str, ensure_ascii=False) if self.as_json else text)

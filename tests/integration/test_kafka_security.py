@@ -74,7 +74,6 @@ class Secured:
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
-    services.require_kafka()
     folder = tmp_path_factory.mktemp("certificates")
     certificates(folder)
     port = services.free_port(4)

@@ -239,3 +239,7 @@ def test_a_lease_excludes_a_second_holder_and_ends_with_its_block(store: Store) 
         raise ZeroDivisionError
     with store.lease("night", 60):
         pass
+
+
+def test_the_database_and_this_machine_have_one_clock(store: Store) -> None:
+    assert abs(datetime.now(UTC) - store.clock()) < timedelta(seconds=5)
