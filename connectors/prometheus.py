@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make
 from loop.capture import Step
 from loop.errors import UsageError
 from loop.ports import Partition
+from loop.types import Feedback, Interaction
 
 
 class CaptureMetrics:
@@ -53,9 +54,9 @@ class CaptureMetrics:
         self.rows.inc(step.new_rows)
         for kind in ("interactions", "feedback", "dead_letters"):
             self.entries.labels(kind).inc(len(getattr(parsed, kind)))
-        now = datetime.now(UTC)
-        times = [event.occurred_at for event in (*parsed.interactions, *parsed.feedback) if event.occurred_at <= now]
-        self._newest = max([*times, self._newest] if self._newest else times, default=None)
+        events: tuple[Interaction | Feedback, ...] = (*parsed.interactions, *parsed.feedback)
+        past = [event.occurred_at for event in events if event.occurred_at <= datetime.now(UTC)]
+        self._newest = max([*past, self._newest] if self._newest else past, default=None)
 
     def behind(self, ends: Mapping[Partition, int], position: Callable[[Partition], int]) -> None:
         """How far the store is behind the log; `position` tells where it stands."""

@@ -12,13 +12,13 @@ from loop import settings
 from loop.capture import parse
 from loop.errors import FencedError, NightshiftError, NotFoundError
 from loop.ports import Batch, Parsed, Partition
-from tests.campaign.nemesis import SESSION_SECONDS
+from tests.campaign.nemesis import SETTINGS
 
 
 def main() -> None:
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    chosen = settings.load(overrides={"log.session_seconds": SESSION_SECONDS})
+    chosen = settings.load(overrides=SETTINGS)
     assert chosen.addresses.kafka
     log, store = KafkaLog(chosen.addresses.kafka, chosen.log), SqlStore(str(chosen.addresses.store_url))
     rows, placed = Partition("control-rows", os.getpid()), set[Partition]()

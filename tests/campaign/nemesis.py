@@ -15,6 +15,8 @@ from tests.services import Kafka, Postgres
 
 SESSION_SECONDS = 6
 """A capture that is stopped for longer has lost its partitions when it wakes up."""
+SETTINGS = {"log.session_seconds": SESSION_SECONDS, "log.batch_events": 50}
+"""Of every capture; small batches, so that there are many transactions for a kill to fall into or between."""
 
 
 @dataclass(slots=True)
@@ -104,4 +106,5 @@ def capture_command(*, control: bool) -> list[str]:
     """What production runs, or the control whose offset is committed in a transaction of its own."""
     if control:
         return [sys.executable, "-m", "tests.campaign.control"]
-    return [sys.executable, "-m", "loop.cli", "--set", f"log.session_seconds={SESSION_SECONDS}", "capture"]
+    chosen = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+    return [sys.executable, "-m", "loop.cli", *chosen, "capture"]
