@@ -62,6 +62,7 @@ class InteractionRow(StoreTable, table=True):
     response: Message = Field(sa_column=Column(Nested(Message), nullable=False))
     model: str
     parent_id: str | None
+    aliases: tuple[str, ...] = Field(sa_column=Column(Nested(tuple[str, ...]), nullable=False, server_default="[]"))
     user_key: str | None = Field(index=True)
     tenant: str
     sampling: Sampling | None = Field(sa_column=Column(Nested(Sampling)))

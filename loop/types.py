@@ -77,6 +77,8 @@ class Interaction:
     """The served model as `name@version`."""
     parent_id: str | None = None
     """The interaction this one follows in its conversation."""
+    aliases: tuple[str, ...] = ()
+    """Other names that feedback may know it by: its span, its trace, its episode. Several may share one."""
     user_key: str | None = None
     """Pseudonym of the user (HMAC), never the raw id; None when nobody was signed in."""
     tenant: str = "default"

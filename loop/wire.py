@@ -136,6 +136,8 @@ class WireInteraction(Wire):
     """The served model as `name@version`."""
     parent_id: Name | None = None
     """The interaction this one follows in its conversation."""
+    aliases: list[Name] | None = None
+    """Other names that feedback may know it by; of several with one the last before the feedback is meant."""
     user_key: Name | None = None
     """Pseudonym of the user, never the raw id."""
     tenant: Name | None = None

@@ -24,6 +24,7 @@ def ask(
     source: str = "app",
     before: tuple[Message, ...] = (),
     verifiers: tuple[Verifier, ...] = (),
+    aliases: tuple[str, ...] = (),
 ) -> Interaction:
     return Interaction(
         interaction_id=name,
@@ -37,6 +38,7 @@ def ask(
         user_key=user,
         tenant=tenant,
         verifiers=verifiers,
+        aliases=aliases,
     )
 
 

@@ -49,6 +49,7 @@ interactions = st.builds(
     messages=st.lists(messages, max_size=3).map(tuple),
     response=messages,
     parent_id=...,
+    aliases=...,
     user_key=...,
     tenant=...,
     sampling=st.none() | samplings,

@@ -4,8 +4,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
-from connectors.imports import gsm8k, openai_chat, pairs, tau_bench
+from connectors.imports import gsm8k, langfuse, openai_chat, otel, otlp, pairs, tau_bench, tensorzero
 from connectors.imports.lines import START, Line, elements, line, lines
 from loop.errors import EventError, UsageError
 from loop.events import dead_letter, decode, encode, fitting
@@ -14,7 +15,8 @@ from loop.types import Event
 Decoder = Callable[[Line], Iterable[Event]]
 """The events in one line. Raises EventError for a line of another shape."""
 
-ARRAY_FORMATS = frozenset({"tau-bench"})
+Splitter = Callable[[BinaryIO], Iterator[bytes]]
+"""What a file is decoded by: lines, where nothing else is said."""
 
 
 def _decode_nightshift(line: Line) -> tuple[Event]:
@@ -28,7 +30,11 @@ decoders: Mapping[str, Decoder] = {
     "gsm8k": gsm8k.decode_answers,
     "gsm8k-solutions": gsm8k.decode_solution,
     "tau-bench": tau_bench.decode,
+    "otel": otel.decode,
+    "langfuse": langfuse.decode,
+    "tensorzero": tensorzero.decode,
 }
+splitters: Mapping[str, Splitter] = {"tau-bench": elements, "langfuse": elements, "otel": otlp.requests}
 
 
 def read(path: Path, format_name: str, *, secret: str, start: datetime = START) -> Iterator[Event]:
@@ -45,7 +51,7 @@ def read(path: Path, format_name: str, *, secret: str, start: datetime = START) 
 
 
 def _events(path: Path, format_name: str, secret: str, start: datetime) -> Iterator[Event]:
-    split = elements if format_name in ARRAY_FORMATS else lines
+    split = splitters.get(format_name, lines)
     name = os.fsencode(path.name).decode(errors="replace")
     with path.open("rb") as file:
         for position, raw in enumerate(split(file), start=1):

@@ -48,12 +48,12 @@ def line(raw: bytes, *, file: str, position: int, start: datetime, secret: str) 
     return Line(raw=raw, line_id=line_id, file=file, position=position, start=start, secret=secret)
 
 
-def lines(file: BinaryIO) -> Iterator[bytes]:
-    """Every line of `file` without its end; a line larger than an event is cut one byte beyond that size."""
-    while raw := file.readline(_KEPT_BYTES):
+def lines(file: BinaryIO, kept: int = _KEPT_BYTES) -> Iterator[bytes]:
+    """Every line of `file` without its end; a longer one than `kept`, a byte more than an event may have, is cut."""
+    while raw := file.readline(kept):
         rest = raw
         while rest and not rest.endswith(b"\n"):
-            rest = file.readline(_KEPT_BYTES)
+            rest = file.readline(kept)
         yield raw.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n")
 
 

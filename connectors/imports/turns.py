@@ -1,10 +1,32 @@
-"""Conversations, shared by the formats that keep question and answer in one list."""
+"""Conversations, shared by the formats that keep question and answer in one list, or messages in parts."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from loop.errors import EventError
-from loop.types import Message
+from loop.types import Message, Role, ToolCall
+
+Turns = tuple[Message, ...]
 
 
-def split_at_last_answer(turns: tuple[Message, ...]) -> tuple[tuple[Message, ...], Message]:
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a tool answered."""
+
+    call_id: str | None
+    text: str
+
+
+_ROLES: Mapping[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+
+
+def split_at_last_answer(turns: Turns) -> tuple[Turns, Message]:
     """Everything before the last assistant message, and that message; what follows it is left out.
 
     Raises EventError when nothing was answered.
@@ -13,3 +35,26 @@ def split_at_last_answer(turns: tuple[Message, ...]) -> tuple[tuple[Message, ...
     if not answers:
         raise EventError("the conversation has no assistant message", "leave unanswered conversations out of the file")
     return turns[: answers[-1]], turns[answers[-1]]
+
+
+def of_parts(role: str, parts: Iterable[str | ToolCall | Result | None]) -> Turns:
+    """One foreign message: a tool message for each result in it, then one with its texts and calls.
+
+    Raises EventError for a role no chat has.
+    """
+    if role not in _ROLES:
+        raise EventError(f"there is no role {role!r}", "use system, user, assistant or tool")
+    said = [part for part in parts if part is not None]
+    results = tuple(Message("tool", part.text, (), part.call_id) for part in said if isinstance(part, Result))
+    if results and len(results) == len(said):
+        return results
+    texts = (part for part in said if isinstance(part, str))
+    calls = (part for part in said if isinstance(part, ToolCall))
+    return (*results, Message(_ROLES[role], "".join(texts), tuple(calls)))
+
+
+def only_answer(turns: Turns) -> Message:
+    """The one assistant message in `turns`. Raises EventError when they are anything else."""
+    if len(turns) != 1 or turns[0].role != "assistant":
+        raise EventError("the output is not one message of the assistant", "leave this answer out of the file")
+    return turns[0]

@@ -13,7 +13,17 @@ from loop.errors import UsageError
 
 APPEND_BATCH = 1_000
 FIRST_YEAR, LAST_YEAR = 1970, 9000
-FORMATS = ("nightshift", "openai-chat", "pairs", "gsm8k", "gsm8k-solutions", "tau-bench")
+FORMATS = (
+    "nightshift",
+    "openai-chat",
+    "pairs",
+    "gsm8k",
+    "gsm8k-solutions",
+    "tau-bench",
+    "otel",
+    "langfuse",
+    "tensorzero",
+)
 
 
 class Moment(click.ParamType[datetime]):

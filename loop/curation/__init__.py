@@ -12,7 +12,7 @@ from loop.curation.bounds import cap_users, newest_train
 from loop.curation.convert import convert
 from loop.curation.dedup import decontaminate, without_repeats
 from loop.curation.examples import examples_of
-from loop.curation.join import Joined, index, join, once
+from loop.curation.join import Joined, asked, index, join, once
 from loop.curation.outcomes import pair_outcomes, pair_regenerated
 from loop.curation.scrub import scrub_drafts
 from loop.curation.trust import history, trusted
@@ -38,10 +38,10 @@ def curate(
 
     A function of the set of events: neither the order of their arrival nor their repetition changes anything.
     """
-    asked = index((i for i in interactions if i.occurred_at <= as_of), lambda i: i.interaction_id)
+    known = asked(i for i in interactions if i.occurred_at <= as_of)
     told = index((f for f in feedback if f.occurred_at <= as_of), lambda f: f.feedback_id)
-    joined, left_out = join(told, asked, settings, as_of)
-    kept, distrusted = trusted(joined, history(once(told), asked), settings, as_of)
+    joined, left_out = join(told, known, settings, as_of)
+    kept, distrusted = trusted(joined, history(once(told), known), settings, as_of)
     examples, report = _examples(kept, settings, as_of)
     return Curated(tuple(examples), {name: n for name, n in (left_out + distrusted + report).items() if n})
 

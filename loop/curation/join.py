@@ -1,6 +1,7 @@
 """First step of curation: every feedback in force meets its interaction, whatever order they arrived in."""
 
-from collections import Counter
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -51,29 +52,59 @@ def once(events: Index[Event]) -> list[Event]:
     return [event for (_, source, _), event in events.items() if source]
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The interactions that feedback may be about, by all their names."""
+
+    by_id: Index[Interaction]
+    by_alias: Mapping[tuple[str, str], Sequence[Interaction]]
+    """By (tenant, alias), oldest first."""
+
+
+def asked(interactions: Iterable[Interaction]) -> Asked:
+    """A function of the set of `interactions`."""
+    by_id = index(interactions, lambda i: i.interaction_id)
+    by_alias: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
+    for interaction in sorted(once(by_id), key=lambda i: (i.occurred_at, i.source, i.interaction_id)):
+        for alias in interaction.aliases:
+            by_alias[interaction.tenant, alias].append(interaction)
+    return Asked(by_id, by_alias)
+
+
+def meant(known: Asked, by: Feedback, name: str | None) -> Interaction | None:
+    """The interaction called `name`; of several with that alias the last before the feedback, else the first."""
+    if found := find(known.by_id, by, name):
+        return found
+    sharing = known.by_alias.get((by.tenant, name or ""))
+    if not sharing:
+        return None
+    earlier = bisect_right(sharing, by.occurred_at, key=lambda i: i.occurred_at)
+    return sharing[max(earlier - 1, 0)]
+
+
 def find(events: Index[Event], near: Feedback, name: str | None) -> Event | None:
     """The event called `name` in the tenant of `near`, from the same source if there is one."""
     return events.get((near.tenant, near.source, name or "")) or events.get((near.tenant, "", name or ""))
 
 
-def account(feedback: Feedback, interactions: Index[Interaction]) -> str | None:
+def account(feedback: Feedback, known: Asked) -> str | None:
     """Whose opinion it is: the user, else whoever had the interaction; None when nobody can know yet."""
     if feedback.user_key:
         return feedback.user_key
-    found = find(interactions, feedback, feedback.interaction_id)
+    found = meant(known, feedback, feedback.interaction_id)
     return cluster(found) if found else None
 
 
 def join(
-    feedback: Index[Feedback], interactions: Index[Interaction], settings: CurationSettings, as_of: datetime
+    feedback: Index[Feedback], known: Asked, settings: CurationSettings, as_of: datetime
 ) -> tuple[list[Joined], Counter[str]]:
     """Feedback in force on mature interactions inside the window, and how many were left out why."""
     given, in_force = len(once(feedback)), newest(feedback)
     counts = Counter(feedback=given, superseded=given - len(in_force))
     joined = []
     for opinion in in_force:
-        found = find(interactions, opinion, opinion.interaction_id)
-        other = find(interactions, opinion, opinion.other_interaction_id)
+        found = meant(known, opinion, opinion.interaction_id)
+        other = meant(known, opinion, opinion.other_interaction_id)
         fate = _fate(opinion, found, other, settings, as_of)
         counts[fate] += 1
         if found and fate == "mature":

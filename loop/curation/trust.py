@@ -12,9 +12,9 @@ from operator import itemgetter
 from statistics import median
 from typing import TypeVar
 
-from loop.curation.join import Index, Joined, account, cluster, once
+from loop.curation.join import Asked, Joined, account, cluster, once
 from loop.settings import CurationSettings
-from loop.types import Feedback, Interaction
+from loop.types import Feedback
 
 Who = TypeVar("Who")
 
@@ -43,10 +43,10 @@ class History:
     """Times of all feedback of each cohort, sorted."""
 
 
-def history(feedback: Iterable[Feedback], interactions: Index[Interaction]) -> History:
+def history(feedback: Iterable[Feedback], known: Asked) -> History:
     """The history of every account in these events."""
-    asked = [((i.tenant, cluster(i)), i.occurred_at) for i in once(interactions)]
-    told = [((f.tenant, who), f.occurred_at) for f in feedback if (who := account(f, interactions))]
+    asked = [((i.tenant, cluster(i)), i.occurred_at) for i in once(known.by_id)]
+    told = [((f.tenant, who), f.occurred_at) for f in feedback if (who := account(f, known))]
     born = _earliest([*asked, *told])
     first = {tenant: _day(at) for tenant, at in _earliest((who[0], at) for who, at in [*asked, *told]).items()}
     opened = {tenant: _day(at) for tenant, at in _earliest((who[0], at) for who, at in told).items()}

@@ -24,6 +24,7 @@ def interactions() -> st.SearchStrategy[list[Interaction]]:
         parent=st.sampled_from([None, "i0"]),
         tenant=st.sampled_from(["default", "other"]),
         source=st.sampled_from(["app", "import"]),
+        aliases=st.sampled_from([(), ("i1",), ("i4", "i5")]),
     )
     return st.lists(one, max_size=8)
 
@@ -161,3 +162,15 @@ def test_an_example_names_every_event_it_was_made_from() -> None:
     curated = made([ask("i"), tell("i", value=1.0, name="thumb"), tell("i", FeedbackKind.IMPLICIT, 1.0, name="copied")])
 
     assert [example.event_ids for example in curated.examples] == [("copied", "i", "thumb")]
+
+
+def test_feedback_on_a_name_that_answers_share_is_about_the_last_one_before_it() -> None:
+    asked = [ask(f"i{n}", answer=f"Answer {n}.", days=n, aliases=("trace",)) for n in (1, 2, 3)]
+    for days, expected in ((0.5, "+Answer 1."), (2.5, "+Answer 2."), (9.0, "+Answer 3.")):
+        told = tell("trace", FeedbackKind.THUMB, 1.0, days=days)
+        assert answers(made([told, *reversed(asked)])) == [("unpaired", expected)]
+
+
+def test_an_id_goes_before_an_alias() -> None:
+    asked = [ask("i1", answer="By id.", days=0), ask("i2", answer="By alias.", days=0, aliases=("i1",))]
+    assert answers(made([*asked, tell("i1", FeedbackKind.THUMB, 1.0)])) == [("unpaired", "+By id.")]

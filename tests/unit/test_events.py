@@ -51,6 +51,7 @@ interactions = st.builds(
     response=answers,
     model=names,
     parent_id=st.none() | names,
+    aliases=st.lists(names, max_size=2).map(tuple),
     user_key=st.none() | names,
     tenant=names,
     sampling=st.none()
@@ -156,7 +157,7 @@ def test_a_developer_message_is_a_system_message():
 
 
 def test_unknown_fields_are_ignored_and_null_means_missing():
-    optional = ("parent_id", "user_key", "tenant", "sampling", "token_logprobs", "verifiers", "metadata")
+    optional = ("parent_id", "aliases", "user_key", "tenant", "sampling", "token_logprobs", "verifiers", "metadata")
     nulls = interaction_json(**dict.fromkeys(optional), colour="red") | {"dataschema": "x", "subject": None}
     assert decode(as_bytes(nulls)) == decode(as_bytes(interaction_json()))
 

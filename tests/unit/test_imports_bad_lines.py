@@ -24,6 +24,44 @@ LINES = {
     "gsm8k": {"question": "2+2?", "ground_truth": "A: 4", "6b": ATTEMPT, "175b": ATTEMPT},
     "gsm8k-solutions": {"question": "2+2?", "answer": "2+2\n#### 4"},
     "tau-bench": {"task_id": 1, "trial": 0, "reward": 1.0, "traj": [ASK, SAY]},
+    "otel": {
+        "resourceLogs": [
+            {
+                "scopeLogs": [
+                    {
+                        "logRecords": [
+                            {
+                                "eventName": "gen_ai.evaluation.result",
+                                "timeUnixNano": "1772366400000000000",
+                                "traceId": "5b8efff798038103d269b633813fc60c",
+                                "spanId": "eee19b7ec3c1b174",
+                                "attributes": [
+                                    {"key": "gen_ai.evaluation.name", "value": {"stringValue": "Relevance"}},
+                                    {"key": "gen_ai.evaluation.score.label", "value": {"stringValue": "pass"}},
+                                ],
+                            }
+                        ]
+                    }
+                ]
+            }
+        ]
+    },
+    "langfuse": {
+        "id": "o1",
+        "type": "GENERATION",
+        "trace_id": "t1",
+        "start_time": "2026-03-01 12:00:00.000000",
+        "input": [ASK],
+        "output": SAY,
+    },
+    "tensorzero": {
+        "id": "019ca949-9a00-7000-8000-000000000001",
+        "function_name": "sums",
+        "variant_name": "small",
+        "episode_id": "019ca949-9a00-7000-8000-000000000002",
+        "input": {"system": "Add.", "messages": [{"role": "user", "content": [{"type": "text", "text": "2+2?"}]}]},
+        "output": [{"type": "text", "text": "4"}],
+    },
 }
 WRONG = ({"x": 1}, [[7]], 10**400, float("nan"), float("inf"))
 
@@ -80,6 +118,8 @@ def flipped(chance: random.Random, line: Line) -> bytes:
 
 MALFORMED = (truncated, not_utf8, of_wrong_type, deep, with_huge_number, wrapped)
 JSONL = [name for name in decoders if name != "tau-bench"]
+MAY_BE_SILENT = {"otel", "langfuse", "tensorzero"}
+"""Their lines may be of things that are no events, and one flipped bit of a name or a type makes such a line."""
 
 
 @pytest.mark.parametrize("format_name", JSONL)
@@ -113,7 +153,7 @@ def test_flipped_bits_never_stop_an_import_and_every_line_ends_as_events_or_as_a
         events = list(read(tmp_path / "one.jsonl", format_name, secret=KEY))
         lengths.append(len(events))
         assert all(encode(event).payload for event in events)
-    assert min(lengths) >= 1
+    assert min(lengths) >= (0 if format_name in MAY_BE_SILENT else 1)
 
 
 def test_a_conversation_array_damaged_anywhere_never_stops_an_import(tmp_path):
