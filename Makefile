@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 # Importing torch, MLflow and Great Expectations without kept bytecode costs ten seconds a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test bench lint format constraints
+.PHONY: setup demo test bench bench-capture campaign lint format constraints
 
 setup: $(READY)
 
@@ -26,7 +26,13 @@ test: $(READY)
 	$(BIN)/pytest
 
 bench: $(READY)
-	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	for file in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$file .py) || exit 1; done
+
+bench-capture: $(READY)
+	$(BIN)/python -m tests.benchmarks.bench_capture --memory 2000000
+
+campaign: $(READY)
+	$(BIN)/python -m tests.campaign
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -14,6 +14,8 @@ from loop.errors import UsageError
 from loop.ports import Partition
 from loop.types import Feedback, Interaction
 
+KINDS = ("interactions", "feedback", "dead_letters")
+
 
 class CaptureMetrics:
     """Counts what capture does; `serve` shows it. Without a round for `silent_seconds` capture is not healthy."""
@@ -24,18 +26,22 @@ class CaptureMetrics:
         self._metrics = make_wsgi_app(self.registry)
         self.rows = self._counter("rows", "Events stored that were not there before.")
         self.entries = self._counter("entries", "Log entries read and settled.", "kind")
+        for kind in KINDS:  # so that the first increase of each is seen as one
+            self.entries.labels(kind)
         self.fences = self._counter("fences", "Batches that another process had stored first.")
         self.rebalances = self._counter("rebalances", "Changes of the partitions this process has.")
         self.batch_seconds = Histogram(
             "nightshift_capture_batch_seconds", "One transaction, retries included.", registry=self.registry
         )
-        self.lag = self._gauge("lag", "Entries that are not stored yet.", "partition")
+        self.lag = self._gauge("lag", "Entries not stored yet; every process tells all partitions.", "partition")
         self.held = self._gauge("partitions", "Partitions that this process has now.")
         self.watermark_age = self._gauge("watermark_age_seconds", "Age of the newest stored event not from the future.")
+        self.silent = self._gauge("silent_seconds", "Since the last round of capture; what /healthz judges by.")
         self._newest: datetime | None = None
         self._partitions: frozenset[Partition] = frozenset()
         self._round_at = time.monotonic()
         self.watermark_age.set_function(self._age)
+        self.silent.set_function(self._silence)
 
     def observe(self, step: Step | None, partitions: Iterable[Partition]) -> None:
         """One round of capture: what it did, and the partitions the process has now."""
@@ -52,7 +58,7 @@ class CaptureMetrics:
             return
         parsed = step.parsed
         self.rows.inc(step.new_rows)
-        for kind in ("interactions", "feedback", "dead_letters"):
+        for kind in KINDS:
             self.entries.labels(kind).inc(len(getattr(parsed, kind)))
         events: tuple[Interaction | Feedback, ...] = (*parsed.interactions, *parsed.feedback)
         past = [event.occurred_at for event in events if event.occurred_at <= datetime.now(UTC)]
@@ -81,10 +87,13 @@ class CaptureMetrics:
         if environment["PATH_INFO"] != "/healthz":
             shown: Iterable[bytes] = self._metrics(environment, respond)
             return shown
-        silent = time.monotonic() - self._round_at
+        silent = self._silence()
         healthy = silent < self._silent_seconds
         respond("200 OK" if healthy else "503 Service Unavailable", [("Content-Type", "text/plain")])
         return [b"ok\n" if healthy else f"no round of capture for {silent:.0f} s\n".encode()]
+
+    def _silence(self) -> float:
+        return time.monotonic() - self._round_at
 
     def _age(self) -> float:
         return (datetime.now(UTC) - self._newest).total_seconds() if self._newest else float("nan")

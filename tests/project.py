@@ -68,10 +68,10 @@ def edited(user: int) -> tuple[Interaction, Feedback]:
     return interaction, feedback
 
 
-def nightshift(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """The command, run in `folder` to its end."""
+def nightshift(*arguments: str, folder: Path, **named: str) -> "subprocess.CompletedProcess[str]":
+    """The command, run in `folder` to its end, with these variables."""
     return subprocess.run(
-        command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True, check=False
+        command(*arguments), cwd=folder, env=environment() | named, capture_output=True, text=True, check=False
     )
 
 

@@ -1,5 +1,6 @@
 """The verbs of the night: run, train, register, evaluate, decide, status, nights."""
 
+from dataclasses import asdict
 from datetime import datetime
 
 import click
@@ -129,7 +130,7 @@ def nights(session: Session) -> None:
     found = session.store.nights()
     session.show(
         "\n".join(_one_line(night) for night in found) or "none yet",
-        {"nights": [{"night_id": n.night_id, "status": n.status, "verdict": n.verdict} for n in found]},
+        {"nights": [asdict(night) for night in found]},
     )
 
 
