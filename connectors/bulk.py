@@ -1,9 +1,11 @@
 """Many rows into one table as fast as the database takes them, leaving out those it has seen before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Table
+from sqlalchemy.exc import DBAPIError
 
 from connectors.database import insert, is_postgresql
 
@@ -30,8 +32,7 @@ def _copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]
     columns, target, staging = ", ".join(map(quote, names)), quote(table.name), quote(f"incoming_{table.name}")
     connection.exec_driver_sql(f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} (LIKE {target}) ON COMMIT DELETE ROWS")
     bound = [_binder(connection, table, name) for name in names]
-    driver: Any = connection.connection.driver_connection
-    with driver.cursor() as cursor, cursor.copy(f"COPY {staging} ({columns}) FROM STDIN") as copy:
+    with _copying(connection, f"COPY {staging} ({columns}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row([bind(row[name]) for bind, name in zip(bound, names, strict=True)])
     moved = connection.exec_driver_sql(
@@ -39,6 +40,18 @@ def _copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]
         f"ON CONFLICT ({', '.join(map(quote, identity))}) DO NOTHING"
     )
     return moved.rowcount
+
+
+@contextmanager
+def _copying(connection: Connection, statement: str) -> Iterator[Any]:
+    """The driver's COPY; its errors are SQLAlchemy's, as those of other statements."""
+    driver: Any = connection.connection.driver_connection
+    errors = connection.dialect.loaded_dbapi.Error
+    try:
+        with driver.cursor() as cursor, cursor.copy(statement) as copy:
+            yield copy
+    except errors as error:
+        raise DBAPIError.instance(statement, None, error, errors, dialect=connection.dialect) from error
 
 
 def _binder(connection: Connection, table: Table, name: str) -> Any:  # noqa: ANN401 - what SQLAlchemy's types return

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy
 import tenacity
@@ -27,6 +27,21 @@ HEADS: dict[History, str] = {"store": "store_0003", "ledger": "ledger_0001"}
 
 WAIT_SECONDS = 30
 """How long a writer waits for another one, and for a server to answer."""
+SQLITE = {"timeout": WAIT_SECONDS}
+POSTGRESQL = {
+    "connect_timeout": WAIT_SECONDS,
+    "keepalives_idle": WAIT_SECONDS,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 1000 * WAIT_SECONDS,
+}
+SESSION = (
+    f"lock_timeout = '{WAIT_SECONDS}s'",
+    "idle_in_transaction_session_timeout = '60s'",
+    "TimeZone = 'UTC'",
+)
+READ_ONLY = "25006"
+"""SQLSTATE of a server that was the primary until now."""
 
 
 def open_database(url: str, history: History) -> Engine:
@@ -91,7 +106,7 @@ def _parsed(url: str) -> URL:
             "the database address cannot be read", "write sqlite:///path or postgresql://host/name"
         ) from error
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-        raise UsageError(f"{parsed} is on neither SQLite nor PostgreSQL", "use one of these two")
+        raise UsageError(f"{_shown(parsed)} is on neither SQLite nor PostgreSQL", "use one of these two")
     if parsed.drivername == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     return parsed
@@ -99,19 +114,32 @@ def _parsed(url: str) -> URL:
 
 def _engine(url: URL) -> Engine:
     sqlite_file = url.database if url.get_backend_name() == "sqlite" else None
-    wait = {"timeout": WAIT_SECONDS} if url.get_backend_name() == "sqlite" else {"connect_timeout": WAIT_SECONDS}
     if sqlite_file:
         Path(sqlite_file).parent.mkdir(parents=True, exist_ok=True)
     try:
         engine = sqlalchemy.create_engine(
-            url, json_serializer=_json, json_deserializer=json.loads, pool_pre_ping=not sqlite_file, connect_args=wait
+            url,
+            json_serializer=_json,
+            json_deserializer=json.loads,
+            pool_pre_ping=not sqlite_file,
+            hide_parameters=True,
+            connect_args=SQLITE if sqlite_file else POSTGRESQL,
         )
     except ModuleNotFoundError as error:
-        raise UsageError(f"{url} needs the package {error.name}", "pip install 'nightshift[postgres]'") from error
+        raise UsageError(
+            f"{_shown(url)} needs the package {error.name}", "pip install 'nightshift[postgres]'"
+        ) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _durable)
         event.listen(engine, "begin", _begin)
+    else:
+        event.listen(engine, "connect", _bounded)
     return engine
+
+
+def _shown(url: URL) -> str:
+    """Without the password, wherever it stands."""
+    return url.set(query={}).render_as_string()
 
 
 def _json(value: object) -> str:
@@ -123,6 +151,14 @@ def _durable(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _bounded(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's
+    """Who vanishes in a transaction loses its locks in a minute; times come back in UTC, so that year 9999 has room."""
+    connection.autocommit = True
+    for setting in SESSION:
+        connection.execute(f"SET {setting}")
+    connection.autocommit = False
 
 
 @tenacity.retry(
@@ -167,12 +203,16 @@ def _explained(engine: Engine) -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         raise UnreachableError(
-            f"the database {engine.url} does not answer: {error.orig}",
+            f"the database {_shown(engine.url)} does not answer: {error.orig}",
             "see that it runs, has room and may be written, then repeat",
         ) from error
     except DatabaseError as error:
+        if getattr(error.orig, "sqlstate", None) == READ_ONLY:
+            raise UnreachableError(
+                f"the database {_shown(engine.url)} can only be read now", "name the primary, then repeat"
+            ) from error
         if type(error) is not DatabaseError:
             raise
         raise IntegrityError(
-            f"the file of {engine.url} is damaged: {error.orig}", "restore it from a backup"
+            f"the file of {_shown(engine.url)} is damaged: {error.orig}", "restore it from a backup"
         ) from error

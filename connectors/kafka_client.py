@@ -7,12 +7,69 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kafka import errors
+from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
-from loop.errors import EventError, NotFoundError, UnreachableError, UsageError
+from loop.errors import EventError, IntegrityError, NightshiftError, NotFoundError, UnreachableError, UsageError
 from loop.settings import KafkaAccess
 
 Config = dict[str, object]
+
+MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[NightshiftError], str, str], ...] = (
+    (
+        (errors.SaslAuthenticationFailedError, errors.AuthorizationError),
+        UsageError,
+        "Kafka refused these credentials: {error}",
+        "compare NIGHTSHIFT_KAFKA_* with the broker's users and ACLs",
+    ),
+    (
+        (errors.FencedInstanceIdError,),
+        UsageError,
+        "another process has joined the group as {member}",
+        "give every capture process a NIGHTSHIFT_KAFKA_MEMBER of its own",
+    ),
+    (
+        (errors.UnknownTopicOrPartitionError,),
+        NotFoundError,
+        "Kafka has no such topic: {error}",
+        "nightshift topics create",
+    ),
+    (
+        (errors.MessageSizeTooLargeError,),
+        EventError,
+        "Kafka refused an event as too large: {error}",
+        "raise max.message.bytes of the topic",
+    ),
+    (
+        (errors.CorruptRecordError, errors.CorruptRecordException, errors.UnsupportedCodecError),
+        IntegrityError,
+        "Kafka gave what cannot be read: {error}",
+        "look at who produces and at the brokers' disks; what stands there has to be passed over by hand",
+    ),
+    (
+        (
+            errors.IncompatibleBrokerVersion,
+            errors.InconsistentGroupProtocolError,
+            errors.InvalidConfigurationError,
+            errors.InvalidReplicationFactorError,
+            errors.InvalidSessionTimeoutError,
+            errors.InvalidTopicError,
+            errors.KafkaConfigurationError,
+            errors.PolicyViolationError,
+            errors.UnsupportedVersionError,
+        ),
+        UsageError,
+        "Kafka does not take these settings: {error}",
+        "compare NIGHTSHIFT_KAFKA_* and [log] with the brokers' configuration",
+    ),
+    (
+        (errors.KafkaError,),
+        UnreachableError,
+        "Kafka at {servers} does not answer: {error}",
+        "see that the brokers run (nightshift doctor), then repeat",
+    ),
+)
+"""What kafka-python's errors mean, the first that fits: kinds, our error, what happened, what to do."""
 
 
 class FileToken(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python is untyped
@@ -52,43 +109,33 @@ def explained(access: KafkaAccess) -> Iterator[None]:
     """kafka-python's errors as ours, with what to do about them."""
     try:
         yield
-    except (errors.SaslAuthenticationFailedError, errors.AuthorizationError) as error:
-        raise UsageError(
-            f"Kafka refused these credentials: {error}", "compare NIGHTSHIFT_KAFKA_* with the broker's users and ACLs"
-        ) from error
-    except errors.FencedInstanceIdError as error:
-        raise UsageError(
-            f"another process has joined the group as {access.member}",
-            "give every capture process a NIGHTSHIFT_KAFKA_MEMBER of its own",
-        ) from error
-    except errors.UnknownTopicOrPartitionError as error:
-        raise NotFoundError(f"Kafka has no such topic: {error}", "nightshift topics create") from error
-    except errors.MessageSizeTooLargeError as error:
-        raise EventError(
-            f"Kafka refused an event as too large: {error}", "raise max.message.bytes of the topic"
-        ) from error
-    except errors.KafkaConfigurationError as error:
-        raise UsageError(
-            f"Kafka's client cannot work with these settings: {error}", "correct NIGHTSHIFT_KAFKA_*"
-        ) from error
     except errors.KafkaError as error:
-        raise UnreachableError(
-            f"Kafka at {', '.join(access.servers)} does not answer: {type(error).__name__} {error}",
-            "see that the brokers run (nightshift doctor), then repeat",
-        ) from error
+        kind, what, remedy = next(meaning[1:] for meaning in MEANINGS if isinstance(error, meaning[0]))
+        told = what.format(error=error, member=access.member, servers=", ".join(access.servers))
+        raise kind(told, remedy) from error
 
 
 @contextmanager
-def opening(access: KafkaAccess) -> Iterator[None]:
-    """`explained`, around the making of a client, with the reason why it could not connect."""
-    told, manager = _Told(), logging.getLogger("kafka.net.manager")
+def opening(access: KafkaAccess) -> Iterator[Config]:
+    """The settings to make a client with; an error says why it could not connect, and leaves no thread behind."""
+    told, manager, started = _Told(), logging.getLogger("kafka.net.manager"), list[KafkaNetClient]()
+
+    def client(**settings: object) -> KafkaNetClient:
+        started.append(KafkaNetClient(**settings))
+        # kafka-python 3.0 does not hand on what producer and consumer are told
+        started[-1]._manager.cluster.config["allow_auto_create_topics"] = False  # noqa: SLF001
+        return started[-1]
+
     manager.addHandler(told)
     try:
         with explained(access):
             try:
-                yield
-            except errors.KafkaTimeoutError as error:
-                raise told.reason or error from error
+                yield {**connection(access), "kafka_client": client}
+            except errors.KafkaError as error:
+                for half_made in started:
+                    half_made._net.stop()  # noqa: SLF001
+                    half_made.close()
+                raise (told.reason if isinstance(error, errors.KafkaTimeoutError) else None) or error from error
     finally:
         manager.removeHandler(told)
 

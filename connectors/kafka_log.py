@@ -6,20 +6,23 @@ group is; nothing here reads them.
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from connectors.kafka_client import connection, explained, opening
-from loop.errors import IntegrityError, NotFoundError
+from connectors.kafka_client import explained, opening
+from loop.errors import IntegrityError, NightshiftError, NotFoundError, UnreachableError
 from loop.ports import Batch, Entry, Envelope, Partition
 from loop.settings import KafkaAccess, LogSettings
 from loop.wire import MAX_EVENT_BYTES
 
 POLL_MS = 500
+OFFSETS_MS = 5_000
+"""For an answer to where partitions end."""
 STUCK_POLLS = 20
 PRODUCER_BATCH_BYTES = 64 << 10
 BUFFERED_ENVELOPES = 10_000
@@ -48,24 +51,34 @@ class KafkaLog:
     def close(self) -> None:
         """Leave the group and close the connections."""
         self._reopen()
-        if producer := self.__dict__.pop("_producer", None):
-            producer.close()
+        self._close_producer(None)
 
     def append(self, envelopes: Sequence[Envelope]) -> None:
-        """Acknowledged by all replicas in sync when it returns; raises the first error of what was not."""
-        with explained(self._access):
-            for start in range(0, len(envelopes), BUFFERED_ENVELOPES):
-                sent = [
-                    self._producer.send(self._topic, key=envelope.key.encode(), value=envelope.payload)
-                    for envelope in envelopes[start : start + BUFFERED_ENVELOPES]
-                ]
-                self._producer.flush()
-                for future in sent:
-                    future.get()
+        """Acknowledged by all replicas in sync when it returns; raises the first error of what was not.
+
+        An idempotent producer does not get over every error, so the next call has a new one.
+        """
+        try:
+            with explained(self._access):
+                for start in range(0, len(envelopes), BUFFERED_ENVELOPES):
+                    self._send(envelopes[start : start + BUFFERED_ENVELOPES])
+        except NightshiftError:
+            self._close_producer(0.0)
+            raise
+
+    def _send(self, envelopes: Sequence[Envelope]) -> None:
+        sent = [
+            self._producer.send(self._topic, key=envelope.key.encode(), value=envelope.payload)
+            for envelope in envelopes
+        ]
+        self._producer.flush()
+        for future in sent:
+            future.get()
 
     def partitions(self) -> tuple[Partition, ...]:
         """The partitions that the group gives this process now; none before the first poll."""
-        return tuple(sorted(Partition(*assigned) for assigned in self._consumer.assignment()))
+        consumer = self.__dict__.get("_consumer")
+        return tuple(sorted(Partition(*assigned) for assigned in consumer.assignment())) if consumer else ()
 
     def unplaced(self) -> tuple[Partition, ...]:
         """Those that were assigned and not sought since."""
@@ -77,8 +90,16 @@ class KafkaLog:
             numbers = self._consumer.partitions_for_topic(self._topic)
             if not numbers:
                 raise NotFoundError(f"Kafka has no topic {self._topic!r}", "nightshift topics create")
-            ends = self._consumer.end_offsets([TopicPartition(self._topic, number) for number in numbers])
+            ends = self._ends([TopicPartition(self._topic, number) for number in numbers])
         return {Partition(*partition): end for partition, end in ends.items()}
+
+    def _ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        try:
+            found: Mapping[TopicPartition, int] = self._consumer.end_offsets(partitions, timeout_ms=OFFSETS_MS)
+        except KeyError as error:  # kafka-python leaves out those without a leader
+            remedy = "see that the brokers run (nightshift doctor)"
+            raise UnreachableError(f"Kafka has no leader for {error} now", remedy) from error
+        return found
 
     def seek(self, partition: Partition, position: int) -> None:
         """The next poll of `partition` starts at `position`.
@@ -89,7 +110,11 @@ class KafkaLog:
         if wanted not in self._consumer.assignment():
             raise NotFoundError(f"{partition} is not assigned to this reader", "read one of its partitions")
         with explained(self._access):
-            end = self._consumer.end_offsets([wanted])[wanted]
+            end, begin = self._ends([wanted])[wanted], self._consumer.beginning_offsets([wanted])[wanted]
+        if 0 < position < begin:
+            logger.warning(
+                "%s: %d entries were deleted before they were stored (log.retention_days)", partition, begin - position
+            )
         if position > end:
             raise IntegrityError(
                 f"{partition.topic}/{partition.number} ends at {end}, before the stored position {position}: "
@@ -104,35 +129,45 @@ class KafkaLog:
 
         A partition that only moved over what is not for readers (transaction markers) makes a batch without entries.
         """
-        with explained(self._access):
-            self._watch()
-            found = self._consumer.poll(timeout_ms=POLL_MS, max_records=limit)
-            assigned = self._consumer.assignment()
-            self._positions = {p: at for p, at in self._positions.items() if p in assigned}
-            batches = [self._batch(partition, records) for partition, records in found.items()]
-            if not found:
-                batches = [self._moved(partition) for partition in self._positions]
+        self._watch()
+        try:
+            with explained(self._access):
+                found = self._consumer.poll(timeout_ms=POLL_MS, max_records=limit)
+                batches = [self._batch(partition, records) for partition, records in found.items()]
+                if not found:
+                    batches = [self._moved(partition) for partition in tuple(self._positions)]
+        except IntegrityError:
+            self._reopen()  # kafka-python would turn for ever in what it could not read
+            raise
         return tuple(batch for batch in batches if batch)
 
     def acknowledge(self, partition: Partition, position: int) -> None:
         """Commit the offset for Kafka's own tools (lag, autoscaling); an answer is not waited for."""
-        if (shown := TopicPartition(partition.topic, partition.number)) in self._consumer.assignment():
-            self._consumer.commit_async({shown: OffsetAndMetadata(position, "", -1)})
+        with suppress(UnreachableError), explained(self._access):
+            if (shown := TopicPartition(partition.topic, partition.number)) in self._consumer.assignment():
+                self._consumer.commit_async({shown: OffsetAndMetadata(position, "", -1)})
 
     def wait(self, seconds: float) -> None:
-        """Read nothing for `seconds` and stay in the group meanwhile."""
-        held = self._consumer.assignment()
-        self._consumer.pause(*held)
-        with explained(self._access):
-            self._consumer.poll(timeout_ms=int(seconds * 1000))
-        self._consumer.resume(*(held & self._consumer.assignment()))
+        """Read nothing for `seconds` and stay in the group meanwhile, where there is one.
+
+        What comes of partitions that are assigned just then is not kept: they have to be sought, and bring it again.
+        """
+        end = time.monotonic() + seconds
+        with suppress(UnreachableError), explained(self._access):
+            held = self._consumer.assignment()
+            self._consumer.pause(*held)
+            try:
+                self._consumer.poll(timeout_ms=int(seconds * 1000))
+            finally:
+                self._consumer.resume(*(held & self._consumer.assignment()))
+        time.sleep(max(0.0, end - time.monotonic()))
 
     def _batch(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> Batch | None:
         start = self._positions.get(partition)
         if start is None:  # just assigned: it comes again after its seek
             return None
-        if records[0].offset < start:  # taken away and given back since the last poll
-            self._consumer.seek(partition, start)
+        if records[0].offset < start:  # the log does not reach that far any more: the next seek says so
+            del self._positions[partition]
             return None
         entries = tuple(Entry(record.offset, record.value or b"") for record in records)
         return self._advance(partition, entries[-1].offset + 1, entries)
@@ -153,9 +188,12 @@ class KafkaLog:
         self._polls += 1
         if self._polls < STUCK_POLLS or time.monotonic() < self._look_at:
             return
-        ends = self._consumer.end_offsets(list(self._positions)) if self._positions else {}
-        stuck = [p for p, at in self._positions.items() if at == self._seen_at.get(p) and at < ends[p]]
-        self._seen_at, self._polls, self._look_at = dict(self._positions), 0, time.monotonic() + self._stuck_seconds
+        seen_at, now_at = self._seen_at, dict(self._positions)
+        self._seen_at, self._polls, self._look_at = now_at, 0, time.monotonic() + self._stuck_seconds
+        ends: Mapping[TopicPartition, int] = {}
+        with suppress(UnreachableError), explained(self._access):
+            ends = self._ends(list(now_at)) if now_at else {}
+        stuck = [p for p, at in now_at.items() if at == seen_at.get(p) and at < ends.get(p, 0)]
         if stuck:
             logger.warning(
                 "%s did not move for %.0f s although there is more; joining the group again", stuck, self._stuck_seconds
@@ -167,28 +205,32 @@ class KafkaLog:
         if consumer := self.__dict__.pop("_consumer", None):
             consumer.close(autocommit=False, timeout_ms=5_000)
 
+    def _close_producer(self, timeout: float | None) -> None:
+        if producer := self.__dict__.pop("_producer", None):
+            producer.close(timeout=timeout)
+
     @cached_property
     def _consumer(self) -> KafkaConsumer:
-        with opening(self._access):
-            return KafkaConsumer(
-                self._topic,
+        with opening(self._access) as settings:
+            consumer = KafkaConsumer(
                 group_id=self.settings.group,
                 group_instance_id=self._access.member,
                 partition_assignment_strategy=[CooperativeStickyAssignor],
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
-                allow_auto_create_topics=False,
                 session_timeout_ms=self.settings.session_seconds * 1000,
                 heartbeat_interval_ms=self.settings.session_seconds * 1000 // 5,
                 max_partition_fetch_bytes=4 << 20,
                 metrics_enabled=False,
-                **connection(self._access),
+                **settings,
             )
+            consumer.subscribe([self._topic], listener=_Moves(self._positions))
+            return consumer
 
     @cached_property
     def _producer(self) -> KafkaProducer:
-        with opening(self._access):
+        with opening(self._access) as settings:
             return KafkaProducer(
                 acks="all",
                 enable_idempotence=True,
@@ -198,7 +240,19 @@ class KafkaLog:
                 max_request_size=MAX_MESSAGE_BYTES,
                 delivery_timeout_ms=60_000,
                 max_block_ms=60_000,
-                allow_auto_create_topics=False,
                 metrics_enabled=False,
-                **connection(self._access),
+                **settings,
             )
+
+
+class _Moves(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped
+    """Partitions that come or go have no position until they are sought."""
+
+    def __init__(self, positions: MutableMapping[TopicPartition, int]) -> None:
+        self._positions = positions
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        for partition in assigned:
+            self._positions.pop(partition, None)
+
+    on_partitions_revoked = on_partitions_lost = on_partitions_assigned

@@ -7,7 +7,7 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from connectors.kafka_client import connection, opening
+from connectors.kafka_client import opening
 from connectors.kafka_log import MAX_MESSAGE_BYTES
 from loop.settings import KafkaAccess, LogSettings
 
@@ -37,12 +37,18 @@ def wanted(settings: LogSettings) -> dict[str, dict[str, Any]]:
 def create(access: KafkaAccess, settings: LogSettings) -> Mapping[str, bool]:
     """Make the topics that are absent, and say of each whether it was; those that exist stay as they are."""
     shapes = wanted(settings)
+    missing = absent(access, settings)
+    if missing:
+        with _admin(access) as admin:
+            admin.create_topics({name: shapes[name] for name in missing}, wait_for_metadata=True)
+    return {name: name in missing for name in shapes}
+
+
+def absent(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
+    """Those of the topics that do not exist."""
     with _admin(access) as admin:
         present = set(admin.list_topics())
-        absent = {name: shape for name, shape in shapes.items() if name not in present}
-        if absent:
-            admin.create_topics(absent, wait_for_metadata=True)
-    return {name: name in absent for name in shapes}
+    return tuple(name for name in wanted(settings) if name not in present)
 
 
 def faults(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
@@ -76,5 +82,5 @@ def _faults(
 
 @contextmanager
 def _admin(access: KafkaAccess) -> Iterator[KafkaAdminClient]:
-    with opening(access), KafkaAdminClient(**connection(access)) as admin:
+    with opening(access) as settings, KafkaAdminClient(**settings) as admin:
         yield admin

@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
@@ -28,6 +29,7 @@ class CaptureMetrics:
         self.entries = self._counter("entries", "Log entries read and settled.", "kind")
         for kind in KINDS:  # so that the first increase of each is seen as one
             self.entries.labels(kind)
+        self.skipped = self._counter("skipped", "Offsets without an entry: markers, or taken by retention.")
         self.fences = self._counter("fences", "Batches that another process had stored first.")
         self.rebalances = self._counter("rebalances", "Changes of the partitions this process has.")
         self.batch_seconds = Histogram(
@@ -58,6 +60,7 @@ class CaptureMetrics:
             return
         parsed = step.parsed
         self.rows.inc(step.new_rows)
+        self.skipped.inc(parsed.batch.next - parsed.batch.start - len(parsed.batch.entries))
         for kind in KINDS:
             self.entries.labels(kind).inc(len(getattr(parsed, kind)))
         events: tuple[Interaction | Feedback, ...] = (*parsed.interactions, *parsed.feedback)
@@ -75,8 +78,8 @@ class CaptureMetrics:
         Raises UsageError when the port is taken.
         """
         try:
-            server = make_server(host, port, self._answer, handler_class=Quiet)
-        except OSError as error:
+            server = make_server(host, port, self._answer, server_class=Threaded, handler_class=Quiet)
+        except (OSError, OverflowError) as error:
             raise UsageError(
                 f"metrics cannot be shown on {host}:{port}: {error}", "choose another --metrics"
             ) from error
@@ -105,8 +108,16 @@ class CaptureMetrics:
         return Counter(f"nightshift_capture_{name}", meaning, labels, registry=self.registry)
 
 
+class Threaded(ThreadingMixIn, WSGIServer):
+    """One idle connection does not keep the others waiting."""
+
+    daemon_threads = True
+
+
 class Quiet(WSGIRequestHandler):
-    """Does not log every scrape."""
+    """Does not log every scrape, nor wait for ever for one."""
+
+    timeout = 10
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002, ANN401 - the signature it overrides
         """Nothing."""

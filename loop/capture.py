@@ -7,16 +7,15 @@ a batch that another process was faster with is dropped, and its partition is re
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from threading import Event as Flag
-from typing import Any
 
 import tenacity
 
-from loop.errors import EventError, FencedError, NotFoundError, UnreachableError
+from loop.errors import EventError, FencedError, NightshiftError, NotFoundError, UnreachableError
 from loop.events import dead_letter, decode, encode, fitting
 from loop.ports import Batch, Entry, EventLog, Parsed, Partition, Store
 from loop.types import DeadLetter, Event, Feedback, Interaction
@@ -24,8 +23,9 @@ from loop.types import DeadLetter, Event, Feedback, Interaction
 MAX_FENCES = 10
 SLOW_SECONDS = 5.0
 """A transaction that takes longer pauses the reading, so that nothing piles up and the log still hears from us."""
-RETRY_SECONDS = 10.0
-"""Longest wait between two tries of a transaction."""
+FIRST_PAUSE_SECONDS, RETRY_SECONDS = 0.2, 10.0
+"""Between two tries of what does not answer, the first and the longest."""
+TRYING_AGAIN = "%s; trying again, %.0f s so far"
 
 logger = logging.getLogger(__name__)
 
@@ -83,14 +83,20 @@ def steps(
     letters are also appended to the log `letters`.
     """
     stop = stop or Flag()
-    reading, writing = _retrying(patience, stop, log.wait), _retrying(patience, stop, stop.wait)
+    reading, writing = Outage(patience, stop), _retrying(patience, stop)
     lost: set[Partition] = set()
     fences = Counter[Partition]()
     with ThreadPoolExecutor(1, "capture") as writer:
         ahead: Future[Step] | None = None
         while True:
-            reading(_place, log, store, lost)
-            batches = reading(log.poll, batch_size)
+            try:
+                _place(log, store, lost)
+                batches = log.poll(batch_size)
+            except UnreachableError as error:
+                log.wait(reading.goes_on(error))
+                yield None
+                continue
+            reading.ends()
             for parsed in map(parse, batches):
                 if ahead is not None:
                     yield (yield from _settled(ahead, log, lost, fences))
@@ -122,22 +128,36 @@ def _event(partition: Partition, entry: Entry) -> Event:
 
 
 def _place(log: EventLog, store: Store, lost: set[Partition]) -> None:
-    """Partitions that are new or `lost` stand where the store says, which empties `lost`."""
+    """Partitions that are new or `lost` stand where the store says; one that does not answer has to wait."""
     for partition in {*log.unplaced(), *lost}:
-        with suppress(NotFoundError):  # taken away since
-            log.seek(partition, store.position(partition))
-        lost.discard(partition)
+        position = store.position(partition)
+        try:
+            log.seek(partition, position)
+        except NotFoundError:  # taken away since
+            lost.discard(partition)
+        except UnreachableError as error:
+            logger.warning("%s; trying again", error.what)
+        else:
+            lost.discard(partition)
 
 
 def _write(retrying: tenacity.Retrying, store: Store, letters: EventLog | None, parsed: Parsed) -> Step:
     started = time.monotonic()
+    if letters is not None and parsed.dead_letters:
+        _send_on(letters, parsed.dead_letters)
     try:
-        if letters is not None and parsed.dead_letters:
-            retrying(letters.append, [encode(fitting(letter)) for letter in parsed.dead_letters])
         new_rows = retrying(store.ingest, parsed)
     except FencedError:
         return Step(parsed=parsed, fenced=True, seconds=time.monotonic() - started)
     return Step(parsed=parsed, new_rows=new_rows, seconds=time.monotonic() - started)
+
+
+def _send_on(letters: EventLog, found: Sequence[DeadLetter]) -> None:
+    """The store has every dead letter: their topic, which is for others to watch, stops nothing."""
+    try:
+        letters.append([encode(fitting(letter)) for letter in found])
+    except NightshiftError as error:
+        logger.warning("%d dead letters are in the store alone: %s", len(found), error.what)
 
 
 def _settled(
@@ -153,7 +173,7 @@ def _settled(
         fences[batch.partition] = 0
         log.acknowledge(batch.partition, batch.next)
         return step
-    logger.warning("fenced: another process stored %s from %d on", batch.partition, batch.start)
+    logger.warning("fenced: %s from %d on is stored already", batch.partition, batch.start)
     lost.add(batch.partition)
     fences[batch.partition] += 1
     if fences[batch.partition] > MAX_FENCES:
@@ -164,13 +184,37 @@ def _settled(
     return step
 
 
-def _retrying(patience: float, stop: Flag, sleep: Callable[[float], Any]) -> tenacity.Retrying:
+class Outage:
+    """A log that does not answer: how long already, and how long until the next try."""
+
+    def __init__(self, patience: float, stop: Flag) -> None:
+        self._patience = patience
+        self._stop = stop
+        self._since: float | None = None
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def goes_on(self, error: UnreachableError) -> float:
+        """Seconds to wait. Raises `error` when it has lasted longer than the patience, or is to stop."""
+        self._since = self._since or time.monotonic()
+        lasted = time.monotonic() - self._since
+        if lasted >= self._patience or self._stop.is_set():
+            raise error
+        logger.warning(TRYING_AGAIN, error.what, lasted)
+        self._pause = min(2 * self._pause, RETRY_SECONDS)
+        return self._pause
+
+    def ends(self) -> None:
+        """It answered."""
+        self._since, self._pause = None, FIRST_PAUSE_SECONDS
+
+
+def _retrying(patience: float, stop: Flag) -> tenacity.Retrying:
     """Calls what it is given, again and again while a service does not answer."""
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(UnreachableError),
-        wait=tenacity.wait_exponential(0.2, max=RETRY_SECONDS),
+        wait=tenacity.wait_exponential(FIRST_PAUSE_SECONDS, max=RETRY_SECONDS),
         stop=tenacity.stop_any(tenacity.stop_after_delay(patience), tenacity.stop_when_event_set(stop)),
-        sleep=sleep,
+        sleep=tenacity.sleep_using_event(stop),
         before_sleep=_tell,
         reraise=True,
     )
@@ -178,7 +222,7 @@ def _retrying(patience: float, stop: Flag, sleep: Callable[[float], Any]) -> ten
 
 def _tell(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
-    logger.warning("%s; trying again, %.0f s so far", getattr(error, "what", error), state.seconds_since_start or 0)
+    logger.warning(TRYING_AGAIN, getattr(error, "what", error), state.seconds_since_start or 0)
 
 
 def _add(captured: Captured, step: Step) -> Captured:

@@ -16,6 +16,7 @@ from loop.types import DeadLetter, Event, Feedback, Interaction, Json, Message, 
 from loop.wire import (
     MAX_EVENT_BYTES,
     MAX_LETTER_BYTES,
+    MAX_REASON_CHARS,
     SCHEMA_VERSION,
     WIRE_EVENT,
     ChatMessage,
@@ -72,9 +73,9 @@ def dead_letter(source: str, position: int, reason: str, payload: bytes) -> Dead
 
 def fitting(letter: DeadLetter) -> DeadLetter:
     """`letter` as it fits into an event: of a long payload only the beginning, which the reason then says."""
-    if len(letter.payload) <= MAX_LETTER_BYTES:
-        return letter
-    reason = f"{letter.reason} (only the first {MAX_LETTER_BYTES} of {len(letter.payload)} bytes are kept)"
+    reason = letter.reason[:MAX_REASON_CHARS]
+    if len(letter.payload) > MAX_LETTER_BYTES:
+        reason += f" (only the first {MAX_LETTER_BYTES} of {len(letter.payload)} bytes are kept)"
     return replace(letter, reason=reason, payload=letter.payload[:MAX_LETTER_BYTES])
 
 

@@ -34,7 +34,7 @@ MAX_LETTER_BYTES = 1 << 19
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _REMEDY = "compare it with the JSON Schema of the wire contract"
-_MAX_REASON_CHARS = 500
+MAX_REASON_CHARS = 500
 
 T = TypeVar("T")
 
@@ -63,6 +63,11 @@ Time = Annotated[LenientTime, BeforeValidator(_rfc3339)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
+
+
+Item = TypeVar("Item")
+Many = Annotated[list[Item], Field(fail_fast=True)]
+"""A list that is refused at its first fault: every further one would be told too, at a kilobyte each."""
 
 
 class Wire(BaseModel):
@@ -97,8 +102,8 @@ class ChatMessage(Wire):
     """A message as OpenAI's chat API writes it; text only."""
 
     role: Role | Literal["developer"]
-    content: str | list[ChatText] | None = None
-    tool_calls: list[ChatToolCall] | None = None
+    content: str | Many[ChatText] | None = None
+    tool_calls: Many[ChatToolCall] | None = None
     tool_call_id: str | None = None
     """For role `tool`: the call this message answers."""
 
@@ -129,22 +134,22 @@ class WireInteraction(Wire):
     """One request with its answer."""
 
     conversation_id: Name
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Many[ChatMessage] = Field(min_length=1)
     """Everything the model was shown."""
     response: ChatAnswer
     model: Name
     """The served model as `name@version`."""
     parent_id: Name | None = None
     """The interaction this one follows in its conversation."""
-    aliases: list[Name] | None = None
+    aliases: Many[Name] | None = None
     """Other names that feedback may know it by; of several with one the last before the feedback is meant."""
     user_key: Name | None = None
     """Pseudonym of the user, never the raw id."""
     tenant: Name | None = None
     sampling: WireSampling | None = None
-    token_logprobs: list[float] | None = None
+    token_logprobs: Many[float] | None = None
     """Of each response token under the served model, in nats."""
-    verifiers: list[WireVerifier] | None = None
+    verifiers: Many[WireVerifier] | None = None
     metadata: Metadata | None = None
 
 
@@ -254,4 +259,4 @@ def _reason(error: ValidationError) -> str:
         ".".join(str(part) for part in fault["loc"] if not str(part).startswith("nightshift.")) for fault in faults
     ]
     told = [f"{place}: {fault['msg']}" if place else fault["msg"] for place, fault in zip(where, faults, strict=True)]
-    return "; ".join(told).replace("Value error, ", "")[:_MAX_REASON_CHARS]
+    return "; ".join(told).replace("Value error, ", "")[:MAX_REASON_CHARS]

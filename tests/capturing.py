@@ -21,14 +21,18 @@ def follow(folder: Path, named: Mapping[str, str], *settings: str, number: int =
     said = folder / f"capture-{number}.log"
     with said.open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env={**environment(), **named}, stdout=log, stderr=log)
-    return Follower(process, said)
+    return Follower(process, said, named, settings)
 
 
 class Follower:
     """A running capture."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", said: Path) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", said: Path, named: Mapping[str, str], settings: tuple[str, ...]
+    ) -> None:
         self.process = process
+        self.named = named
+        self.settings = settings
         self._said = said
 
     def said(self) -> str:

@@ -6,7 +6,7 @@ from connectors.imports.fields import as_text
 from connectors.imports.turns import Result, Turns, of_parts, only_answer
 from loop.errors import EventError
 from loop.types import Message, ToolCall
-from loop.wire import Wire
+from loop.wire import Many, Wire
 
 
 class Block(Wire):
@@ -27,7 +27,7 @@ class BlockMessage(Wire):
     """A message in blocks."""
 
     role: str
-    content: str | list[Block]
+    content: str | Many[Block]
 
 
 class Input(Wire):
@@ -35,7 +35,7 @@ class Input(Wire):
 
     system: str | dict[str, JsonValue] | None = None
     """A text, or the arguments of a template."""
-    messages: list[BlockMessage]
+    messages: Many[BlockMessage]
 
 
 class JsonOutput(Wire):
@@ -44,7 +44,7 @@ class JsonOutput(Wire):
     raw: str | None
 
 
-Output = list[Block] | JsonOutput
+Output = Many[Block] | JsonOutput
 
 
 def messages(system: str | dict[str, JsonValue] | None, said: list[BlockMessage]) -> Turns:

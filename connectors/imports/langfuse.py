@@ -24,7 +24,7 @@ from connectors.imports.payloads import answer, parsed, prompt
 from loop.errors import EventError
 from loop.events import pseudonym
 from loop.types import Event, Feedback, FeedbackKind, Interaction
-from loop.wire import Name, Wire, validate
+from loop.wire import Many, Name, Wire, validate
 
 _SOURCE = "import/langfuse"
 
@@ -85,8 +85,8 @@ class _Trace(Wire):
     timestamp: UtcTime
     user_id: str | None = Field(None, validation_alias=_both("user_id"))
     session_id: str | None = Field(None, validation_alias=_both("session_id"))
-    observations: list[_Observation | str] | None = None
-    scores: list[_Score | str] | None = None
+    observations: Many[_Observation | str] | None = None
+    scores: Many[_Score | str] | None = None
     """In full, or their ids."""
 
 

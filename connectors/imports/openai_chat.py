@@ -11,7 +11,7 @@ from connectors.imports.turns import split_at_last_answer
 from loop.errors import EventError
 from loop.events import message, pseudonym
 from loop.types import Event, Feedback, FeedbackKind, Interaction, Message
-from loop.wire import ChatAnswer, ChatMessage, LenientTime, Metadata, Name, Wire, validate
+from loop.wire import ChatAnswer, ChatMessage, LenientTime, Many, Metadata, Name, Wire, validate
 
 _SOURCE = "import/openai-chat"
 _THUMBS = {"up": 1.0, "down": -1.0}
@@ -37,7 +37,7 @@ class _Served(Wire):
 
 
 class _Completion(_Served):
-    choices: list[_Choice] = Field(min_length=1)
+    choices: Many[_Choice] = Field(min_length=1)
 
 
 class _Said(Wire):
@@ -55,12 +55,12 @@ class _Said(Wire):
 
 
 class _Chat(_Served):
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Many[ChatMessage] = Field(min_length=1)
     response: str | _Completion | ChatAnswer | None = None
-    choices: list[_Choice] | None = None
+    choices: Many[_Choice] | None = None
     conversation_id: Name | None = None
     user: str | int | None = None
-    feedback: _Said | list[_Said] | None = None
+    feedback: _Said | Many[_Said] | None = None
     metadata: Metadata | None = None
 
 

@@ -23,7 +23,7 @@ from connectors.imports.turns import Result, Turns, of_parts, only_answer
 from loop.errors import EventError
 from loop.events import pseudonym
 from loop.types import Event, Feedback, Interaction, ToolCall
-from loop.wire import Wire, validate
+from loop.wire import Many, Wire, validate
 
 _SOURCE = "import/otel"
 _REMEDY = "compare it with the GenAI semantic conventions 1.41.1"
@@ -48,13 +48,13 @@ class _Part(Wire):
 
 class _Message(Wire):
     role: str
-    parts: list[_Part]
+    parts: Many[_Part]
 
 
 class _Attributes(Wire):
-    input: Json[list[_Message]] | list[_Message] | None = Field(None, alias="gen_ai.input.messages")
-    output: Json[list[_Message]] | list[_Message] | None = Field(None, alias=_OUTPUT)
-    system: Json[list[_Part]] | list[_Part] | None = Field(None, alias="gen_ai.system_instructions")
+    input: Json[Many[_Message]] | Many[_Message] | None = Field(None, alias="gen_ai.input.messages")
+    output: Json[Many[_Message]] | Many[_Message] | None = Field(None, alias=_OUTPUT)
+    system: Json[Many[_Part]] | Many[_Part] | None = Field(None, alias="gen_ai.system_instructions")
     conversation: str | None = Field(None, alias="gen_ai.conversation.id")
     response: str | None = Field(None, alias=_RESPONSE)
     answered_by: str | None = Field(None, alias="gen_ai.response.model")

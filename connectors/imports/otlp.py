@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from connectors.imports.fields import Nanoseconds
 from connectors.imports.lines import lines
 from loop.errors import EventError
-from loop.wire import MAX_EVENT_BYTES, Wire, validate
+from loop.wire import MAX_EVENT_BYTES, Many, Wire, validate
 
 _MAX_BATCH_BYTES = 1 << 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -50,7 +50,7 @@ class _Value(_Otlp):
 
 
 class _Array(_Otlp):
-    values: list[_Value] | None = None
+    values: Many[_Value] | None = None
 
 
 class _Pair(_Otlp):
@@ -59,13 +59,13 @@ class _Pair(_Otlp):
 
 
 class _Pairs(_Otlp):
-    values: list[_Pair] | None = None
+    values: Many[_Pair] | None = None
 
 
 class _Event(_Otlp):
     name: str = ""
     time_unix_nano: Nanoseconds = 0
-    attributes: list[_Pair] | None = None
+    attributes: Many[_Pair] | None = None
 
 
 class _Span(_Otlp):
@@ -73,8 +73,8 @@ class _Span(_Otlp):
     span_id: str = ""
     start_time_unix_nano: Nanoseconds = 0
     end_time_unix_nano: Nanoseconds = 0
-    attributes: list[_Pair] | None = None
-    events: list[_Event] | None = None
+    attributes: Many[_Pair] | None = None
+    events: Many[_Event] | None = None
 
 
 class _LogRecord(_Otlp):
@@ -83,29 +83,29 @@ class _LogRecord(_Otlp):
     event_name: str = ""
     time_unix_nano: Nanoseconds = 0
     observed_time_unix_nano: Nanoseconds = 0
-    attributes: list[_Pair] | None = None
+    attributes: Many[_Pair] | None = None
 
 
 class _ScopeSpans(_Otlp):
-    spans: list[_Span] | None = None
+    spans: Many[_Span] | None = None
 
 
 class _ResourceSpans(_Otlp):
-    scope_spans: list[_ScopeSpans] | None = None
+    scope_spans: Many[_ScopeSpans] | None = None
 
 
 class _ScopeLogs(_Otlp):
-    log_records: list[_LogRecord] | None = None
+    log_records: Many[_LogRecord] | None = None
 
 
 class _ResourceLogs(_Otlp):
-    scope_logs: list[_ScopeLogs] | None = None
+    scope_logs: Many[_ScopeLogs] | None = None
 
 
 class _Request(_Otlp):
-    resource_spans: list[_ResourceSpans] | None = None
-    resource_logs: list[_ResourceLogs] | None = None
-    resource_metrics: list[JsonValue] | None = None
+    resource_spans: Many[_ResourceSpans] | None = None
+    resource_logs: Many[_ResourceLogs] | None = None
+    resource_metrics: Many[JsonValue] | None = None
 
 
 _REQUEST = TypeAdapter(_Request)

@@ -10,7 +10,7 @@ from connectors.imports.lines import Line
 from loop.errors import EventError
 from loop.events import message, pseudonym
 from loop.types import Event, Feedback, FeedbackKind, Interaction, Message, Role
-from loop.wire import ChatMessage, Wire, validate
+from loop.wire import ChatMessage, Many, Wire, validate
 
 _SOURCE = "import/pairs"
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
@@ -20,9 +20,9 @@ Turns = tuple[Message, ...]
 
 
 class _Pair(Wire):
-    prompt: str | list[ChatMessage] | None = None
-    chosen: str | list[ChatMessage] = Field(min_length=1)
-    rejected: str | list[ChatMessage] = Field(min_length=1)
+    prompt: str | Many[ChatMessage] | None = None
+    chosen: str | Many[ChatMessage] = Field(min_length=1)
+    rejected: str | Many[ChatMessage] = Field(min_length=1)
     model: str = "unknown"
     user: str | int | None = None
 

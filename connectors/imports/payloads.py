@@ -10,7 +10,7 @@ from connectors.imports.fields import as_text
 from connectors.imports.turns import Result, Turns, of_parts, only_answer
 from loop.errors import EventError
 from loop.types import Message, ToolCall
-from loop.wire import Wire, validate
+from loop.wire import Many, Wire, validate
 
 
 class _Function(Wire):
@@ -34,12 +34,12 @@ class _Text(Wire):
 
 class _Turn(Wire):
     role: str
-    content: str | list[_Text] | None = None
-    tool_calls: list[_Call] | None = None
+    content: str | Many[_Text] | None = None
+    tool_calls: Many[_Call] | None = None
     tool_call_id: str | None = None
 
 
-_TURNS = TypeAdapter(list[_Turn])
+_TURNS = TypeAdapter(Many[_Turn])
 
 
 def prompt(value: JsonValue) -> Turns:

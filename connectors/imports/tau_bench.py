@@ -9,7 +9,7 @@ from connectors.imports.lines import Line
 from connectors.imports.turns import split_at_last_answer
 from loop.events import message
 from loop.types import Event, Feedback, FeedbackKind, Interaction
-from loop.wire import ChatMessage, Int64, Wire, validate
+from loop.wire import ChatMessage, Int64, Many, Wire, validate
 
 _SOURCE = "import/tau-bench"
 
@@ -18,7 +18,7 @@ class _Conversation(Wire):
     task_id: Int64
     trial: Int64
     reward: float
-    traj: list[ChatMessage]
+    traj: Many[ChatMessage]
 
 
 _CONVERSATION = TypeAdapter(_Conversation)

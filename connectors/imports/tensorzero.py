@@ -22,7 +22,7 @@ from connectors.imports.fields import Number, UtcTime, Whole, as_text, sampling
 from connectors.imports.lines import Line
 from loop.events import pseudonym
 from loop.types import Event, Feedback, FeedbackKind, Interaction, Verifier, VerifierKind
-from loop.wire import Name, Wire, validate
+from loop.wire import Many, Name, Wire, validate
 
 _SOURCE = "import/tensorzero"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,8 +66,8 @@ class _ModelInference(_Row):
     inference_id: Name
     model_name: str
     system: str | None = None
-    input_messages: Json[list[BlockMessage]] | list[BlockMessage]
-    output: Annotated[Json[list[Block]] | list[Block] | None, _Blank] = None
+    input_messages: Json[Many[BlockMessage]] | Many[BlockMessage]
+    output: Annotated[Json[Many[Block]] | Many[Block] | None, _Blank] = None
 
 
 class _Metric(_Row):

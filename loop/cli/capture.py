@@ -53,6 +53,7 @@ def _follow(session: Session, address: str | None) -> None:
         if not port.isdecimal():
             raise UsageError(f"--metrics {address} is not HOST:PORT", "for example: --metrics 127.0.0.1:9108")
         click.echo(f"metrics on {host or '127.0.0.1'}:{metrics.serve(host or '127.0.0.1', int(port))}", err=True)
+    _require_topics(session)
     rounds = steps(
         session.log,
         session.store,
@@ -66,6 +67,18 @@ def _follow(session: Session, address: str | None) -> None:
     except UnreachableError:
         if not stop.is_set():
             raise
+
+
+def _require_topics(session: Session) -> None:
+    """Says now that the topic of dead letters is absent, not at the first of them."""
+    kafka = session.settings.addresses.kafka
+    if kafka is None:
+        return
+    from connectors.kafka_topics import absent
+
+    with suppress(UnreachableError):
+        if missing := absent(kafka, session.settings.log):
+            raise NotFoundError(f"Kafka has no topic {' and no topic '.join(missing)}", "nightshift topics create")
 
 
 def _observe(session: Session, rounds: "Generator[Step | None]", metrics: "CaptureMetrics", stop: Event) -> None:
@@ -121,7 +134,7 @@ def list_letters(session: Session, everything: bool) -> None:
     """Where each came from and why it was refused."""
     letters = [letter for letter in session.store.dead_letters() if everything or letter.replayed_at is None]
     session.show(
-        "\n".join(f"{d.letter_id[:12]}  {d.source}:{d.position}  {d.reason}" for d in letters) or "none",
+        "\n".join(_harmless(f"{d.letter_id[:12]}  {d.source}:{d.position}  {d.reason}") for d in letters) or "none",
         {"dead_letters": [asdict(d) | {"payload": len(d.payload)} for d in letters]},
     )
 
@@ -133,7 +146,8 @@ def show_letter(session: Session, letter_id: str) -> None:
     """The reason and the bytes of one dead letter; the first digits of its id are enough."""
     letter = _letter(session.store.dead_letters(), letter_id)
     text = letter.payload.decode(errors="backslashreplace")
-    session.show(f"{letter.source}:{letter.position}\n{letter.reason}\n\n{text}", asdict(letter) | {"payload": text})
+    shown = _harmless(f"{letter.source}:{letter.position}\n{letter.reason}\n\n{text}")
+    session.show(shown, asdict(letter) | {"payload": text})
 
 
 @dlq.command("replay")
@@ -149,11 +163,11 @@ def replay_letters(session: Session, letter_ids: tuple[str, ...]) -> None:
         if letter.replayed_at is not None:
             continue
         try:
-            event = decode(letter.payload)
+            again = encode(decode(letter.payload))
         except EventError:
             still += 1
             continue
-        session.log.append([encode(event)])
+        session.log.append([again])
         session.store.mark_replayed(letter.letter_id, now())
         sent += 1
     session.show(f"{sent} sent again, {still} still cannot be parsed", {"sent": sent, "still": still})
@@ -164,6 +178,11 @@ def _letter(letters: Sequence[DeadLetter], letter_id: str) -> DeadLetter:
     if len(found) != 1:
         raise NotFoundError(f"{len(found)} dead letters have ids that begin with {letter_id!r}", "nightshift dlq list")
     return found[0]
+
+
+def _harmless(text: str) -> str:
+    """What strangers sent moves no cursor and colours no terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 COMMANDS = (capture, topics, dlq)

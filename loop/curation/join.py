@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import product
 from typing import TypeVar
 
 from loop.settings import CurationSettings
@@ -57,17 +58,17 @@ class Asked:
     """The interactions that feedback may be about, by all their names."""
 
     by_id: Index[Interaction]
-    by_alias: Mapping[tuple[str, str], Sequence[Interaction]]
-    """By (tenant, alias), oldest first."""
+    by_alias: Mapping[tuple[str, str, str], Sequence[Interaction]]
+    """By (tenant, source, alias), and by (tenant, "", alias) for whoever names one of another source; oldest first."""
 
 
 def asked(interactions: Iterable[Interaction]) -> Asked:
     """A function of the set of `interactions`."""
     by_id = index(interactions, lambda i: i.interaction_id)
-    by_alias: dict[tuple[str, str], list[Interaction]] = defaultdict(list)
+    by_alias: dict[tuple[str, str, str], list[Interaction]] = defaultdict(list)
     for interaction in sorted(once(by_id), key=lambda i: (i.occurred_at, i.source, i.interaction_id)):
-        for alias in interaction.aliases:
-            by_alias[interaction.tenant, alias].append(interaction)
+        for alias, source in product(interaction.aliases, (interaction.source, "")):
+            by_alias[interaction.tenant, source, alias].append(interaction)
     return Asked(by_id, by_alias)
 
 
@@ -75,7 +76,8 @@ def meant(known: Asked, by: Feedback, name: str | None) -> Interaction | None:
     """The interaction called `name`; of several with that alias the last before the feedback, else the first."""
     if found := find(known.by_id, by, name):
         return found
-    sharing = known.by_alias.get((by.tenant, name or ""))
+    aliases = known.by_alias
+    sharing = aliases.get((by.tenant, by.source, name or "")) or aliases.get((by.tenant, "", name or ""))
     if not sharing:
         return None
     earlier = bisect_right(sharing, by.occurred_at, key=lambda i: i.occurred_at)
@@ -99,7 +101,7 @@ def join(
     feedback: Index[Feedback], known: Asked, settings: CurationSettings, as_of: datetime
 ) -> tuple[list[Joined], Counter[str]]:
     """Feedback in force on mature interactions inside the window, and how many were left out why."""
-    given, in_force = len(once(feedback)), newest(feedback)
+    given, in_force = len(once(feedback)), newest(feedback, known)
     counts = Counter(feedback=given, superseded=given - len(in_force))
     joined = []
     for opinion in in_force:
@@ -113,38 +115,47 @@ def join(
     return joined, counts
 
 
-def newest(feedback: Index[Feedback]) -> list[Feedback]:
+def newest(feedback: Index[Feedback], known: Asked) -> list[Feedback]:
     """The latest feedback, by (occurred_at, feedback_id), of every slot.
 
-    A slot is one user's one kind of feedback on one interaction (for a comparison: on one pair). Anonymous feedback
-    has a slot of its own. Feedback that revises another joins the slot of what it revises.
+    A slot is one user's one kind of feedback on one interaction, by whichever of its names (for a comparison: on one
+    pair). Anonymous feedback has a slot of its own. Feedback that revises another joins the slot of what it revises.
     """
     latest: dict[tuple[str, ...], Feedback] = {}
     for opinion in sorted(once(feedback), key=lambda f: (f.occurred_at, f.feedback_id, f.source)):
-        latest[_slot(_root(opinion, feedback))] = opinion
+        latest[_slot(_root(opinion, feedback, known), known)] = opinion
     return list(latest.values())
 
 
-def _root(feedback: Feedback, others: Index[Feedback]) -> Feedback:
+def _root(feedback: Feedback, others: Index[Feedback], known: Asked) -> Feedback:
     """The first of a chain of revisions; of a cycle, its member with the smallest id."""
     chain = [feedback]
     while target := find(others, chain[-1], chain[-1].revises):
         if target in chain:
             return min(chain[chain.index(target) :], key=lambda f: (f.feedback_id, f.source))
-        if not _may_revise(chain, target):
+        if not _may_revise(chain, target, known):
             break
         chain.append(target)
     return chain[-1]
 
 
-def _may_revise(newer: Sequence[Feedback], older: Feedback) -> bool:
-    """Nobody replaces what another user said."""
+def _may_revise(newer: Sequence[Feedback], older: Feedback, known: Asked) -> bool:
+    """Nobody replaces what another user said, nor what was said of something else."""
     users = {feedback.user_key for feedback in (*newer, older)} - {None}
-    return len(users) <= 1 and newer[-1].interaction_id == older.interaction_id
+    named = newer[-1].interaction_id == older.interaction_id
+    return len(users) <= 1 and (named or _subject(newer[-1], known) == _subject(older, known))
 
 
-def _slot(feedback: Feedback) -> tuple[str, ...]:
-    about = sorted((feedback.interaction_id, feedback.other_interaction_id or ""))
+def _subject(feedback: Feedback, known: Asked) -> tuple[str, ...]:
+    """What it is about: the interactions it means, by their own names, or the names that mean none yet."""
+    names = (feedback.interaction_id, feedback.other_interaction_id)
+    found = [meant(known, feedback, name) for name in names]
+    means = (f"{i.source}/{i.interaction_id}" if i else f"/{n or ''}" for n, i in zip(names, found, strict=True))
+    return tuple(sorted(means))
+
+
+def _slot(feedback: Feedback, known: Asked) -> tuple[str, ...]:
+    about = _subject(feedback, known)
     who = ("user", feedback.user_key) if feedback.user_key else ("feedback", feedback.source, feedback.feedback_id)
     return (feedback.tenant, *about, feedback.kind, *who)
 

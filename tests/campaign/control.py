@@ -12,13 +12,12 @@ from loop import settings
 from loop.capture import parse
 from loop.errors import FencedError, NightshiftError, NotFoundError
 from loop.ports import Batch, Parsed, Partition
-from tests.campaign.nemesis import SETTINGS
 
 
 def main() -> None:
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    chosen = settings.load(overrides=SETTINGS)
+    chosen = settings.load(overrides=dict(word.split("=", 1) for word in sys.argv[1:]))
     assert chosen.addresses.kafka
     log, store = KafkaLog(chosen.addresses.kafka, chosen.log), SqlStore(str(chosen.addresses.store_url))
     rows, placed = Partition("control-rows", os.getpid()), set[Partition]()

@@ -15,18 +15,21 @@ from tests.services import Kafka, Postgres
 
 SESSION_SECONDS = 6
 """A capture that is stopped for longer has lost its partitions when it wakes up."""
-SETTINGS = {"log.session_seconds": SESSION_SECONDS, "log.batch_events": 50}
-"""Of every capture; small batches, so that there are many transactions for a kill to fall into or between."""
+BATCH_EVENTS = (50, 2000)
+"""Of captures in turn: many transactions for a kill to fall into or between, and batches for which COPY is used."""
 
 
 @dataclass(slots=True)
 class Captures:
     """A few capture processes of one group; each is started again when it ends."""
 
-    command: list[str]
     environment: Mapping[str, str]
     folder: Path
+    control: bool
+    """Whether they are those whose offset is committed in a transaction of its own."""
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    gave_up: int = 0
+    """How often one ended by itself, which none should."""
 
     def start(self, count: int) -> None:
         self.processes = [self._spawn(number) for number in range(count)]
@@ -37,12 +40,12 @@ class Captures:
         self.processes[number].wait()
         self.processes[number] = self._spawn(number)
 
-    def revive(self) -> int:
-        """Start those again that ended by themselves; how many."""
-        ended = [number for number, process in enumerate(self.processes) if process.poll() is not None]
-        for number in ended:
-            self.processes[number] = self._spawn(number)
-        return len(ended)
+    def revive(self) -> None:
+        """Start those again that ended by themselves."""
+        for number, process in enumerate(self.processes):
+            if process.poll() is not None:
+                self.gave_up += 1
+                self.processes[number] = self._spawn(number)
 
     def drain(self) -> list[int]:
         """SIGTERM to all; their exit codes."""
@@ -63,7 +66,8 @@ class Captures:
     def _spawn(self, number: int) -> subprocess.Popen[bytes]:
         with (self.folder / f"capture-{number}.log").open("ab") as log:
             environment = {**os.environ, **self.environment}
-            return subprocess.Popen(self.command, env=environment, stdout=log, stderr=log)
+            command = capture_command(BATCH_EVENTS[number % 2], control=self.control)
+            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 
 @dataclass(slots=True)
@@ -102,9 +106,9 @@ class Nemesis:
         self.postgres.start()
 
 
-def capture_command(*, control: bool) -> list[str]:
-    """What production runs, or the control whose offset is committed in a transaction of its own."""
+def capture_command(batch_events: int, *, control: bool) -> list[str]:
+    """What production runs, or the control."""
+    chosen = [f"log.session_seconds={SESSION_SECONDS}", f"log.batch_events={batch_events}"]
     if control:
-        return [sys.executable, "-m", "tests.campaign.control"]
-    chosen = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
-    return [sys.executable, "-m", "loop.cli", *chosen, "capture"]
+        return [sys.executable, "-m", "tests.campaign.control", *chosen]
+    return [sys.executable, "-m", "loop.cli", *(word for each in chosen for word in ("--set", each)), "capture"]

@@ -41,7 +41,9 @@ class Verdict:
     rows: int
     lost: int
     duplicated: int
-    """Rows more than once, and entries that were ingested in more than one transaction although UNIQUE hides it."""
+    """Rows more than once."""
+    ingested_again: int
+    """Entries that more than one transaction took, although UNIQUE hides it; below 0 where entries were passed over."""
     reordered: int
     """Rows that stand before an earlier one of their conversation."""
     dead_letters: int
@@ -68,7 +70,8 @@ def verdict(url: str, events: int, entries: int) -> Verdict:
     return Verdict(
         rows=len(numbers),
         lost=events - len(set(numbers)),
-        duplicated=len(numbers) - len(set(numbers)) + watermark - entries,
+        duplicated=len(numbers) - len(set(numbers)),
+        ingested_again=watermark - entries,
         reordered=reordered,
         dead_letters=letter_rows,
         letters_wrong=len(letters ^ poison) + letter_rows - len(letters),

@@ -13,8 +13,8 @@ def test_every_event_is_stored_exactly_once_and_in_order_whatever_dies() -> None
     assert outcome.faults == []
     assert (outcome.verdict.rows, outcome.verdict.dead_letters) == (EVENTS, EVENTS // 1_000)
     assert outcome.harms == HARMS
-    assert set(outcome.drained) == {0}
 
 
 def test_the_same_campaign_catches_a_capture_that_commits_its_offsets_later() -> None:
-    assert run(EVENTS, HARMS, seed=1, control=True).faults
+    verdict = run(EVENTS, HARMS, seed=1, control=True).verdict
+    assert verdict.lost or verdict.duplicated or verdict.ingested_again

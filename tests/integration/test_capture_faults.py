@@ -67,6 +67,7 @@ def test_a_database_and_a_broker_that_are_down_for_a_minute_are_waited_for(
 
     postgres.crash()
     broker.kill(1)
+    begun_meanwhile = follow(tmp_path, without_broker[1].named, *without_broker[1].settings, number=9)
     send(without_database[0], 200, 200)
     time.sleep(OUTAGE_SECONDS)
     for _, service in (without_broker, without_database):
@@ -82,6 +83,7 @@ def test_a_database_and_a_broker_that_are_down_for_a_minute_are_waited_for(
         assert store.counts()["interaction"] == 400
         store.close()
         log.close()
+    assert begun_meanwhile.drain() == 0, begun_meanwhile.said()
     broker.remove()
     postgres.remove()
 

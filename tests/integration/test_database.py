@@ -3,7 +3,8 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,16 @@ from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
 from connectors import tables
+from connectors.bulk import absorb
 from connectors.database import HEADS, History, open_database, reading, reserve, writing
 from connectors.migrations import config
+from connectors.rows import row_of
+from connectors.sql_store import SqlStore
 from loop import types
 from loop.errors import IntegrityError, UnreachableError, UsageError
+from loop.ports import Batch, Parsed, Partition
+from loop.types import DeadLetter
+from tests.builders import interaction
 from tests.databases import DATABASES, fresh_url
 
 METADATA = {"store": tables.StoreTable.metadata, "ledger": tables.LedgerTable.metadata}
@@ -170,3 +177,59 @@ def test_an_address_of_no_usable_database_is_a_usage_error_that_shows_no_passwor
 
 def names(engine: sqlalchemy.Engine) -> set[str]:
     return set(sqlalchemy.inspect(engine).get_table_names())
+
+
+def test_who_vanishes_in_a_transaction_does_not_keep_its_locks_for_long(tmp_path: Path) -> None:
+    with opened(fresh_url("postgresql", tmp_path), "store") as engine, reading(engine) as connection:
+        shown = [
+            connection.exec_driver_sql(f"SHOW {name}").scalar()
+            for name in ("idle_in_transaction_session_timeout", "lock_timeout", "TimeZone")
+        ]
+    assert shown == ["1min", "30s", "UTC"]
+
+
+def test_the_last_hour_of_time_comes_back_whatever_zone_the_server_is_in(tmp_path: Path) -> None:
+    url = fresh_url("postgresql", tmp_path)
+    with opened(url, "store") as engine, engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+        admin.exec_driver_sql(f"ALTER DATABASE {engine.url.database} SET timezone = 'Asia/Karachi'")
+    last = datetime(9999, 12, 31, 23, 30, tzinfo=UTC)
+    store = SqlStore(url)
+    event = replace(interaction(1), occurred_at=last)
+    store.ingest(Parsed(Batch(Partition("events", 0), 0, 1, ()), (event,), (), ()))
+    assert [each.occurred_at for each in store.interactions(store.watermark())] == [last]
+    store.close()
+
+
+def test_what_copy_cannot_take_is_an_error_of_the_database_like_any_other(tmp_path: Path) -> None:
+    letters = [DeadLetter(letter_id=str(n), source="s", position=2**70, reason="r", payload=b"") for n in range(500)]
+    with opened(fresh_url("postgresql", tmp_path), "store") as engine:
+        rows = [row_of(letter) | {"sequence": n} for n, letter in enumerate(letters)]
+        with pytest.raises(sqlalchemy.exc.DBAPIError, match="out of range"), writing(engine) as connection:
+            absorb(connection, tables.table_of(tables.DeadLetterRow), rows, ("letter_id",))
+
+
+def test_a_server_that_can_only_be_read_is_waited_for(tmp_path: Path) -> None:
+    with opened(fresh_url("postgresql", tmp_path), "store") as engine:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as admin:
+            admin.exec_driver_sql(f"ALTER DATABASE {engine.url.database} SET default_transaction_read_only = on")
+        engine.dispose()
+        with pytest.raises(UnreachableError, match="can only be read"), writing(engine) as connection:
+            reserve(connection, "name", 1)
+
+
+@pytest.mark.parametrize("told", ["password=hush", "sslpassword=hush&application_name=x"])
+def test_a_password_in_an_address_is_not_told(told: str) -> None:
+    with pytest.raises(UnreachableError) as refused:
+        open_database(f"postgresql://user:hush@127.0.0.1:1/name?{told}", "store")
+    assert "hush" not in str(refused.value)
+
+
+def test_texts_of_users_stand_in_no_error(tmp_path: Path) -> None:
+    rows = [{"sequence": 1, "letter_id": "what a user said"}]
+    with (
+        opened(fresh_url("sqlite", tmp_path), "store") as engine,
+        pytest.raises(sqlalchemy.exc.IntegrityError) as refused,
+        writing(engine) as connection,
+    ):
+        absorb(connection, tables.table_of(tables.DeadLetterRow), rows, ("letter_id",))
+    assert "what a user said" not in str(refused.value)

@@ -1,26 +1,29 @@
 """What only Kafka does: topics, groups, transactions, brokers that go away."""
 
+import gc
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from connectors import kafka_topics
 from connectors.kafka_log import KafkaLog
-from loop.capture import Captured, capture
-from loop.errors import EventError, IntegrityError, NotFoundError
+from loop.capture import Captured, capture, steps
+from loop.errors import EventError, IntegrityError, NotFoundError, UnreachableError
 from loop.events import encode
 from loop.ports import Envelope, Partition
 from loop.settings import KafkaAccess, LogSettings
 from tests import services
 from tests.builders import interaction
+from tests.capturing import await_that
 from tests.fakes import MemoryStore
 
 
@@ -126,6 +129,85 @@ def test_a_topic_made_anew_under_an_old_name_is_noticed(log: KafkaLog, settings:
     log.append([encode(interaction(1))])
     with pytest.raises(IntegrityError, match="before the stored position 10"):
         capture(log, store)
+
+
+def test_a_topic_made_anew_while_it_is_read_is_noticed(
+    log: KafkaLog, access: KafkaAccess, settings: LogSettings
+) -> None:
+    store = MemoryStore()
+    log.append([encode(interaction(number)) for number in range(100)])
+    rounds = steps(log, store, batch_size=100)
+    await_that(lambda: next(rounds) is None and store.last_sequence == 100, lambda: str(store.offsets))
+    with KafkaAdminClient(bootstrap_servers=access.servers) as admin:
+        admin.delete_topics([settings.topic])
+    await_that(lambda: faults(access, settings) != (), lambda: "the topic is still there")
+    kafka_topics.create(access, settings)
+    sender = KafkaLog(access, settings)
+    sender.append([encode(interaction(number)) for number in range(100, 120)])
+    sender.close()
+    with pytest.raises(IntegrityError, match="before the stored position"):
+        await_that(lambda: next(rounds) is not None, lambda: "nothing was noticed")
+
+
+def test_what_retention_took_before_it_was_stored_is_told(
+    log: KafkaLog, access: KafkaAccess, settings: LogSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = MemoryStore()
+    log.append([encode(interaction(number)) for number in range(100)])
+    store.offsets = {Partition(settings.topic, number): 1 for number in range(3)}
+    with KafkaAdminClient(bootstrap_servers=access.servers) as admin:
+        admin.delete_records({TopicPartition(settings.topic, number): 3 for number in range(3)})
+    assert capture(log, store).interactions == 100 - 3 * 3
+    assert caplog.text.count("2 entries were deleted before they were stored") == 3
+
+
+def test_a_partition_that_was_lost_and_given_back_while_waiting_is_sought_again(log: KafkaLog) -> None:
+    store = MemoryStore()
+    log.append([encode(interaction(number)) for number in range(50)])
+    assert capture(log, store).new_rows == 50
+    log.append([encode(interaction(number)) for number in range(50, 100)])
+    log._consumer._net.run(log._consumer._coordinator.maybe_leave_group_async)  # what a long silence looks like
+    await_that(lambda: log.wait(0.5) is None and len(log.unplaced()) == 3, lambda: str(log.unplaced()))
+    assert capture(log, store).new_rows == 50
+
+
+def test_what_another_client_compressed_with_snappy_is_read(log: KafkaLog, settings: LogSettings) -> None:
+    producer = KafkaProducer(bootstrap_servers=services.kafka().servers, compression_type="snappy")
+    producer.send(settings.topic, encode(interaction(1)).payload).get(30)
+    producer.close()
+    assert capture(log, MemoryStore()).new_rows == 1
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning")
+def test_a_partition_without_a_leader_does_not_stop_the_others() -> None:
+    brokers = services.Kafka(brokers=3)
+    settings = replace(services.log_settings(brokers, partitions=3), replication_factor=1, min_insync_replicas=1)
+    access = KafkaAccess(brokers.servers)
+    kafka_topics.create(access, settings)
+    with KafkaAdminClient(bootstrap_servers=access.servers) as admin:
+        (topic,) = (each for each in admin.describe_topics() if each["name"] == settings.topic)
+    leaders = {part["leader_id"]: part["partition_index"] for part in topic["partitions"]}
+    brokers.kill(2)
+    await_that(lambda: any("no leader" in fault for fault in faults(access, settings)), lambda: "2 still leads")
+    sender = KafkaProducer(bootstrap_servers=access.servers)
+    for leader in (1, 3):
+        sender.send(settings.topic, encode(interaction(leader)).payload, partition=leaders[leader]).get(30)
+    sender.close()
+    log, store = KafkaLog(access, settings), MemoryStore()
+    with pytest.raises(UnreachableError, match="no leader"):
+        log.ends()
+    with closing(steps(log, store, batch_size=10, patience=60.0)) as rounds:
+        await_that(lambda: next(rounds) is None and store.last_sequence == 2, lambda: str(store.ingested))
+    log.close()
+    brokers.remove()
+    gc.collect()  # kafka-python leaves the sockets of failed connections to the collector
+
+
+def faults(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
+    """Those of the topics; none while the cluster finds itself."""
+    with suppress(UnreachableError):
+        return kafka_topics.faults(access, settings)
+    return ()
 
 
 def test_an_event_too_large_for_the_topic_is_refused_and_named(log: KafkaLog) -> None:

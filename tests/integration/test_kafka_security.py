@@ -21,8 +21,9 @@ from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 
 from connectors.kafka_client import connection
 from connectors.kafka_log import KafkaLog
-from connectors.kafka_topics import create
+from connectors.kafka_topics import create, faults
 from loop.capture import Captured, capture
+from loop.errors import NotFoundError
 from loop.events import encode
 from loop.settings import KafkaAccess
 from tests import services
@@ -47,6 +48,7 @@ ssl.truststore.location={folder}/ca.pem
 listener.name.other.ssl.keystore.type=PEM
 listener.name.other.ssl.keystore.location={folder}/elsewhere.pem
 listener.name.tls.ssl.client.auth=required
+auto.create.topics.enable=true
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
 listener.name.sasl.plain.sasl.jaas.config={logins}.plain.PlainLoginModule required user_capture="{password}";
 listener.name.sasl.scram-sha-256.sasl.jaas.config={logins}.scram.ScramLoginModule required;
@@ -142,6 +144,17 @@ def test_events_travel_over_tls_with_a_bearer_token(secured: Secured, tmp_path: 
     file.write_text(token(600))
     access = secured.access(SASL, protocol="SASL_SSL", mechanism="OAUTHBEARER", token_file=file)
     assert sent_and_captured(secured, access).new_rows == 1
+
+
+def test_a_topic_that_is_absent_is_not_made_by_looking_for_it(secured: Secured) -> None:
+    settings = services.log_settings(secured.broker, partitions=1)
+    log = KafkaLog(secured.access(0), settings)
+    for _ in range(2):
+        with pytest.raises(NotFoundError):
+            log.ends()
+        log.wait(0.5)
+    log.close()
+    assert f"there is no topic {settings.topic}" in faults(secured.access(0), settings)
 
 
 REFUSED: Mapping[str, tuple[int, Mapping[str, str], int, str]] = {

@@ -3,7 +3,7 @@ from contextlib import closing
 import pytest
 
 from loop.capture import MAX_FENCES, Captured, capture, parse, steps
-from loop.errors import FencedError
+from loop.errors import FencedError, NotFoundError
 from loop.events import dead_letter, decode, encode
 from loop.ports import Batch, Entry, Parsed, Partition
 from tests.builders import interaction, thumb
@@ -93,6 +93,28 @@ def test_poison_too_large_to_be_sent_on_is_stored_whole_and_sent_on_cut(log):
     assert sent.payload == stored.payload[: len(sent.payload)] != b""
     assert (sent.letter_id, sent.position) == (stored.letter_id, 0)
     assert "of 2097152 bytes" in sent.reason
+
+
+def test_a_topic_of_dead_letters_that_fails_stops_nothing(log, caplog):
+    log.payloads[ZERO].insert(0, b"{poison")
+    store = MemoryStore()
+    with closing(steps(log, store, batch_size=100, letters=Refusing())) as rounds:
+        while next(rounds) is not None:
+            pass
+    assert len(store.dead_letters()) == 1
+    assert "1 dead letters are in the store alone: Kafka has no such topic" in caplog.text
+
+
+class Refusing(MemoryLog):
+    def append(self, _):
+        raise NotFoundError("Kafka has no such topic", "make it")
+
+
+def test_a_list_with_a_hundred_thousand_faults_is_refused_at_the_first():
+    payload = encode(interaction(1)).payload
+    hostile = payload.replace(b'"messages":[', b'"messages":[' + b"1," * 100_000)
+    (letter,) = parse(Batch(ZERO, 0, 1, (Entry(0, hostile),))).dead_letters
+    assert letter.reason == "data.messages.0: Input should be an object"
 
 
 def test_a_fenced_partition_is_read_again_from_the_stored_position(log):

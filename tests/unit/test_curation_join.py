@@ -174,3 +174,25 @@ def test_feedback_on_a_name_that_answers_share_is_about_the_last_one_before_it()
 def test_an_id_goes_before_an_alias() -> None:
     asked = [ask("i1", answer="By id.", days=0), ask("i2", answer="By alias.", days=0, aliases=("i1",))]
     assert answers(made([*asked, tell("i1", FeedbackKind.THUMB, 1.0)])) == [("unpaired", "+By id.")]
+
+
+def test_an_alias_of_the_same_source_goes_before_one_of_another() -> None:
+    asked = [
+        ask("i1", answer="Ours.", days=0, aliases=("trace",)),
+        ask("i2", answer="Theirs.", days=1, aliases=("trace",), source="other"),
+    ]
+    told = tell("trace", FeedbackKind.THUMB, 1.0, days=2)
+    assert answers(made([*asked, told])) == [("unpaired", "+Ours.")]
+
+
+def test_what_a_user_says_of_two_answers_that_share_a_name_counts_for_each() -> None:
+    asked = [ask(f"i{n}", prompt=f"Question {n}?", answer=f"Answer {n}.", days=n, aliases=("trace",)) for n in (1, 2)]
+    told = [tell("trace", FeedbackKind.THUMB, value, days=days) for value, days in ((1.0, 1.5), (-1.0, 2.5))]
+    assert answers(made([*asked, *told])) == [("unpaired", "+Answer 1."), ("unpaired", "-Answer 2.")]
+
+
+def test_feedback_by_another_name_replaces_and_retracts_what_was_said_of_the_same_answer() -> None:
+    asked = ask("i1", answer="Yes.", days=0, aliases=("span",))
+    up = tell("i1", FeedbackKind.THUMB, 1.0, days=1)
+    assert answers(made([asked, up, tell("span", FeedbackKind.THUMB, -1.0, days=2)])) == [("unpaired", "-Yes.")]
+    assert answers(made([asked, up, tell("span", FeedbackKind.THUMB, days=2, retracted=True)])) == []

@@ -1,5 +1,6 @@
 """What capture shows of itself."""
 
+import socket
 import urllib.error
 import urllib.request
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 from connectors.prometheus import CaptureMetrics
 from loop.capture import Step
 from loop.errors import UsageError
-from loop.ports import Batch, Parsed, Partition
+from loop.ports import Batch, Entry, Parsed, Partition
 from tests.builders import interaction
 
 ZERO = Partition("events", 0)
@@ -18,7 +19,7 @@ ZERO = Partition("events", 0)
 
 def step(occurred_at: datetime, *, fenced: bool = False) -> Step:
     event = replace(interaction(1), occurred_at=occurred_at)
-    return Step(parsed=Parsed(Batch(ZERO, 0, 1, ()), (event,), (), ()), new_rows=1, fenced=fenced)
+    return Step(parsed=Parsed(Batch(ZERO, 0, 1, (Entry(0, b""),)), (event,), (), ()), new_rows=1, fenced=fenced)
 
 
 def value(metrics: CaptureMetrics, name: str) -> float | None:
@@ -56,6 +57,18 @@ def test_an_event_from_the_future_does_not_hide_how_old_the_newest_real_one_is()
 @pytest.mark.parametrize(("silent_seconds", "status"), [(60.0, 200), (0.0, 503)])
 def test_capture_is_healthy_until_it_is_silent_for_too_long(silent_seconds, status):
     assert health(CaptureMetrics(silent_seconds).serve("127.0.0.1", 0)) == status
+
+
+def test_a_connection_that_says_nothing_does_not_keep_the_others_waiting():
+    port = CaptureMetrics().serve("127.0.0.1", 0)
+    with socket.create_connection(("127.0.0.1", port)):
+        assert health(port) == 200
+
+
+def test_offsets_without_entries_are_counted():
+    metrics = CaptureMetrics()
+    metrics.observe(Step(parsed=Parsed(Batch(ZERO, 3, 9, ()), (), (), ())), [ZERO])
+    assert value(metrics, "skipped_total") == 6
 
 
 def test_a_taken_port_is_a_usage_error():
