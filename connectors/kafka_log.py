@@ -166,15 +166,18 @@ class KafkaLog:
         start = self._positions.get(partition)
         if start is None:  # just assigned: it comes again after its seek
             return None
-        if records[0].offset < start:  # the log does not reach that far any more: the next seek says so
-            del self._positions[partition]
+        if records[0].offset < start:
+            del self._positions[partition]  # the log does not reach as far as it did: the seek to come says so
             return None
         entries = tuple(Entry(record.offset, record.value or b"") for record in records)
         return self._advance(partition, entries[-1].offset + 1, entries)
 
     def _moved(self, partition: TopicPartition) -> Batch | None:
         position = self._consumer.position(partition, timeout_ms=POLL_MS)
-        if position is None or position <= self._positions[partition]:
+        if position is None or position == self._positions[partition]:
+            return None
+        if position < self._positions[partition]:
+            del self._positions[partition]  # as above
             return None
         return self._advance(partition, position, ())
 
