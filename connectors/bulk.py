@@ -11,6 +11,8 @@ from connectors.database import insert, is_postgresql
 
 COPY_ROWS = 200
 """From so many rows on, PostgreSQL's COPY into a temporary table is faster than INSERT."""
+FLUSH_BYTES = 1 << 24
+"""Sent before the driver waits for the server: each wait hands Python's lock to the thread that parses."""
 
 
 def absorb(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], identity: Sequence[str]) -> int:
@@ -45,11 +47,15 @@ def _copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]
 @contextmanager
 def _copying(connection: Connection, statement: str) -> Iterator[Any]:
     """The driver's COPY; its errors are SQLAlchemy's, as those of other statements."""
+    from psycopg.copy import LibpqWriter
+
     driver: Any = connection.connection.driver_connection
     errors = connection.dialect.loaded_dbapi.Error
     try:
-        with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            yield copy
+        with driver.cursor() as cursor:
+            in_one_piece = LibpqWriter(cursor, flush_threshold=FLUSH_BYTES)
+            with cursor.copy(statement, writer=in_one_piece) as copy:
+                yield copy
     except errors as error:
         raise DBAPIError.instance(statement, None, error, errors, dialect=connection.dialect) from error
 
