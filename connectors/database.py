@@ -40,6 +40,8 @@ SESSION = (
     "idle_in_transaction_session_timeout = '60s'",
     "TimeZone = 'UTC'",
 )
+REFUSALS = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
+"""What PostgreSQL says of credentials; while it connects the driver has no SQLSTATE."""
 READ_ONLY = "25006"
 """SQLSTATE of a server that was the primary until now."""
 
@@ -202,6 +204,11 @@ def _explained(engine: Engine) -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError) as error:
+        if any(refusal in str(error.orig) for refusal in REFUSALS):
+            raise UsageError(
+                f"the database {_shown(engine.url)} refuses these credentials: {error.orig}",
+                "set the user in the address and the password there, in PGPASSWORD or in ~/.pgpass",
+            ) from error
         raise UnreachableError(
             f"the database {_shown(engine.url)} does not answer: {error.orig}",
             "see that it runs, has room and may be written, then repeat",

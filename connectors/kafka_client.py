@@ -29,6 +29,12 @@ MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[NightshiftError], str, s
         "give every capture process a NIGHTSHIFT_KAFKA_MEMBER of its own",
     ),
     (
+        (errors.InvalidReplicationFactorError,),
+        UsageError,
+        "there are fewer brokers than a new topic shall have copies (log.replication_factor)",
+        "start more brokers, or lower log.replication_factor and log.min_insync_replicas in the settings",
+    ),
+    (
         (errors.UnknownTopicOrPartitionError,),
         NotFoundError,
         "Kafka has no such topic: {error}",
@@ -51,7 +57,6 @@ MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[NightshiftError], str, s
             errors.IncompatibleBrokerVersion,
             errors.InconsistentGroupProtocolError,
             errors.InvalidConfigurationError,
-            errors.InvalidReplicationFactorError,
             errors.InvalidSessionTimeoutError,
             errors.InvalidTopicError,
             errors.KafkaConfigurationError,

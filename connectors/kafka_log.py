@@ -15,6 +15,7 @@ from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from connectors.kafka_client import explained, opening
+from loop.capture import require_reach
 from loop.errors import IntegrityError, NightshiftError, NotFoundError, UnreachableError
 from loop.ports import Batch, Entry, Envelope, Partition
 from loop.settings import KafkaAccess, LogSettings
@@ -23,7 +24,8 @@ from loop.wire import MAX_EVENT_BYTES
 POLL_MS = 500
 OFFSETS_MS = 5_000
 """For an answer to where partitions end."""
-STUCK_POLLS = 20
+LOOK_POLLS, LOOK_SECONDS = 20, 10.0
+"""Between two looks at the brokers, at least."""
 PRODUCER_BATCH_BYTES = 64 << 10
 BUFFERED_ENVELOPES = 10_000
 MAX_MESSAGE_BYTES = MAX_EVENT_BYTES + (64 << 10)
@@ -44,7 +46,8 @@ class KafkaLog:
         self._topic = topic or settings.topic
         self._positions: dict[TopicPartition, int] = {}
         """Where the next batch of each sought partition starts."""
-        self._seen_at: dict[TopicPartition, int] = {}
+        self._since: dict[tuple[TopicPartition, int], float] = {}
+        """When a partition was first seen to stand where it stands."""
         self._polls = 0
         self._look_at = 0.0
 
@@ -98,7 +101,7 @@ class KafkaLog:
             found: Mapping[TopicPartition, int] = self._consumer.end_offsets(partitions, timeout_ms=OFFSETS_MS)
         except KeyError as error:  # kafka-python leaves out those without a leader
             remedy = "see that the brokers run (nightshift doctor)"
-            raise UnreachableError(f"Kafka has no leader for {error} now", remedy) from error
+            raise _LeaderlessError(f"Kafka has no leader for {error} now", remedy) from error
         return found
 
     def seek(self, partition: Partition, position: int) -> None:
@@ -115,12 +118,7 @@ class KafkaLog:
             logger.warning(
                 "%s: %d entries were deleted before they were stored (log.retention_days)", partition, begin - position
             )
-        if position > end:
-            raise IntegrityError(
-                f"{partition.topic}/{partition.number} ends at {end}, before the stored position {position}: "
-                "the topic was made anew or lost what was stored",
-                "use another topic name (log.topic), so that nothing of the new one is skipped",
-            )
+        require_reach(partition, position, end)
         self._consumer.seek(wanted, position)
         self._positions[wanted] = position
 
@@ -187,16 +185,23 @@ class KafkaLog:
         return Batch(Partition(*partition), start, position, entries)
 
     def _watch(self) -> None:
-        """Join again when a partition that has more to read has not moved for `stuck_seconds` of polling."""
+        """Every LOOK_SECONDS of polling: do the brokers answer, and does a partition that has more to read move?
+
+        A poll alone tells neither. Raises UnreachableError, at every poll until they answer; joins the group again when
+        a partition stood still for `stuck_seconds`.
+        """
         self._polls += 1
-        if self._polls < STUCK_POLLS or time.monotonic() < self._look_at:
+        now = time.monotonic()
+        if self._polls < LOOK_POLLS or now < self._look_at:
             return
-        seen_at, now_at = self._seen_at, dict(self._positions)
-        self._seen_at, self._polls, self._look_at = now_at, 0, time.monotonic() + self._stuck_seconds
+        held = dict(self._positions)
         ends: Mapping[TopicPartition, int] = {}
-        with suppress(UnreachableError), explained(self._access):
-            ends = self._ends(list(now_at)) if now_at else {}
-        stuck = [p for p, at in now_at.items() if at == seen_at.get(p) and at < ends.get(p, 0)]
+        with suppress(_LeaderlessError), explained(self._access):
+            ends = self._ends(list(held) or [TopicPartition(self._topic, 0)])
+        self._polls, self._look_at = 0, now + LOOK_SECONDS
+        self._since = {(p, at): self._since.get((p, at), now) for p, at in held.items()}
+        waiting = {p: now - since for (p, at), since in self._since.items() if at < ends.get(p, 0)}
+        stuck = [p for p, seconds in waiting.items() if seconds >= self._stuck_seconds]
         if stuck:
             logger.warning(
                 "%s did not move for %.0f s although there is more; joining the group again", stuck, self._stuck_seconds
@@ -246,6 +251,10 @@ class KafkaLog:
                 metrics_enabled=False,
                 **settings,
             )
+
+
+class _LeaderlessError(UnreachableError):
+    """Some partition has no leader; the others may be read."""
 
 
 class _Moves(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped

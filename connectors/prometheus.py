@@ -36,14 +36,16 @@ class CaptureMetrics:
             "nightshift_capture_batch_seconds", "One transaction, retries included.", registry=self.registry
         )
         self.lag = self._gauge("lag", "Entries not stored yet; every process tells all partitions.", "partition")
+        self.blind = self._gauge("blind_seconds", "Since log and store last told the lag; it stands still meanwhile.")
         self.held = self._gauge("partitions", "Partitions that this process has now.")
         self.watermark_age = self._gauge("watermark_age_seconds", "Age of the newest stored event not from the future.")
         self.silent = self._gauge("silent_seconds", "Since the last round of capture; what /healthz judges by.")
         self._newest: datetime | None = None
         self._partitions: frozenset[Partition] = frozenset()
-        self._round_at = time.monotonic()
+        self._round_at = self._seen_at = time.monotonic()
         self.watermark_age.set_function(self._age)
         self.silent.set_function(self._silence)
+        self.blind.set_function(lambda: time.monotonic() - self._seen_at)
 
     def observe(self, step: Step | None, partitions: Iterable[Partition]) -> None:
         """One round of capture: what it did, and the partitions the process has now."""
@@ -71,6 +73,7 @@ class CaptureMetrics:
         """How far the store is behind the log; `position` tells where it stands."""
         for partition, end in ends.items():
             self.lag.labels(f"{partition.topic}/{partition.number}").set(end - position(partition))
+        self._seen_at = time.monotonic()
 
     def serve(self, host: str, port: int) -> int:
         """Answer on `host:port` from a thread until the process ends; returns the port, chosen when it was 0.

@@ -16,7 +16,7 @@ from threading import Event as Flag
 
 import tenacity
 
-from loop.errors import EventError, FencedError, NightshiftError, NotFoundError, UnreachableError
+from loop.errors import EventError, FencedError, IntegrityError, NightshiftError, NotFoundError, UnreachableError
 from loop.events import dead_letter, decode, encode, fitting
 from loop.ports import Batch, Entry, EventLog, Parsed, Partition, Store
 from loop.types import DeadLetter, Event, Feedback, Interaction
@@ -57,9 +57,12 @@ class Captured:
 def capture(log: EventLog, store: Store, *, batch_size: int = 2000) -> Captured:
     """Store everything that is in `log` now; returns when this process, or others beside it, have done so.
 
-    Raises FencedError when one partition is fenced more than MAX_FENCES times in a row.
+    Raises FencedError when one partition is fenced more than MAX_FENCES times in a row, IntegrityError when one ends
+    before what is stored of it.
     """
     ends, captured = log.ends(), Captured()
+    for partition, end in ends.items():
+        require_reach(partition, store.position(partition), end)
     with closing(steps(log, store, batch_size=batch_size)) as rounds:
         for step in rounds:
             if step is not None:
@@ -84,7 +87,7 @@ def steps(
     letters are also appended to the log `letters`.
     """
     stop = stop or Flag()
-    reading, writing = Outage(patience, stop), _retrying(patience, stop)
+    reading, writing = Outage(patience, stop), retrying(patience, stop)
     lost: set[Partition] = set()
     fences = Counter[Partition]()
     with ThreadPoolExecutor(1, "capture") as writer:
@@ -122,6 +125,16 @@ def parse(batch: Batch) -> Parsed:
     )
 
 
+def require_reach(partition: Partition, position: int, end: int) -> None:
+    """IntegrityError when a partition ends before the stored `position`."""
+    if position > end:
+        raise IntegrityError(
+            f"{partition.topic}/{partition.number} ends at {end}, before the stored position {position}: "
+            "the topic was made anew or lost what was stored",
+            "use another topic name (log.topic), so that nothing of the new one is skipped",
+        )
+
+
 @contextmanager
 def _uncollected() -> Iterator[None]:
     """Without the garbage collector: it would find nothing here, and takes a quarter of the time to look for it."""
@@ -155,12 +168,12 @@ def _place(log: EventLog, store: Store, lost: set[Partition]) -> None:
             lost.discard(partition)
 
 
-def _write(retrying: tenacity.Retrying, store: Store, letters: EventLog | None, parsed: Parsed) -> Step:
+def _write(writing: tenacity.Retrying, store: Store, letters: EventLog | None, parsed: Parsed) -> Step:
     started = time.monotonic()
     if letters is not None and parsed.dead_letters:
         _send_on(letters, parsed.dead_letters)
     try:
-        new_rows = retrying(store.ingest, parsed)
+        new_rows = writing(store.ingest, parsed)
     except FencedError:
         return Step(parsed=parsed, fenced=True, seconds=time.monotonic() - started)
     return Step(parsed=parsed, new_rows=new_rows, seconds=time.monotonic() - started)
@@ -219,10 +232,12 @@ class Outage:
 
     def ends(self) -> None:
         """It answered."""
+        if self._since is not None:
+            logger.warning("the event log answers again after %.0f s", time.monotonic() - self._since)
         self._since, self._pause = None, FIRST_PAUSE_SECONDS
 
 
-def _retrying(patience: float, stop: Flag) -> tenacity.Retrying:
+def retrying(patience: float, stop: Flag) -> tenacity.Retrying:
     """Calls what it is given, again and again while a service does not answer."""
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(UnreachableError),

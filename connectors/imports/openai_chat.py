@@ -46,7 +46,7 @@ class _Said(Wire):
 
     thumb: bool | float | Literal["up", "down"] | None = None
     rating: float | None = None
-    score: float | None = None
+    score: Annotated[float, Field(ge=0, le=1)] | None = None
     edit: str | None = None
     demonstration: str | None = None
     comment: str | None = None

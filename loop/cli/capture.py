@@ -45,7 +45,7 @@ def capture(session: Session, until_caught_up: bool, metrics: str | None) -> Non
 
 def _follow(session: Session, address: str | None) -> None:
     from connectors.prometheus import CaptureMetrics
-    from loop.capture import steps
+    from loop.capture import retrying, steps
 
     stop, metrics = _stopped_by_signals(), CaptureMetrics()
     if address:
@@ -54,15 +54,16 @@ def _follow(session: Session, address: str | None) -> None:
             raise UsageError(f"--metrics {address} is not HOST:PORT", "for example: --metrics 127.0.0.1:9108")
         click.echo(f"metrics on {host or '127.0.0.1'}:{metrics.serve(host or '127.0.0.1', int(port))}", err=True)
     _require_topics(session)
-    rounds = steps(
-        session.log,
-        session.store,
-        batch_size=session.settings.log.batch_events,
-        patience=float("inf"),
-        letters=session.letters,
-        stop=stop,
-    )
+    patience = float("inf")
     try:
+        rounds = steps(
+            session.log,
+            retrying(patience, stop)(lambda: session.store),
+            batch_size=session.settings.log.batch_events,
+            patience=patience,
+            letters=session.letters,
+            stop=stop,
+        )
         _observe(session, rounds, metrics, stop)
     except UnreachableError:
         if not stop.is_set():

@@ -76,8 +76,8 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
         f"{done.new_rows} rows are new",
         asdict(done),
     )
-    if done.dead_letters and not done.interactions + done.feedback:
-        reason = session.store.dead_letters()[-1].reason
+    if not done.interactions + done.feedback and file.stat().st_size:
+        reason = session.store.dead_letters()[-1].reason if done.dead_letters else "no line says anything"
         raise UsageError(f"nothing in {file} is of the format {format_name}: {reason}", "name its format with --format")
 
 

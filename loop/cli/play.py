@@ -4,6 +4,7 @@ Only the help desk is simulated. Serving, capture, curation, training, gate, reg
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -207,6 +208,6 @@ def _bytes(session: Session, version: int) -> str | None:
 
 def _command(folder: Path, *arguments: str) -> None:
     """The real command, as the person on call types it; what it prints is shown."""
-    click.echo(f"$ nightshift {' '.join(arguments)}")
+    click.echo(f"$ nightshift {shlex.join(arguments)}")
     home = {"NIGHTSHIFT_HOME": ".nightshift"}
     subprocess.run([sys.executable, "-m", "loop.cli", *arguments], cwd=folder, env={**os.environ, **home}, check=True)  # noqa: S603

@@ -67,12 +67,15 @@ def test_a_database_and_a_broker_that_are_down_for_a_minute_are_waited_for(
 
     postgres.crash()
     broker.kill(1)
-    begun_meanwhile = follow(tmp_path, without_broker[1].named, *without_broker[1].settings, number=9)
+    begun_meanwhile = [
+        follow(tmp_path, service.named, *service.settings, number=number)
+        for number, (_, service) in enumerate((without_broker, without_database), start=8)
+    ]
     send(without_database[0], 200, 200)
     time.sleep(OUTAGE_SECONDS)
     for _, service in (without_broker, without_database):
         assert service.get("/healthz") == (200, "ok\n"), service.said()
-    assert "does not answer" in without_database[1].said()
+        assert "does not answer" in service.said()
     broker.start()
     postgres.start()
     send(without_broker[0], 200, 200)
@@ -83,7 +86,8 @@ def test_a_database_and_a_broker_that_are_down_for_a_minute_are_waited_for(
         assert store.counts()["interaction"] == 400
         store.close()
         log.close()
-    assert begun_meanwhile.drain() == 0, begun_meanwhile.said()
+    for service in begun_meanwhile:
+        assert service.drain() == 0, service.said()
     broker.remove()
     postgres.remove()
 

@@ -27,6 +27,7 @@ LAG = 'nightshift_capture_lag{partition="events/0",%s}'
 FENCES = "nightshift_capture_fences_total{%s}"
 LETTERS = 'nightshift_capture_entries_total{kind="dead_letters",%s}'
 BATCHES = "nightshift_capture_batch_seconds_count{%s}"
+BLIND = "nightshift_capture_blind_seconds{%s}"
 QUIET = {UP % ONE: "1x60", LAG % ONE: "5x60", BATCHES % ONE: "0+10x60", FENCES % ONE: "0x60", LETTERS % ONE: "7x60"}
 """An hour in which nothing is wrong: one value a minute, in promtool's notation."""
 CASES = {
@@ -36,6 +37,8 @@ CASES = {
     "there is none": ({UP % ONE: "_x60"}, {"NightshiftNoHealthyCapture"}),
     "events wait and nothing is stored": ({BATCHES % ONE: "600x60"}, {"NightshiftCaptureStalled"}),
     "nothing comes and nothing is stored": ({BATCHES % ONE: "600x60", LAG % ONE: "0x60"}, set()),
+    "no process sees the log": ({BLIND % ONE: "0+60x60", BLIND % TWO: "0+60x60"}, {"NightshiftCaptureBlind"}),
+    "one of two does not see the log": ({BLIND % ONE: "0+60x60", BLIND % TWO: "5x60"}, set()),
     "the lag rises": ({LAG % ONE: "10000+500x60"}, {"NightshiftLagRising"}),
     "a great lag falls": ({LAG % ONE: "90000-500x60"}, set()),
     "two tell the same lag": ({LAG % ONE: "7000+20x60", LAG % TWO: "7000+20x60"}, set()),

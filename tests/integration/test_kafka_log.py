@@ -145,6 +145,10 @@ def test_a_topic_made_anew_while_it_is_read_is_noticed(
     sender = KafkaLog(access, settings)
     sender.append([encode(interaction(number)) for number in range(100, 120)])
     sender.close()
+    other = KafkaLog(access, settings)
+    with pytest.raises(IntegrityError, match="before the stored position"):
+        capture(other, store)
+    other.close()
     with pytest.raises(IntegrityError, match="before the stored position"):
         await_that(lambda: next(rounds) is not None, lambda: "nothing was noticed")
 
