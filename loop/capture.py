@@ -61,14 +61,17 @@ def capture(log: EventLog, store: Store, *, batch_size: int = 2000) -> Captured:
     before what is stored of it.
     """
     ends, captured = log.ends(), Captured()
+    stored = {partition: store.position(partition) for partition in ends}
     for partition, end in ends.items():
-        require_reach(partition, store.position(partition), end)
+        require_reach(partition, stored[partition], end)
     with closing(steps(log, store, batch_size=batch_size)) as rounds:
-        for step in rounds:
-            if step is not None:
-                captured = _add(captured, step)
-            elif all(store.position(partition) >= end for partition, end in ends.items()):
-                break
+        while any(stored[partition] < end for partition, end in ends.items()):
+            step = next(rounds)
+            if step is None or step.fenced:
+                stored = {partition: store.position(partition) for partition in ends}
+                continue
+            captured = _add(captured, step)
+            stored[step.parsed.batch.partition] = step.parsed.batch.next
     return captured
 
 
@@ -255,8 +258,6 @@ def _tell(state: tenacity.RetryCallState) -> None:
 
 
 def _add(captured: Captured, step: Step) -> Captured:
-    if step.fenced:
-        return captured
     return replace(
         captured,
         interactions=captured.interactions + len(step.parsed.interactions),
