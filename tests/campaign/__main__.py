@@ -42,8 +42,8 @@ class Outcome:
     verdict: Verdict
     fences: int
     harms: Mapping[str, int]
-    gave_up: int
-    """Captures that ended by themselves."""
+    gave_up: Sequence[str]
+    """What captures said last that ended by themselves."""
     drained: Sequence[int]
     """Exit codes of the captures after SIGTERM."""
     seconds: float

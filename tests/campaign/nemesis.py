@@ -15,6 +15,8 @@ from tests.services import Kafka, Postgres
 
 SESSION_SECONDS = 6
 """A capture that is stopped for longer has lost its partitions when it wakes up."""
+LAST_WORDS = 2_000
+"""Characters of the log of a capture that ended by itself."""
 BATCH_EVENTS = (50, 2000)
 """Of captures in turn: many transactions for a kill to fall into or between, and batches for which COPY is used."""
 
@@ -28,8 +30,8 @@ class Captures:
     control: bool
     """Whether they are those whose offset is committed in a transaction of its own."""
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    gave_up: int = 0
-    """How often one ended by itself, which none should."""
+    gave_up: list[str] = field(default_factory=list)
+    """What each said last that ended by itself, which none should."""
 
     def start(self, count: int) -> None:
         self.processes = [self._spawn(number) for number in range(count)]
@@ -44,7 +46,7 @@ class Captures:
         """Start those again that ended by themselves."""
         for number, process in enumerate(self.processes):
             if process.poll() is not None:
-                self.gave_up += 1
+                self.gave_up.append(self._log(number).read_text(errors="replace")[-LAST_WORDS:])
                 self.processes[number] = self._spawn(number)
 
     def drain(self) -> list[int]:
@@ -64,10 +66,13 @@ class Captures:
         return sum(text in line for log in logs for line in log.splitlines())
 
     def _spawn(self, number: int) -> subprocess.Popen[bytes]:
-        with (self.folder / f"capture-{number}.log").open("ab") as log:
+        with self._log(number).open("ab") as log:
             environment = {**os.environ, **self.environment}
             command = capture_command(BATCH_EVENTS[number % 2], control=self.control)
             return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def _log(self, number: int) -> Path:
+        return self.folder / f"capture-{number}.log"
 
 
 @dataclass(slots=True)
