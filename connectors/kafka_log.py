@@ -234,6 +234,7 @@ class KafkaLog:
                 **settings,
             )
             consumer.subscribe([self._topic], listener=_Moves(self._positions))
+            consumer.partitions_for_topic(self._topic)  # a leader of the group that did not know them would assign none
             return consumer
 
     @cached_property
