@@ -125,7 +125,7 @@ def _engine(url: URL) -> Engine:
             json_deserializer=json.loads,
             pool_pre_ping=not sqlite_file,
             hide_parameters=True,
-            connect_args=SQLITE if sqlite_file else POSTGRESQL,
+            connect_args=SQLITE if url.get_backend_name() == "sqlite" else POSTGRESQL,
         )
     except ModuleNotFoundError as error:
         raise UsageError(

@@ -6,7 +6,7 @@ group is; nothing here reads them.
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 
@@ -23,7 +23,7 @@ from loop.wire import MAX_EVENT_BYTES
 
 POLL_MS = 500
 OFFSETS_MS = 5_000
-"""For an answer to where partitions end."""
+"""For an answer to where partitions begin or end."""
 LOOK_POLLS, LOOK_SECONDS = 20, 10.0
 """Between two looks at the brokers, at least."""
 PRODUCER_BATCH_BYTES = 64 << 10
@@ -93,16 +93,20 @@ class KafkaLog:
             numbers = self._consumer.partitions_for_topic(self._topic)
             if not numbers:
                 raise NotFoundError(f"Kafka has no topic {self._topic!r}", "nightshift topics create")
-            ends = self._ends([TopicPartition(self._topic, number) for number in numbers])
+            ends = self._offsets(
+                self._consumer.end_offsets, [TopicPartition(self._topic, number) for number in numbers]
+            )
         return {Partition(*partition): end for partition, end in ends.items()}
 
-    def _ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+    def _offsets(
+        self, ask: Callable[..., Mapping[TopicPartition, int]], partitions: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """What the consumer's `end_offsets` or `beginning_offsets` say."""
         try:
-            found: Mapping[TopicPartition, int] = self._consumer.end_offsets(partitions, timeout_ms=OFFSETS_MS)
+            return ask(partitions, timeout_ms=OFFSETS_MS)
         except KeyError as error:  # kafka-python leaves out those without a leader
             remedy = "see that the brokers run (nightshift doctor)"
             raise _LeaderlessError(f"Kafka has no leader for {error} now", remedy) from error
-        return found
 
     def seek(self, partition: Partition, position: int) -> None:
         """The next poll of `partition` starts at `position`.
@@ -113,7 +117,8 @@ class KafkaLog:
         if wanted not in self._consumer.assignment():
             raise NotFoundError(f"{partition} is not assigned to this reader", "read one of its partitions")
         with explained(self._access):
-            end, begin = self._ends([wanted])[wanted], self._consumer.beginning_offsets([wanted])[wanted]
+            end = self._offsets(self._consumer.end_offsets, [wanted])[wanted]
+            begin = self._offsets(self._consumer.beginning_offsets, [wanted])[wanted]
         if 0 < position < begin:
             logger.warning(
                 "%s: %d entries were deleted before they were stored (log.retention_days)", partition, begin - position
@@ -197,7 +202,7 @@ class KafkaLog:
         held = dict(self._positions)
         ends: Mapping[TopicPartition, int] = {}
         with suppress(_LeaderlessError), explained(self._access):
-            ends = self._ends(list(held) or [TopicPartition(self._topic, 0)])
+            ends = self._offsets(self._consumer.end_offsets, list(held) or [TopicPartition(self._topic, 0)])
         self._polls, self._look_at = 0, now + LOOK_SECONDS
         self._since = {(p, at): self._since.get((p, at), now) for p, at in held.items()}
         waiting = {p: now - since for (p, at), since in self._since.items() if at < ends.get(p, 0)}

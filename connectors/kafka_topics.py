@@ -37,9 +37,9 @@ def wanted(settings: LogSettings) -> dict[str, dict[str, Any]]:
 def create(access: KafkaAccess, settings: LogSettings) -> Mapping[str, bool]:
     """Make the topics that are absent, and say of each whether it was; those that exist stay as they are."""
     shapes = wanted(settings)
-    missing = absent(access, settings)
-    if missing:
-        with _admin(access) as admin:
+    with _admin(access) as admin:
+        missing = _absent(admin, settings)
+        if missing:
             admin.create_topics({name: shapes[name] for name in missing}, wait_for_metadata=True)
     return {name: name in missing for name in shapes}
 
@@ -47,7 +47,11 @@ def create(access: KafkaAccess, settings: LogSettings) -> Mapping[str, bool]:
 def absent(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
     """Those of the topics that do not exist."""
     with _admin(access) as admin:
-        present = set(admin.list_topics())
+        return _absent(admin, settings)
+
+
+def _absent(admin: KafkaAdminClient, settings: LogSettings) -> tuple[str, ...]:
+    present = set(admin.list_topics())
     return tuple(name for name in wanted(settings) if name not in present)
 
 

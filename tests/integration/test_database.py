@@ -233,3 +233,8 @@ def test_texts_of_users_stand_in_no_error(tmp_path: Path) -> None:
     ):
         absorb(connection, tables.table_of(tables.DeadLetterRow), rows, ("letter_id",))
     assert "what a user said" not in str(refused.value)
+
+
+def test_a_database_in_memory_opens_like_one_in_a_file() -> None:
+    with opened("sqlite://", "store") as engine, writing(engine) as connection:
+        assert reserve(connection, "name", 2) == 1
