@@ -1,8 +1,9 @@
-"""The control: a capture that commits rows and offsets in two transactions. The campaign has to catch it."""
+"""The control: a capture that commits its offset a while after its rows, as auto-commit does. It has to be caught."""
 
 import os
 import signal
 import sys
+import time
 from dataclasses import replace
 from threading import Event
 
@@ -12,6 +13,8 @@ from loop import settings
 from loop.capture import parse
 from loop.errors import FencedError, NightshiftError, NotFoundError
 from loop.ports import Batch, Parsed, Partition
+
+LATER_SECONDS = 0.2
 
 
 def main() -> None:
@@ -32,6 +35,7 @@ def main() -> None:
         for batch in log.poll(chosen.log.batch_events):
             at = store.position(rows)
             store.ingest(replace(parse(batch), batch=Batch(rows, at, at + 1, ())))
+            time.sleep(LATER_SECONDS)
             try:
                 store.ingest(Parsed(batch, (), (), ()))
             except FencedError:
