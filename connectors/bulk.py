@@ -1,47 +1,157 @@
-"""Many rows into one table as fast as the database takes them, leaving out those it has seen before."""
+"""Many rows into one table as fast as the database takes them, leaving out those it has seen before.
 
-from collections.abc import Iterator, Mapping, Sequence
+What Python has to do is done before the transaction: all rows as one text. The database takes it apart by itself,
+without waiting for Python's lock, while the next batch is parsed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import JSON, Column, Connection, Dialect, LargeBinary, Table
 from sqlalchemy.exc import DBAPIError
 
-from connectors.database import insert, is_postgresql
+from connectors.columns import Nested
+from connectors.database import insert, is_postgresql, json_text
+from connectors.rows import row_of
 
-COPY_ROWS = 200
-"""From so many rows on, PostgreSQL's COPY into a temporary table is faster than INSERT."""
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+FEW = 200
+"""Fewer rows are faster as INSERT."""
 FLUSH_BYTES = 1 << 24
-"""Sent before the driver waits for the server: each wait hands Python's lock to the thread that parses."""
+"""Sent before the driver waits for the server."""
+
+Nouns = Sequence["DataclassInstance"]
 
 
-def absorb(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], identity: Sequence[str]) -> int:
-    """Insert `rows`, all with the same columns; one whose `identity` is there already, or earlier in `rows`, is not.
+class Load(Protocol):
+    """Rows of one table, ready to be inserted; after an error they can be inserted again."""
 
-    Returns how many were new.
-    """
-    if not rows:
-        return 0
-    if is_postgresql(connection.dialect) and len(rows) >= COPY_ROWS:
-        return _copy(connection, table, rows, identity)
-    new_only = insert(connection, table).on_conflict_do_nothing(index_elements=identity)
-    return connection.execute(new_only, rows).rowcount
+    count: int
+
+    def stage(self, connection: Connection) -> None:
+        """What can be done before other transactions have to wait for this one."""
+
+    def insert(self, connection: Connection, sequence: int) -> int:
+        """Insert the rows, numbered from `sequence`, unless their identity was seen; returns how many were new."""
 
 
-def _copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], identity: Sequence[str]) -> int:
-    quote = connection.dialect.identifier_preparer.quote
-    names = list(rows[0])
-    columns, target, staging = ", ".join(map(quote, names)), quote(table.name), quote(f"incoming_{table.name}")
-    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} (LIKE {target}) ON COMMIT DELETE ROWS")
-    bound = [_binder(connection, table, name) for name in names]
-    with _copying(connection, f"COPY {staging} ({columns}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row([bind(row[name]) for bind, name in zip(bound, names, strict=True)])
-    moved = connection.exec_driver_sql(
-        f"INSERT INTO {target} ({columns}) SELECT {columns} FROM {staging} ORDER BY sequence "  # noqa: S608 - our names
-        f"ON CONFLICT ({', '.join(map(quote, identity))}) DO NOTHING"
-    )
-    return moved.rowcount
+def load(dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> Load:
+    """`nouns`, all of one kind, for `table`; of several with one `identity` the first is kept, or what is there."""
+    if len(nouns) < FEW:
+        return _Few(table, nouns, identity)
+    if is_postgresql(dialect):
+        return _Copied(dialect, table, nouns, identity)
+    if any(isinstance(column.type, LargeBinary) for column in table.c):
+        return _Few(table, nouns, identity)
+    return _Listed(dialect, table, nouns, identity)
+
+
+class _Few:
+    """INSERT of row after row."""
+
+    def __init__(self, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
+        self.count = len(nouns)
+        self._table = table
+        self._identity = identity
+        self._rows = [row_of(noun) for noun in nouns]
+
+    def stage(self, connection: Connection) -> None:
+        """Nothing."""
+
+    def insert(self, connection: Connection, sequence: int) -> int:
+        if not self._rows:
+            return 0
+        new_only = insert(connection, self._table).on_conflict_do_nothing(index_elements=self._identity)
+        rows = [row | {"sequence": number} for number, row in enumerate(self._rows, start=sequence)]
+        return connection.execute(new_only, rows).rowcount
+
+
+class _Copied:
+    """PostgreSQL: COPY into a temporary table, from there INSERT."""
+
+    def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
+        self.count = len(nouns)
+        names = list(nouns[0].__dataclass_fields__)
+        texts, fields = [_copy_text(table.c[name]) for name in names], attrgetter(*names)
+        lines = [
+            "\t".join([text(value) for text, value in zip(texts, fields(noun), strict=True)]) + f"\t{number}\n"
+            for number, noun in enumerate(nouns)
+        ]
+        self._text = "".join(lines).encode()
+        quote = dialect.identifier_preparer.quote
+        columns, target, staging = ", ".join(map(quote, names)), quote(table.name), quote(f"incoming_{table.name}")
+        self._create = f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} (LIKE {target}) ON COMMIT DELETE ROWS"
+        self._copy = f"COPY {staging} ({columns}, sequence) FROM STDIN"
+        self._insert = (
+            f"INSERT INTO {target} ({columns}, sequence) SELECT {columns}, sequence + %s FROM {staging} "  # noqa: S608 - our names
+            f"ORDER BY sequence ON CONFLICT ({', '.join(map(quote, identity))}) DO NOTHING"
+        )
+
+    def stage(self, connection: Connection) -> None:
+        connection.exec_driver_sql(self._create)
+        with _copying(connection, self._copy) as copy:
+            copy.write(self._text)
+
+    def insert(self, connection: Connection, sequence: int) -> int:
+        return connection.exec_driver_sql(self._insert, (sequence,)).rowcount
+
+
+class _Listed:
+    """SQLite: all rows as one JSON text, which one INSERT takes apart."""
+
+    def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
+        self.count = len(nouns)
+        self._text = json_text(_rows(dialect, table, nouns))
+        names = list(nouns[0].__dataclass_fields__)
+        quote = dialect.identifier_preparer.quote
+        columns = ", ".join(map(quote, names))
+        values = ", ".join(f"json_extract(value, '$.{name}')" for name in names)
+        self._insert = (
+            f"INSERT INTO {quote(table.name)} (sequence, {columns}) SELECT ? + key, {values} FROM json_each(?) "  # noqa: S608 - our names
+            f"WHERE true ORDER BY key ON CONFLICT ({', '.join(map(quote, identity))}) DO NOTHING"
+        )
+
+    def stage(self, connection: Connection) -> None:
+        """Nothing: SQLite has one writer at a time."""
+
+    def insert(self, connection: Connection, sequence: int) -> int:
+        return connection.exec_driver_sql(self._insert, (sequence, self._text)).rowcount
+
+
+def _rows(dialect: Dialect, table: Table, nouns: Nouns) -> list[dict[str, Any]]:
+    """The fields of `nouns` as an INSERT would convert them; what is JSON anyway is left as it is."""
+    rows = [row_of(noun) for noun in nouns]
+    for name in rows[0]:
+        kind = table.c[name].type
+        convert = kind.dialect_impl(dialect).bind_processor(dialect)
+        if convert is not None and not _is_json(table.c[name]):
+            for row in rows:
+                row[name] = convert(row[name])
+    return rows
+
+
+def _is_json(column: Column[Any]) -> bool:
+    return isinstance(column.type, Nested | JSON)
+
+
+def _copy_text(column: Column[Any]) -> Callable[[Any], str]:
+    """What writes a value of `column` as the text format of COPY has it."""
+    return _json_field if _is_json(column) else _field
+
+
+def _json_field(value: object) -> str:
+    return r"\N" if value is None else json_text(value).replace("\\", r"\\")
+
+
+def _field(value: object) -> str:
+    if value is None:
+        return r"\N"
+    text = rf"\x{value.hex()}" if isinstance(value, bytes) else str(value)
+    return text.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
 
 
 @contextmanager
@@ -58,12 +168,3 @@ def _copying(connection: Connection, statement: str) -> Iterator[Any]:
                 yield copy
     except errors as error:
         raise DBAPIError.instance(statement, None, error, errors, dialect=connection.dialect) from error
-
-
-def _binder(connection: Connection, table: Table, name: str) -> Any:  # noqa: ANN401 - what SQLAlchemy's types return
-    """What makes a value of this column ready for the driver, as an INSERT would."""
-    return table.c[name].type.dialect_impl(connection.dialect).bind_processor(connection.dialect) or _same
-
-
-def _same(value: object) -> object:
-    return value

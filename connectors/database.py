@@ -22,7 +22,7 @@ from connectors.tables import CounterRow, table_of
 from loop.errors import IntegrityError, UnreachableError, UsageError
 
 History = Literal["store", "ledger"]
-HEADS: dict[History, str] = {"store": "store_0003", "ledger": "ledger_0001"}
+HEADS: dict[History, str] = {"store": "store_0004", "ledger": "ledger_0001"}
 """The newest migration of each history, known here so that opening a current database never imports Alembic."""
 
 WAIT_SECONDS = 30
@@ -85,6 +85,11 @@ def is_postgresql(dialect: sqlalchemy.Dialect) -> bool:
     return dialect.name == "postgresql"
 
 
+def json_text(value: object) -> str:
+    """A value of a JSON column, dataclasses included, as both databases keep it."""
+    return to_json(value, inf_nan_mode="strings", fallback=dict).decode()
+
+
 def reserve(connection: Connection, name: str, count: int) -> int:
     """The first of `count` consecutive numbers, from 1.
 
@@ -121,7 +126,7 @@ def _engine(url: URL) -> Engine:
     try:
         engine = sqlalchemy.create_engine(
             url,
-            json_serializer=_json,
+            json_serializer=json_text,
             json_deserializer=json.loads,
             pool_pre_ping=not sqlite_file,
             hide_parameters=True,
@@ -142,10 +147,6 @@ def _engine(url: URL) -> Engine:
 def _shown(url: URL) -> str:
     """Without the password, wherever it stands."""
     return url.set(query={}).render_as_string()
-
-
-def _json(value: object) -> str:
-    return to_json(value, inf_nan_mode="strings", fallback=dict).decode()
 
 
 def _durable(connection: sqlite3.Connection, _record: object) -> None:

@@ -1,4 +1,4 @@
-"""The EventLog on Kafka: an idempotent producer, and a consumer group that reads from where the store says.
+"""The EventLog on Kafka: a consumer group that reads from where the store says.
 
 Offsets are the store's business. Those committed to Kafka only show outsiders (dashboards, autoscalers) how far the
 group is; nothing here reads them.
@@ -10,26 +10,22 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from contextlib import suppress
 from functools import cached_property
 
-from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
 from connectors.kafka_client import explained, opening
+from connectors.kafka_sender import KafkaSender
 from loop.capture import require_reach
-from loop.errors import IntegrityError, NightshiftError, NotFoundError, UnreachableError
+from loop.errors import IntegrityError, NotFoundError, UnreachableError
 from loop.ports import Batch, Entry, Envelope, Partition
 from loop.settings import KafkaAccess, LogSettings
-from loop.wire import MAX_EVENT_BYTES
 
 POLL_MS = 500
 OFFSETS_MS = 5_000
 """For an answer to where partitions begin or end."""
 LOOK_POLLS, LOOK_SECONDS = 20, 10.0
 """Between two looks at the brokers, at least."""
-PRODUCER_BATCH_BYTES = 64 << 10
-BUFFERED_ENVELOPES = 10_000
-MAX_MESSAGE_BYTES = MAX_EVENT_BYTES + (64 << 10)
-"""An event with its key and Kafka's framing."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +40,7 @@ class KafkaLog:
         self.settings = settings
         self._stuck_seconds = stuck_seconds
         self._topic = topic or settings.topic
+        self._sender = KafkaSender(access, settings, self._topic)
         self._positions: dict[TopicPartition, int] = {}
         """Where the next batch of each sought partition starts."""
         self._since: dict[tuple[TopicPartition, int], float] = {}
@@ -54,29 +51,11 @@ class KafkaLog:
     def close(self) -> None:
         """Leave the group and close the connections."""
         self._reopen()
-        self._close_producer(None)
+        self._sender.close()
 
     def append(self, envelopes: Sequence[Envelope]) -> None:
-        """Acknowledged by all replicas in sync when it returns; raises the first error of what was not.
-
-        An idempotent producer does not get over every error, so the next call has a new one.
-        """
-        try:
-            with explained(self._access):
-                for start in range(0, len(envelopes), BUFFERED_ENVELOPES):
-                    self._send(envelopes[start : start + BUFFERED_ENVELOPES])
-        except NightshiftError:
-            self._close_producer(0.0)
-            raise
-
-    def _send(self, envelopes: Sequence[Envelope]) -> None:
-        sent = [
-            self._producer.send(self._topic, key=envelope.key.encode(), value=envelope.payload)
-            for envelope in envelopes
-        ]
-        self._producer.flush()
-        for future in sent:
-            future.get()
+        """Acknowledged by all replicas in sync when it returns; raises the first error of what was not."""
+        self._sender.append(envelopes)
 
     def partitions(self) -> tuple[Partition, ...]:
         """The partitions that the group gives this process now; none before the first poll."""
@@ -127,15 +106,15 @@ class KafkaLog:
         self._consumer.seek(wanted, position)
         self._positions[wanted] = position
 
-    def poll(self, limit: int) -> tuple[Batch, ...]:
-        """At most `limit` entries of partitions that were sought; empty when none came within POLL_MS.
+    def poll(self, limit: int, *, wait: bool = True) -> tuple[Batch, ...]:
+        """At most `limit` entries of partitions that were sought; empty when none came within POLL_MS, or are not here.
 
         A partition that only moved over what is not for readers (transaction markers) makes a batch without entries.
         """
         self._watch()
         try:
             with explained(self._access):
-                found = self._consumer.poll(timeout_ms=POLL_MS, max_records=limit)
+                found = self._consumer.poll(timeout_ms=POLL_MS if wait else 0, max_records=limit)
                 batches = [self._batch(partition, records) for partition, records in found.items()]
                 if not found:
                     batches = [self._moved(partition) for partition in tuple(self._positions)]
@@ -218,10 +197,6 @@ class KafkaLog:
         if consumer := self.__dict__.pop("_consumer", None):
             consumer.close(autocommit=False, timeout_ms=5_000)
 
-    def _close_producer(self, timeout: float | None) -> None:
-        if producer := self.__dict__.pop("_producer", None):
-            producer.close(timeout=timeout)
-
     @cached_property
     def _consumer(self) -> KafkaConsumer:
         with opening(self._access) as settings:
@@ -241,22 +216,6 @@ class KafkaLog:
             consumer.subscribe([self._topic], listener=_Moves(self._positions))
             consumer.partitions_for_topic(self._topic)  # a leader of the group that did not know them would assign none
             return consumer
-
-    @cached_property
-    def _producer(self) -> KafkaProducer:
-        with opening(self._access) as settings:
-            return KafkaProducer(
-                acks="all",
-                enable_idempotence=True,
-                compression_type=None if self.settings.compression == "none" else self.settings.compression,
-                batch_size=PRODUCER_BATCH_BYTES,
-                linger_ms=20,
-                max_request_size=MAX_MESSAGE_BYTES,
-                delivery_timeout_ms=60_000,
-                max_block_ms=60_000,
-                metrics_enabled=False,
-                **settings,
-            )
 
 
 class _LeaderlessError(UnreachableError):

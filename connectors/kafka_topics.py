@@ -8,7 +8,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from connectors.kafka_client import opening
-from connectors.kafka_log import MAX_MESSAGE_BYTES
+from connectors.kafka_sender import MAX_MESSAGE_BYTES
 from loop.settings import KafkaAccess, LogSettings
 
 DEAD_LETTERS = ".dead-letters"

@@ -1,17 +1,18 @@
 """The Store on SQLite or PostgreSQL: capture writes events here, curation reads them, stages leave what they made."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
+from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select, update
 
 from connectors import lease
-from connectors.bulk import absorb
+from connectors.bulk import load
 from connectors.columns import Utc
 from connectors.database import insert, open_database, reading, reserve, writing
-from connectors.rows import read, row_of, save
+from connectors.rows import read, save
 from connectors.tables import (
     CandidateRow,
     CounterRow,
@@ -67,24 +68,27 @@ class SqlStore:
         return found or 0
 
     def ingest(self, parsed: Parsed) -> int:
-        """Rows, dead letters and the new offset in one transaction; returns how many rows were new.
+        """Rows, dead letters and the new offset in one transaction; returns how many rows were new."""
+        return self.prepare(parsed)()
 
-        The counter is taken first: its lock makes concurrent ingests take turns, so sequences commit in order.
+    def prepare(self, parsed: Parsed) -> Callable[[], int]:
+        """`ingest` up to its transaction, which the result runs.
+
+        The counter's lock makes concurrent ingests take turns, so sequences commit in order.
         """
-        groups: dict[Table, Sequence[DataclassInstance]] = {
-            INTERACTION: parsed.interactions,
-            FEEDBACK: parsed.feedback,
-            DEAD_LETTER: parsed.dead_letters,
-        }
-        with writing(self._engine) as connection:
-            sequence = reserve(connection, INGEST, sum(map(len, groups.values())))
-            _advance(connection, parsed.batch)
-            new = 0
-            for table, nouns in groups.items():
-                rows = [row_of(noun) | {"sequence": number} for number, noun in enumerate(nouns, start=sequence)]
-                new += absorb(connection, table, rows, IDENTITY[table])
-                sequence += len(nouns)
-        return new
+        groups = ((INTERACTION, parsed.interactions), (FEEDBACK, parsed.feedback), (DEAD_LETTER, parsed.dead_letters))
+        loads = [load(self._engine.dialect, table, nouns, IDENTITY[table]) for table, nouns in groups]
+
+        def write() -> int:
+            with writing(self._engine) as connection:
+                for each in loads:
+                    each.stage(connection)
+                sequence = reserve(connection, INGEST, sum(each.count for each in loads))
+                _advance(connection, parsed.batch)
+                firsts = accumulate((each.count for each in loads[:-1]), initial=sequence)
+                return sum(each.insert(connection, first) for each, first in zip(loads, firsts, strict=True))
+
+        return write
 
     def watermark(self) -> int:
         """The highest committed ingestion sequence; rows at or below it never change."""

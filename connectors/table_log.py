@@ -11,6 +11,9 @@ from loop.errors import NotFoundError
 from loop.ports import Batch, Entry, Envelope, Partition
 
 EVENT = table_of(EventRow)
+POLL_BYTES = 16 << 20
+CHUNK = 100
+"""Rows fetched at a time."""
 
 
 class TableLog:
@@ -59,8 +62,8 @@ class TableLog:
             raise NotFoundError(f"this log has no {partition}", f"read {self._partition}")
         self._position, self._placed = position, True
 
-    def poll(self, limit: int) -> tuple[Batch, ...]:
-        """At most `limit` entries from where the last poll ended; empty when there are none."""
+    def poll(self, limit: int, *, wait: bool = True) -> tuple[Batch, ...]:  # noqa: ARG002
+        """At most `limit` entries, or POLL_BYTES, from where the last poll ended; empty when there are none."""
         start = self._position
         wanted = (
             select(EVENT.c.offset, EVENT.c.payload)
@@ -68,12 +71,20 @@ class TableLog:
             .order_by(EVENT.c.offset)
             .limit(limit)
         )
-        with reading(self._engine) as connection:
-            entries = tuple(Entry(offset, payload) for offset, payload in connection.execute(wanted))
+        entries, size = [], 0
+        with (
+            reading(self._engine) as connection,
+            connection.execute(wanted.execution_options(yield_per=CHUNK)) as found,
+        ):
+            for offset, payload in found:
+                entries.append(Entry(offset, payload))
+                size += len(payload)
+                if size >= POLL_BYTES:
+                    break
         if not entries:
             return ()
         self._position = entries[-1].offset + 1
-        return (Batch(self._partition, start, self._position, entries),)
+        return (Batch(self._partition, start, self._position, tuple(entries)),)
 
     def acknowledge(self, partition: Partition, position: int) -> None:
         """The store's offsets are all there is."""

@@ -56,14 +56,14 @@ class InteractionRow(StoreTable, table=True):
     sequence: int = Field(sa_column=Column(BIG, primary_key=True, autoincrement=False))
     interaction_id: str
     source: str
-    occurred_at: datetime = Field(sa_column=Column(Utc, nullable=False, index=True))
-    conversation_id: str = Field(index=True)
+    occurred_at: datetime = Field(sa_column=Column(Utc, nullable=False))
+    conversation_id: str
     messages: tuple[Message, ...] = Field(sa_column=Column(Nested(tuple[Message, ...]), nullable=False))
     response: Message = Field(sa_column=Column(Nested(Message), nullable=False))
     model: str
     parent_id: str | None
     aliases: tuple[str, ...] = Field(sa_column=Column(Nested(tuple[str, ...]), nullable=False, server_default="[]"))
-    user_key: str | None = Field(index=True)
+    user_key: str | None
     tenant: str
     sampling: Sampling | None = Field(sa_column=Column(Nested(Sampling)))
     token_logprobs: tuple[float, ...] | None = Field(sa_column=Column(Nested(tuple[float, ...])))
@@ -79,8 +79,8 @@ class FeedbackRow(StoreTable, table=True):
     sequence: int = Field(sa_column=Column(BIG, primary_key=True, autoincrement=False))
     feedback_id: str
     source: str
-    occurred_at: datetime = Field(sa_column=Column(Utc, nullable=False, index=True))
-    interaction_id: str = Field(index=True)
+    occurred_at: datetime = Field(sa_column=Column(Utc, nullable=False))
+    interaction_id: str
     kind: FeedbackKind = Field(sa_column=Column(Word(FeedbackKind), nullable=False))
     value: float | None
     text: str | None
@@ -88,7 +88,7 @@ class FeedbackRow(StoreTable, table=True):
     whole_conversation: bool
     revises: str | None
     retracted: bool
-    user_key: str | None = Field(index=True)
+    user_key: str | None
     tenant: str
     metadata_: Mapping[str, Any] = Field(sa_column=Column("metadata", PLAIN_JSON, nullable=False))
 

@@ -6,9 +6,10 @@ a batch that another process was faster with is dropped, and its partition is re
 
 import gc
 import logging
+import sys
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -18,15 +19,17 @@ import tenacity
 
 from loop.errors import EventError, FencedError, IntegrityError, NightshiftError, NotFoundError, UnreachableError
 from loop.events import dead_letter, decode, encode, fitting
+from loop.outage import Outage, retrying
 from loop.ports import Batch, Entry, EventLog, Parsed, Partition, Store
 from loop.types import DeadLetter, Event, Feedback, Interaction
 
 MAX_FENCES = 10
 SLOW_SECONDS = 5.0
 """A transaction that takes longer pauses the reading, so that nothing piles up and the log still hears from us."""
-FIRST_PAUSE_SECONDS, RETRY_SECONDS = 0.2, 10.0
-"""Between two tries of what does not answer, the first and the longest."""
-TRYING_AGAIN = "%s; trying again, %.0f s so far"
+COLLECT_EVERY = 100_000
+"""Objects made, a few batches' worth, between two looks for garbage."""
+SWITCH_SECONDS = 0.0002
+"""A thread that waits for Python's lock gets it after so long, instead of 5 ms."""
 
 logger = logging.getLogger(__name__)
 
@@ -93,33 +96,35 @@ def steps(
     reading, writing = Outage(patience, stop), retrying(patience, stop)
     lost: set[Partition] = set()
     fences = Counter[Partition]()
-    with ThreadPoolExecutor(1, "capture") as writer:
+    with _tuned(), ThreadPoolExecutor(1, "capture") as writer:
         ahead: Future[Step] | None = None
         while True:
             try:
                 _place(log, store, lost)
-                batches = log.poll(batch_size)
+                batches = log.poll(batch_size, wait=ahead is None)
             except UnreachableError as error:
                 log.wait(reading.goes_on(error))
                 yield None
                 continue
             reading.ends()
             for parsed in map(parse, batches):
+                ingest = store.prepare(parsed)
                 if ahead is not None:
                     yield (yield from _settled(ahead, log, lost, fences))
                 stale = parsed.batch.partition in lost
-                ahead = None if stale else writer.submit(_write, writing, store, letters, parsed)
-            if not batches:
-                if ahead is not None:
-                    yield (yield from _settled(ahead, log, lost, fences))
-                    ahead = None
+                ahead = None if stale else writer.submit(_write, writing, ingest, letters, parsed)
+            if batches:
+                continue
+            if ahead is None:
                 yield None
+            else:
+                yield (yield from _settled(ahead, log, lost, fences))
+                ahead = None
 
 
 def parse(batch: Batch) -> Parsed:
     """The events of `batch` by kind, in order; what does not decode, or was sent as a dead letter, is one."""
-    with _uncollected():
-        events = [_event(batch.partition, entry) for entry in batch.entries]
+    events = [_event(batch.partition, entry) for entry in batch.entries]
     return Parsed(
         batch=batch,
         interactions=tuple(event for event in events if isinstance(event, Interaction)),
@@ -139,15 +144,22 @@ def require_reach(partition: Partition, position: int, end: int) -> None:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the garbage collector: it would find nothing here, and takes a quarter of the time to look for it."""
-    enabled = gc.isenabled()
-    gc.disable()
+def _tuned() -> Iterator[None]:
+    """Python's garbage collector and lock, set for what capture does, and back.
+
+    The collector would look through all that was imported and all events in the making, and find nothing. The writer
+    needs the lock for an instant after each answer of the database, while the other thread parses.
+    """
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, *threshold[1:])
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         yield
     finally:
-        if enabled:
-            gc.enable()
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
+        gc.unfreeze()
 
 
 def _event(partition: Partition, entry: Entry) -> Event:
@@ -171,12 +183,12 @@ def _place(log: EventLog, store: Store, lost: set[Partition]) -> None:
             lost.discard(partition)
 
 
-def _write(writing: tenacity.Retrying, store: Store, letters: EventLog | None, parsed: Parsed) -> Step:
+def _write(writing: tenacity.Retrying, ingest: Callable[[], int], letters: EventLog | None, parsed: Parsed) -> Step:
     started = time.monotonic()
     if letters is not None and parsed.dead_letters:
         _send_on(letters, parsed.dead_letters)
     try:
-        new_rows = writing(store.ingest, parsed)
+        new_rows = writing(ingest)
     except FencedError:
         return Step(parsed=parsed, fenced=True, seconds=time.monotonic() - started)
     return Step(parsed=parsed, new_rows=new_rows, seconds=time.monotonic() - started)
@@ -212,49 +224,6 @@ def _settled(
             "see that all captures into this store have one consumer group (log.group)",
         )
     return step
-
-
-class Outage:
-    """A log that does not answer: how long already, and how long until the next try."""
-
-    def __init__(self, patience: float, stop: Flag) -> None:
-        self._patience = patience
-        self._stop = stop
-        self._since: float | None = None
-        self._pause = FIRST_PAUSE_SECONDS
-
-    def goes_on(self, error: UnreachableError) -> float:
-        """Seconds to wait. Raises `error` when it has lasted longer than the patience, or is to stop."""
-        self._since = self._since or time.monotonic()
-        lasted = time.monotonic() - self._since
-        if lasted >= self._patience or self._stop.is_set():
-            raise error
-        logger.warning(TRYING_AGAIN, error.what, lasted)
-        self._pause = min(2 * self._pause, RETRY_SECONDS)
-        return self._pause
-
-    def ends(self) -> None:
-        """It answered."""
-        if self._since is not None:
-            logger.warning("the event log answers again after %.0f s", time.monotonic() - self._since)
-        self._since, self._pause = None, FIRST_PAUSE_SECONDS
-
-
-def retrying(patience: float, stop: Flag) -> tenacity.Retrying:
-    """Calls what it is given, again and again while a service does not answer."""
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(UnreachableError),
-        wait=tenacity.wait_exponential(FIRST_PAUSE_SECONDS, max=RETRY_SECONDS),
-        stop=tenacity.stop_any(tenacity.stop_after_delay(patience), tenacity.stop_when_event_set(stop)),
-        sleep=tenacity.sleep_using_event(stop),
-        before_sleep=_tell,
-        reraise=True,
-    )
-
-
-def _tell(state: tenacity.RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    logger.warning(TRYING_AGAIN, getattr(error, "what", error), state.seconds_since_start or 0)
 
 
 def _add(captured: Captured, step: Step) -> Captured:

@@ -19,10 +19,12 @@ from loop.wire import (
     MAX_REASON_CHARS,
     SCHEMA_VERSION,
     WIRE_EVENT,
+    AnyEvent,
+    ChatAnswer,
     ChatMessage,
+    ChatToolCall,
     FeedbackEvent,
     InteractionEvent,
-    UndecodableEvent,
     validate,
 )
 
@@ -54,15 +56,7 @@ def decode(payload: bytes) -> Event:
             raise
         reason = f"schema_version {version} is newer than {SCHEMA_VERSION} and cannot be read: {error.what}"
         raise EventError(reason, "upgrade Nightshift, then import the dead letter again") from error
-    match wire:
-        case InteractionEvent():
-            return _interaction(wire)
-        case FeedbackEvent():
-            return _feedback(wire)
-        case UndecodableEvent(data=data):
-            return DeadLetter(
-                letter_id=wire.id, source=wire.source, position=data.position, reason=data.reason, payload=data.payload
-            )
+    return _event(wire)
 
 
 def dead_letter(source: str, position: int, reason: str, payload: bytes) -> DeadLetter:
@@ -181,53 +175,64 @@ def _declared_version(payload: bytes) -> int:
     return version if isinstance(version, int) else SCHEMA_VERSION
 
 
-def message(chat: ChatMessage) -> Message:
+def message(chat: ChatMessage | ChatAnswer) -> Message:
     """A chat message as a type: text parts joined, no content is the empty text, `developer` is `system`."""
-    content = chat.content if isinstance(chat.content, str) else "".join(part.text for part in chat.content or ())
-    calls = (
-        ToolCall(call_id=call.id, name=call.function.name, arguments=call.function.arguments)
-        for call in chat.tool_calls or ()
-    )
-    role: Role = "system" if chat.role == "developer" else chat.role
-    return Message(role, content, tuple(calls), chat.tool_call_id)
+    content = chat.get("content") or ""
+    text = content if isinstance(content, str) else "".join(part["text"] for part in content)
+    calls = chat.get("tool_calls")
+    role: Role = "system" if chat["role"] == "developer" else chat["role"]
+    return Message(role, text, tuple(map(_call, calls)) if calls else (), chat.get("tool_call_id"))
+
+
+def _call(call: ChatToolCall) -> ToolCall:
+    return ToolCall(call_id=call["id"], name=call["function"]["name"], arguments=call["function"]["arguments"])
+
+
+def _event(wire: AnyEvent) -> Event:
+    if wire["type"] == "nightshift.interaction":
+        return _interaction(wire)
+    if wire["type"] == "nightshift.feedback":
+        return _feedback(wire)
+    return DeadLetter(letter_id=wire["id"], source=wire["source"], **wire["data"])
 
 
 def _interaction(wire: InteractionEvent) -> Interaction:
-    data = wire.data
+    data = wire["data"]
+    sampling, token_logprobs, verifiers = data.get("sampling"), data.get("token_logprobs"), data.get("verifiers")
     return Interaction(
-        interaction_id=wire.id,
-        source=wire.source,
-        occurred_at=wire.time,
-        conversation_id=data.conversation_id,
-        messages=tuple(message(chat) for chat in data.messages),
-        response=message(data.response),
-        model=data.model,
-        parent_id=data.parent_id,
-        aliases=tuple(data.aliases or ()),
-        user_key=data.user_key,
-        tenant=data.tenant or "default",
-        sampling=Sampling(**data.sampling.model_dump()) if data.sampling else None,
-        token_logprobs=None if data.token_logprobs is None else tuple(data.token_logprobs),
-        verifiers=tuple(Verifier(verifier.kind, verifier.target) for verifier in data.verifiers or ()),
-        metadata=data.metadata or {},
+        interaction_id=wire["id"],
+        source=wire["source"],
+        occurred_at=wire["time"],
+        conversation_id=data["conversation_id"],
+        messages=tuple(map(message, data["messages"])),
+        response=message(data["response"]),
+        model=data["model"],
+        parent_id=data.get("parent_id"),
+        aliases=tuple(data.get("aliases") or ()),
+        user_key=data.get("user_key"),
+        tenant=data.get("tenant") or "default",
+        sampling=Sampling(**sampling) if sampling else None,
+        token_logprobs=None if token_logprobs is None else tuple(token_logprobs),
+        verifiers=tuple(Verifier(**verifier) for verifier in verifiers) if verifiers else (),
+        metadata=data.get("metadata") or {},
     )
 
 
 def _feedback(wire: FeedbackEvent) -> Feedback:
-    data = wire.data
+    data = wire["data"]
     return Feedback(
-        feedback_id=wire.id,
-        source=wire.source,
-        occurred_at=wire.time,
-        interaction_id=data.interaction_id,
-        kind=data.kind,
-        value=data.value,
-        text=data.text,
-        other_interaction_id=data.other_interaction_id,
-        whole_conversation=data.whole_conversation or False,
-        revises=data.revises,
-        retracted=data.retracted or False,
-        user_key=data.user_key,
-        tenant=data.tenant or "default",
-        metadata=data.metadata or {},
+        feedback_id=wire["id"],
+        source=wire["source"],
+        occurred_at=wire["time"],
+        interaction_id=data["interaction_id"],
+        kind=data["kind"],
+        value=data.get("value"),
+        text=data.get("text"),
+        other_interaction_id=data.get("other_interaction_id"),
+        whole_conversation=data.get("whole_conversation") or False,
+        revises=data.get("revises"),
+        retracted=data.get("retracted") or False,
+        user_key=data.get("user_key"),
+        tenant=data.get("tenant") or "default",
+        metadata=data.get("metadata") or {},
     )

@@ -1,6 +1,6 @@
 """The doors between the loop and the world: what a stage may ask of a connector, and nothing else."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -76,8 +76,8 @@ class EventLog(Protocol):
     def seek(self, partition: Partition, position: int) -> None:
         """The next poll of `partition` starts at `position`. Raises NotFoundError when this reader hasn't got it."""
 
-    def poll(self, limit: int) -> tuple[Batch, ...]:
-        """At most `limit` entries in all; empty when nothing came for a moment."""
+    def poll(self, limit: int, *, wait: bool = True) -> tuple[Batch, ...]:
+        """At most `limit` entries in all; empty when nothing came for a moment, or without `wait` is not there yet."""
 
     def acknowledge(self, partition: Partition, position: int) -> None:
         """Tell the service's own tools that everything before `position` is stored; nothing here relies on it."""
@@ -111,6 +111,9 @@ class Store(Protocol):
         Events seen before (same source and id) are absorbed. Raises FencedError when the stored offset is not
         `parsed.batch.start`: somebody else reads this partition, nothing was written.
         """
+
+    def prepare(self, parsed: Parsed) -> Callable[[], int]:
+        """`ingest` in two parts: what needs no database is done now, the transaction when the result is called."""
 
     def watermark(self) -> int:
         """The highest committed ingestion sequence; rows at or below it never change."""

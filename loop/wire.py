@@ -7,7 +7,7 @@ event means is for curation. Bounds on size, ids and characters are those every 
 import json
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, NotRequired, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -21,8 +21,9 @@ from pydantic import (
     StringConstraints,
     TypeAdapter,
     ValidationError,
-    model_validator,
+    with_config,
 )
+from typing_extensions import TypedDict
 
 from loop.errors import EventError
 from loop.types import FeedbackKind, Role, VerifierKind
@@ -53,7 +54,8 @@ def _utc(value: datetime) -> datetime:
 
 
 def _finite(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    json.dumps(value, allow_nan=False)
+    if value:
+        json.dumps(value, allow_nan=False)
     return value
 
 
@@ -70,131 +72,145 @@ Many = Annotated[list[Item], Field(fail_fast=True)]
 """A list that is refused at its first fault: every further one would be told too, at a kilobyte each."""
 
 
+STRICT = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
+"""No coercion of types, unknown fields ignored, only finite numbers."""
+
+
 class Wire(BaseModel):
-    """Base of everything read from outside: no coercion of types, unknown fields ignored, only finite numbers."""
+    """Base of what is read from foreign logs."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = STRICT
 
 
-class ChatFunction(Wire):
+@with_config(STRICT)
+class Shape(TypedDict):
+    """Base of what is read by the million: a dictionary of the fields that were there, in half the time of a model."""
+
+
+class ChatFunction(Shape):
     """The function a tool call names, with its arguments as JSON text."""
 
     name: str
     arguments: str
 
 
-class ChatToolCall(Wire):
+class ChatToolCall(Shape):
     """A tool call as OpenAI's chat API writes it."""
 
     id: str
-    type: Literal["function"] = "function"
+    type: NotRequired[Literal["function"]]
     function: ChatFunction
 
 
-class ChatText(Wire):
+class ChatText(Shape):
     """A text part of a message."""
 
     type: Literal["text"]
     text: str
 
 
-class ChatMessage(Wire):
-    """A message as OpenAI's chat API writes it; text only."""
+class ChatContent(Shape):
+    """What a message says; text only."""
 
-    role: Role | Literal["developer"]
-    content: str | Many[ChatText] | None = None
-    tool_calls: Many[ChatToolCall] | None = None
-    tool_call_id: str | None = None
+    content: NotRequired[str | Many[ChatText] | None]
+    tool_calls: NotRequired[Many[ChatToolCall] | None]
+    tool_call_id: NotRequired[str | None]
     """For role `tool`: the call this message answers."""
 
 
-class ChatAnswer(ChatMessage):
+class ChatMessage(ChatContent):
+    """A message as OpenAI's chat API writes it."""
+
+    role: Role | Literal["developer"]
+
+
+class ChatAnswer(ChatContent):
     """The message a model answered with."""
 
     role: Literal["assistant"]
 
 
-class WireVerifier(Wire):
+class WireVerifier(Shape):
     """A check of the answer which the application states."""
 
     kind: VerifierKind
     target: str
 
 
-class WireSampling(Wire):
+class WireSampling(Shape):
     """How the answer was drawn."""
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_tokens: Int64 = 256
-    seed: Int64 | None = None
+    temperature: NotRequired[float]
+    top_p: NotRequired[float]
+    max_tokens: NotRequired[Int64]
+    seed: NotRequired[Int64 | None]
 
 
-class WireInteraction(Wire):
+class WireInteraction(Shape):
     """One request with its answer."""
 
     conversation_id: Name
-    messages: Many[ChatMessage] = Field(min_length=1)
+    messages: Annotated[Many[ChatMessage], Field(min_length=1)]
     """Everything the model was shown."""
     response: ChatAnswer
     model: Name
     """The served model as `name@version`."""
-    parent_id: Name | None = None
+    parent_id: NotRequired[Name | None]
     """The interaction this one follows in its conversation."""
-    aliases: Many[Name] | None = None
+    aliases: NotRequired[Many[Name] | None]
     """Other names that feedback may know it by; of several with one the last before the feedback is meant."""
-    user_key: Name | None = None
+    user_key: NotRequired[Name | None]
     """Pseudonym of the user, never the raw id."""
-    tenant: Name | None = None
-    sampling: WireSampling | None = None
-    token_logprobs: Many[float] | None = None
+    tenant: NotRequired[Name | None]
+    sampling: NotRequired[WireSampling | None]
+    token_logprobs: NotRequired[Many[float] | None]
     """Of each response token under the served model, in nats."""
-    verifiers: Many[WireVerifier] | None = None
-    metadata: Metadata | None = None
+    verifiers: NotRequired[Many[WireVerifier] | None]
+    metadata: NotRequired[Metadata | None]
 
 
-class WireFeedback(Wire):
+class WireFeedback(Shape):
     """What somebody, or the world, said of an interaction."""
 
     interaction_id: Name
     kind: FeedbackKind
-    value: float | None = None
+    value: NotRequired[float | None]
     """Thumb and comparison: +1 or -1; rating: any scale; outcome: 0 to 1; implicit: -1 to +1."""
-    text: str | None = None
+    text: NotRequired[str | None]
     """Edit and demonstration: the better answer; comment: the comment."""
-    other_interaction_id: Name | None = None
+    other_interaction_id: NotRequired[Name | None]
     """Comparison: the interaction compared with; value +1 says `interaction_id` was better."""
-    whole_conversation: bool | None = None
+    whole_conversation: NotRequired[bool | None]
     """An outcome of every assistant turn of the conversation, not of the last answer alone."""
-    revises: Name | None = None
+    revises: NotRequired[Name | None]
     """The id of the feedback this one replaces."""
-    retracted: bool | None = None
+    retracted: NotRequired[bool | None]
     """Takes the feedback back; then no value or text is needed."""
-    user_key: Name | None = None
-    tenant: Name | None = None
-    metadata: Metadata | None = None
+    user_key: NotRequired[Name | None]
+    tenant: NotRequired[Name | None]
+    metadata: NotRequired[Metadata | None]
 
-    @model_validator(mode="after")
-    def _has_what_its_kind_needs(self) -> "WireFeedback":
-        if not self.retracted and (missing := _missing(self)):
-            raise ValueError(f"feedback of kind {self.kind} needs {missing}")
-        return self
+
+def _has_what_its_kind_needs(feedback: WireFeedback) -> WireFeedback:
+    if not feedback.get("retracted") and (missing := _missing(feedback)):
+        raise ValueError(f"feedback of kind {feedback['kind']} needs {missing}")
+    return feedback
 
 
 def _missing(feedback: WireFeedback) -> str | None:
-    match feedback.kind:
-        case FeedbackKind.EDIT | FeedbackKind.DEMONSTRATION if feedback.text is None:
+    match feedback["kind"]:
+        case FeedbackKind.EDIT | FeedbackKind.DEMONSTRATION if feedback.get("text") is None:
             return "a text"
-        case FeedbackKind.RATING | FeedbackKind.OUTCOME if feedback.value is None:
+        case FeedbackKind.RATING | FeedbackKind.OUTCOME if feedback.get("value") is None:
             return "a value"
-        case FeedbackKind.THUMB | FeedbackKind.COMPARISON if feedback.value not in {1.0, -1.0}:
+        case FeedbackKind.THUMB | FeedbackKind.COMPARISON if feedback.get("value") not in {1.0, -1.0}:
             return "a value of +1 or -1"
-        case FeedbackKind.COMPARISON if feedback.other_interaction_id is None:
+        case FeedbackKind.COMPARISON if feedback.get("other_interaction_id") is None:
             return "an other_interaction_id"
     return None
 
 
-class WireLetter(Wire):
+class WireLetter(Shape):
     """Bytes that could not be parsed where they were read."""
 
     position: Int64
@@ -203,13 +219,13 @@ class WireLetter(Wire):
     payload: Base64Bytes
 
 
-class WireEvent(Wire):
+class WireEvent(Shape):
     """The CloudEvents attributes common to all types; (source, id) is the idempotency key."""
 
-    specversion: str = "1.0"
+    specversion: NotRequired[str]
     id: Name
     source: Name
-    schema_version: Int64 = SCHEMA_VERSION
+    schema_version: NotRequired[Int64]
     """Additive changes keep the number's meaning: a newer event with a readable shape is read."""
 
 
@@ -226,7 +242,7 @@ class FeedbackEvent(WireEvent):
 
     type: Literal["nightshift.feedback"]
     time: Time
-    data: WireFeedback
+    data: Annotated[WireFeedback, AfterValidator(_has_what_its_kind_needs)]
 
 
 class UndecodableEvent(WireEvent):
@@ -236,9 +252,8 @@ class UndecodableEvent(WireEvent):
     data: WireLetter
 
 
-WIRE_EVENT: TypeAdapter[InteractionEvent | FeedbackEvent | UndecodableEvent] = TypeAdapter(
-    Annotated[InteractionEvent | FeedbackEvent | UndecodableEvent, Field(discriminator="type")]
-)
+AnyEvent = InteractionEvent | FeedbackEvent | UndecodableEvent
+WIRE_EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 
 
 def validate(shape: TypeAdapter[T], payload: bytes) -> T:

@@ -3,7 +3,7 @@
 The contract tests under `integration/` run on these and on the real ones alike.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -68,7 +68,7 @@ class MemoryLog:
         self.stands_at[partition] = position
         self.placed.add(partition)
 
-    def poll(self, limit: int) -> tuple[Batch, ...]:
+    def poll(self, limit: int, *, wait: bool = True) -> tuple[Batch, ...]:  # noqa: ARG002
         batches = []
         for partition, payloads in self.payloads.items():
             start = self.stands_at[partition]
@@ -105,6 +105,9 @@ class MemoryStore:
             self.last_sequence += 1
             self.ingested.setdefault(_identity(event), (self.last_sequence, event))
         return len(self.ingested) - before
+
+    def prepare(self, parsed: Parsed) -> Callable[[], int]:
+        return lambda: self.ingest(parsed)
 
     def watermark(self) -> int:
         return self.last_sequence

@@ -32,9 +32,10 @@ def storable(drawn: st.SearchStrategy[Noun]) -> st.SearchStrategy[Noun]:
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 numbers = st.floats(allow_nan=False)
+finite = st.floats(allow_nan=False, allow_infinity=False)
 times = st.datetimes(timezones=st.just(UTC))
 json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+    st.none() | st.booleans() | st.integers() | finite | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
     max_leaves=5,
 )
@@ -42,7 +43,7 @@ metadata = st.dictionaries(text, json, max_size=3)
 messages = st.builds(
     Message, content=text, tool_calls=st.lists(st.builds(ToolCall), max_size=2).map(tuple), tool_call_id=...
 )
-samplings = st.builds(Sampling, temperature=numbers, top_p=numbers, max_tokens=..., seed=...)
+samplings = st.builds(Sampling, temperature=finite, top_p=finite, max_tokens=..., seed=...)
 interactions = st.builds(
     Interaction,
     occurred_at=times,
@@ -53,14 +54,14 @@ interactions = st.builds(
     user_key=...,
     tenant=...,
     sampling=st.none() | samplings,
-    token_logprobs=st.none() | st.lists(numbers, max_size=4).map(tuple),
+    token_logprobs=st.none() | st.lists(finite, max_size=4).map(tuple),
     verifiers=...,
     metadata=metadata,
 )
 feedback = st.builds(
     Feedback,
     occurred_at=times,
-    value=st.none() | numbers,
+    value=st.none() | finite,
     text=...,
     other_interaction_id=...,
     whole_conversation=...,

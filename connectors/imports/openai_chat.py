@@ -114,7 +114,7 @@ def _answered(chat: _Chat) -> tuple[tuple[Message, ...], Message]:
     messages = tuple(message(turn) for turn in chat.messages)
     if isinstance(chat.response, str):
         return messages, Message("assistant", chat.response)
-    if isinstance(chat.response, ChatAnswer):
+    if chat.response and not isinstance(chat.response, _Completion):
         return messages, message(chat.response)
     choices = chat.response.choices if chat.response else chat.choices
     return (messages, message(choices[0].message)) if choices else split_at_last_answer(messages)

@@ -45,7 +45,8 @@ def capture(session: Session, until_caught_up: bool, metrics: str | None) -> Non
 
 def _follow(session: Session, address: str | None) -> None:
     from connectors.prometheus import CaptureMetrics
-    from loop.capture import retrying, steps
+    from loop.capture import steps
+    from loop.outage import retrying
 
     stop, metrics = _stopped_by_signals(), CaptureMetrics()
     if address:

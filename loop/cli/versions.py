@@ -3,6 +3,7 @@
 import getpass
 import os
 from dataclasses import asdict
+from datetime import datetime
 
 import click
 
@@ -23,11 +24,19 @@ actor_option = click.option("--actor", default=login, help="Who does this (defau
 reason_option = click.option("--reason", default="", help="Why; kept in the ledger.")
 
 
-def _show(session: Session, row: Promotion) -> None:
-    name = row.model
+def _show(session: Session, row: Promotion, asked_at: datetime) -> None:
+    """What was done, or that nothing was left to do when the row is older than the wish."""
+    name, was_so = row.model, row.recorded_at < asked_at
+    done = f"{row.action}: {name}@{row.from_version} -> {name}@{row.to_version}  ledger row {row.sequence}"
     session.show(
-        f"{row.action}: {name}@{row.from_version} -> {name}@{row.to_version}  ledger row {row.sequence}",
-        {"action": row.action, "from": row.from_version, "to": row.to_version, "sequence": row.sequence},
+        f"nothing to do, {name}@{row.to_version} serves already; {done}" if was_so else done,
+        {
+            "action": row.action,
+            "from": row.from_version,
+            "to": row.to_version,
+            "sequence": row.sequence,
+            "was_so": was_so,
+        },
     )
 
 
@@ -45,6 +54,7 @@ def promote(session: Session, version: int, decision_id: str | None, force: bool
     """
     from loop import promote as stage
 
+    asked_at = now()
     if force == bool(decision_id):
         raise UsageError("a promotion rests on --decision ID or on --force", "name one of the two")
     decision = session.store.decision(decision_id) if decision_id else None
@@ -58,7 +68,7 @@ def promote(session: Session, version: int, decision_id: str | None, force: bool
         reason=reason,
         clock=now,
     )
-    _show(session, row)
+    _show(session, row, asked_at)
 
 
 @click.command()
@@ -70,7 +80,9 @@ def rollback(session: Session, to: int | None, actor: str, reason: str) -> None:
     """Return to an earlier champion; needs only the ledger and the registry."""
     from loop import promote as stage
 
-    _show(session, stage.rollback(session.ledger, session.registry, to=to, actor=actor, reason=reason, clock=now))
+    asked_at = now()
+    row = stage.rollback(session.ledger, session.registry, to=to, actor=actor, reason=reason, clock=now)
+    _show(session, row, asked_at)
 
 
 @click.command()
@@ -85,6 +97,7 @@ def approve(session: Session, version: int, actor: str, reason: str) -> None:
     """
     from loop import promote as stage
 
+    asked_at = now()
     row = stage.approve(
         session.ledger,
         session.registry,
@@ -94,7 +107,7 @@ def approve(session: Session, version: int, actor: str, reason: str) -> None:
         reason=reason,
         clock=now,
     )
-    _show(session, row)
+    _show(session, row, asked_at)
 
 
 @click.command()

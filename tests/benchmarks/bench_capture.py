@@ -113,7 +113,7 @@ def memory(access: KafkaAccess, count: int) -> Mapping[str, float]:
 def main() -> None:
     """Measure, print a line each, and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=100_000)
+    parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", type=int, default=0, metavar="EVENTS", help="also the memory over so many events")
     chosen = parser.parse_args()

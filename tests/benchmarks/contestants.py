@@ -3,20 +3,22 @@
 import json
 import multiprocessing
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
+from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
+from sqlalchemy import JSON, Connection, insert
 from sqlmodel import Session
 
-from connectors.bulk import absorb
-from connectors.database import open_database, writing
+from connectors.columns import Nested
+from connectors.database import is_postgresql, json_text, open_database, writing
 from connectors.kafka_client import connection
 from connectors.kafka_log import KafkaLog
 from connectors.rows import row_of
-from connectors.sql_store import IDENTITY, INTERACTION, SqlStore
+from connectors.sql_store import INTERACTION, SqlStore
 from connectors.table_log import TableLog
 from connectors.tables import InteractionRow
 from loop.capture import capture
@@ -71,16 +73,31 @@ def interactions(count: int) -> Iterator[Interaction]:
 
 
 def sink_alone(bed: Bed, events: Sequence[Interaction]) -> float:
-    """Ready rows into the table, COPY or executemany, a commit every BATCH: ceiling (a)."""
-    rows = [row_of(event) | {"sequence": number} for number, event in enumerate(events)]
+    """Ready rows into the empty table, a commit every BATCH: ceiling (a)."""
     engine = open_database(bed.url, "store")
+    write = _copy if is_postgresql(engine.dialect) else _executemany
+    rows = [row_of(event) | {"sequence": number} for number, event in enumerate(events)]
+    if write is _copy:
+        nested = [name for name, column in INTERACTION.c.items() if isinstance(column.type, Nested | JSON)]
+        rows = [row | {name: json_text(row[name]) for name in nested if row[name] is not None} for row in rows]
     started = time.perf_counter()
     for first in range(0, len(rows), BATCH):
         with writing(engine) as transaction:
-            absorb(transaction, INTERACTION, rows[first : first + BATCH], IDENTITY[INTERACTION])
+            write(transaction, rows[first : first + BATCH])
     elapsed = time.perf_counter() - started
     engine.dispose()
     return elapsed
+
+
+def _copy(transaction: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    driver: Any = transaction.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(f"COPY interaction ({', '.join(rows[0])}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(tuple(row.values()))
+
+
+def _executemany(transaction: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    transaction.execute(insert(INTERACTION), rows)
 
 
 def poll_and_json(bed: Bed, events: Sequence[Interaction]) -> float:

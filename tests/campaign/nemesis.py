@@ -18,7 +18,7 @@ SESSION_SECONDS = 6
 LAST_WORDS = 2_000
 """Characters of the log of a capture that ended by itself."""
 BATCH_EVENTS = (50, 2000)
-"""Of captures in turn: many transactions for a kill to fall into or between, and batches for which COPY is used."""
+"""Of captures in turn: many transactions for a kill to fall into or between, and large ones."""
 
 
 @dataclass(slots=True)

@@ -16,10 +16,9 @@ from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
 from connectors import tables
-from connectors.bulk import absorb
+from connectors.bulk import load
 from connectors.database import HEADS, History, open_database, reading, reserve, writing
 from connectors.migrations import config
-from connectors.rows import row_of
 from connectors.sql_store import SqlStore
 from loop import types
 from loop.errors import IntegrityError, UnreachableError, UsageError
@@ -203,9 +202,9 @@ def test_the_last_hour_of_time_comes_back_whatever_zone_the_server_is_in(tmp_pat
 def test_what_copy_cannot_take_is_an_error_of_the_database_like_any_other(tmp_path: Path) -> None:
     letters = [DeadLetter(letter_id=str(n), source="s", position=2**70, reason="r", payload=b"") for n in range(500)]
     with opened(fresh_url("postgresql", tmp_path), "store") as engine:
-        rows = [row_of(letter) | {"sequence": n} for n, letter in enumerate(letters)]
+        ready = load(engine.dialect, tables.table_of(tables.DeadLetterRow), letters, ("letter_id",))
         with pytest.raises(sqlalchemy.exc.DBAPIError, match="out of range"), writing(engine) as connection:
-            absorb(connection, tables.table_of(tables.DeadLetterRow), rows, ("letter_id",))
+            ready.stage(connection)
 
 
 def test_a_server_that_can_only_be_read_is_waited_for(tmp_path: Path) -> None:
@@ -225,13 +224,13 @@ def test_a_password_in_an_address_is_not_told(told: str) -> None:
 
 
 def test_texts_of_users_stand_in_no_error(tmp_path: Path) -> None:
-    rows = [{"sequence": 1, "letter_id": "what a user said"}]
+    letter = DeadLetter(letter_id="what a user said", source="s", position=1, reason=None, payload=b"")  # type: ignore[arg-type]
     with (
         opened(fresh_url("sqlite", tmp_path), "store") as engine,
         pytest.raises(sqlalchemy.exc.IntegrityError) as refused,
         writing(engine) as connection,
     ):
-        absorb(connection, tables.table_of(tables.DeadLetterRow), rows, ("letter_id",))
+        load(engine.dialect, tables.table_of(tables.DeadLetterRow), [letter], ("letter_id",)).insert(connection, 1)
     assert "what a user said" not in str(refused.value)
 
 

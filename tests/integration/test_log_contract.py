@@ -116,6 +116,28 @@ def test_a_reader_that_waits_reads_on_afterwards(log: EventLog) -> None:
     assert entries([batch]) == [Entry(0, b"a")]
 
 
+def test_a_poll_that_does_not_wait_returns_at_once_and_brings_what_is_here(log: EventLog) -> None:
+    placed(log)
+    log.poll(1)
+    started = time.monotonic()
+    assert log.poll(1, wait=False) == ()
+    assert time.monotonic() - started < 0.4
+    log.append(envelopes(b"a"))
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not (found := log.poll(1, wait=False)):
+        assert time.monotonic() < end, "the entry did not come"
+    assert entries(list(found)) == [Entry(0, b"a")]
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_large_entries_come_a_few_at_a_time(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("connectors.table_log.POLL_BYTES", 1_500)
+    log = TableLog(fresh_url(database, tmp_path))
+    log.append(envelopes(*[b"x" * 1_000] * 3))
+    assert [len(batch.entries) for batch in read(log, 3)] == [2, 1]
+    log.close()
+
+
 def test_a_partition_of_another_log_cannot_be_sought(log: EventLog) -> None:
     with pytest.raises(NotFoundError):
         log.seek(Partition(f"other-{uuid.uuid4().hex}", 1), 0)

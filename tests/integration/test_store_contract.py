@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from connectors.bulk import FEW
 from connectors.sql_store import SqlStore
 from loop.errors import FencedError, LeaseHeldError, NotFoundError
 from loop.ports import Batch, Parsed, Partition, Store
@@ -103,6 +104,13 @@ def test_ingest_keeps_every_kind_of_event_and_moves_the_offset(store: Store) -> 
     assert {table for table, rows in store.counts().items() if rows == 1} == {"interaction", "feedback", "dead_letter"}
 
 
+def test_of_many_rows_with_one_id_the_first_is_kept(store: Store) -> None:
+    many = [replace(ANSWER, interaction_id=f"i{n % FEW}", model=f"assistant@{n // FEW}") for n in range(2 * FEW)]
+    assert ingest(store, *many) == FEW
+    assert ingest(store, *many[FEW:]) == 0
+    assert captured(store)[0] == many[:FEW]
+
+
 def test_events_seen_before_are_absorbed_within_a_batch_and_across_batches(store: Store) -> None:
     first = ingest(store, ANSWER, ANSWER, THUMB)
     again = ingest(store, replace(ANSWER, model="other@2"), THUMB, LETTER, LETTER)
@@ -173,13 +181,23 @@ def test_times_come_back_aware(database: str, tmp_path: Path) -> None:
 
 
 @MANY
-@given(nouns.storable(nouns.interactions), nouns.storable(nouns.feedback), nouns.dead_letters)
+@given(nouns.storable(nouns.interactions), nouns.storable(nouns.feedback), nouns.storable(nouns.dead_letters))
+@pytest.mark.parametrize("before", [0, FEW])
 def test_what_was_captured_comes_back_equal(
-    store: Store, interaction: Interaction, feedback: Feedback, letter: DeadLetter
+    store: Store, before: int, interaction: Interaction, feedback: Feedback, letter: DeadLetter
 ) -> None:
     turn = str(store.position(ZERO))
+    company = [
+        event
+        for n in range(before)
+        for event in (
+            replace(ANSWER, interaction_id=f"{turn}-{n}"),
+            replace(THUMB, feedback_id=f"{turn}-{n}"),
+            replace(LETTER, letter_id=f"{turn}-{n}"),
+        )
+    ]
     events = replace(interaction, source=turn), replace(feedback, source=turn), replace(letter, letter_id=turn)
-    assert ingest(store, *events) == 3
+    assert ingest(store, *company, *events) == len(company) + 3
     interactions, feedbacks, letters = captured(store)
     assert (interactions[-1], feedbacks[-1], letters[-1]) == events
 

@@ -1,3 +1,5 @@
+import gc
+import sys
 from contextlib import closing
 
 import pytest
@@ -60,6 +62,31 @@ def test_everything_is_captured_once_whatever_the_batch_size(log, batch_size):
     assert capture(log, store, batch_size=batch_size) == Captured(interactions=20, feedback=20, new_rows=40)
     assert len(store.ingested) == 40
     assert capture(log, store) == Captured()
+
+
+def test_nothing_more_is_waited_for_while_a_batch_is_being_stored(log):
+    waited = []
+
+    class Waiting(MemoryLog):
+        def poll(self, limit, *, wait=True):
+            found = log.poll(limit)
+            waited.append((bool(found), wait))
+            return found
+
+    reader = Waiting()
+    reader.payloads, reader.stands_at = log.payloads, log.stands_at
+    assert capture(reader, MemoryStore(), batch_size=40).new_rows == 40
+    assert waited == [(True, True), (False, False)]
+
+
+def test_the_interpreter_is_tuned_only_while_capture_runs(log):
+    before = gc.get_threshold(), sys.getswitchinterval()
+    with closing(steps(log, MemoryStore(), batch_size=5)) as rounds:
+        next(rounds)
+        assert (gc.get_threshold(), sys.getswitchinterval()) != before
+        assert gc.get_freeze_count()
+    assert (gc.get_threshold(), sys.getswitchinterval()) == before
+    assert not gc.get_freeze_count()
 
 
 def test_capture_goes_on_where_the_store_stands_not_where_the_log_does(log):

@@ -128,6 +128,18 @@ def test_another_models_ledger_is_refused_by_every_verb_that_reads_it(tmp_path):
         assert "belongs to the model helpdesk" in refused.stderr
 
 
+def test_a_promotion_of_the_serving_version_says_that_it_did_nothing(tmp_path):
+    session = Session(replace(settings.load(), addresses=settings.Addresses(home=tmp_path / "home")))
+    registry = MemoryRegistry(tmp_path / "registry")
+    session.__dict__["registry"] = registry
+    version = registry.register(make_candidate(tmp_path / "c", "c"), tmp_path / "c", {})
+    asked = ["promote", str(version), "--force", "--reason", "by hand"]
+    first, second = (CliRunner().invoke(cli.commands[asked[0]], asked[1:], obj=session).output for _ in range(2))
+    assert first == "promote: assistant@0 -> assistant@1  ledger row 1\n"
+    assert second == f"nothing to do, assistant@1 serves already; {first}"
+    session.ledger.close()
+
+
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(errors.UsageError, match="no demo made"):
