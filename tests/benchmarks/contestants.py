@@ -174,7 +174,7 @@ def _captured(bed: Bed, count: int) -> float:
 def _worker(bed: Bed, partitions: int, barrier: Barrier) -> None:
     log, store = KafkaLog(bed.access, bed.settings), SqlStore(bed.url)
     while len(log.partitions()) != partitions:
-        log.poll(1)
+        log.wait(1.0)
     barrier.wait(120)
     capture(log, store, batch_size=BATCH)
     log.close()
