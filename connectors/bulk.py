@@ -6,7 +6,6 @@ without waiting for Python's lock, while the next batch is parsed.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy import JSON, Column, Connection, Dialect, LargeBinary, Table
@@ -75,11 +74,12 @@ class _Copied:
 
     def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
-        names = list(nouns[0].__dataclass_fields__)
-        texts, fields = [_copy_text(table.c[name]) for name in names], attrgetter(*names)
+        rows = _rows(dialect, table, nouns)
+        names = list(rows[0])
+        texts = [_copy_text(table.c[name]) for name in names]
         lines = [
-            "\t".join([text(value) for text, value in zip(texts, fields(noun), strict=True)]) + f"\t{number}\n"
-            for number, noun in enumerate(nouns)
+            "\t".join([text(value) for text, value in zip(texts, row.values(), strict=True)]) + f"\t{number}\n"
+            for number, row in enumerate(rows)
         ]
         self._text = "".join(lines).encode()
         quote = dialect.identifier_preparer.quote
@@ -105,8 +105,9 @@ class _Listed:
 
     def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
-        self._text = json_text(_rows(dialect, table, nouns))
-        names = list(nouns[0].__dataclass_fields__)
+        rows = _rows(dialect, table, nouns)
+        names = list(rows[0])
+        self._text = json_text(rows)
         quote = dialect.identifier_preparer.quote
         columns = ", ".join(map(quote, names))
         values = ", ".join(f"json_extract(value, '$.{name}')" for name in names)
@@ -123,24 +124,20 @@ class _Listed:
 
 
 def _rows(dialect: Dialect, table: Table, nouns: Nouns) -> list[dict[str, Any]]:
-    """The fields of `nouns` as an INSERT would convert them; what is JSON anyway is left as it is."""
+    """The fields of `nouns` as an INSERT would convert them; what becomes JSON or are bytes is left as it is."""
     rows = [row_of(noun) for noun in nouns]
     for name in rows[0]:
         kind = table.c[name].type
         convert = kind.dialect_impl(dialect).bind_processor(dialect)
-        if convert is not None and not _is_json(table.c[name]):
+        if convert is not None and not isinstance(kind, Nested | JSON | LargeBinary):
             for row in rows:
                 row[name] = convert(row[name])
     return rows
 
 
-def _is_json(column: Column[Any]) -> bool:
-    return isinstance(column.type, Nested | JSON)
-
-
 def _copy_text(column: Column[Any]) -> Callable[[Any], str]:
     """What writes a value of `column` as the text format of COPY has it."""
-    return _json_field if _is_json(column) else _field
+    return _json_field if isinstance(column.type, Nested | JSON) else _field
 
 
 def _json_field(value: object) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from sqlalchemy.exc import StatementError
 
 from connectors.bulk import FEW
 from connectors.sql_store import SqlStore
@@ -178,6 +179,16 @@ def test_times_come_back_aware(database: str, tmp_path: Path) -> None:
     (back,) = store.interactions(1)
     store.close()
     assert back.occurred_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("count", [1, FEW])
+def test_a_time_without_a_zone_is_refused_however_many_there_are(database: str, count: int, tmp_path: Path) -> None:
+    store = SqlStore(fresh_url(database, tmp_path))
+    naive = replace(ANSWER, occurred_at=NOON.replace(tzinfo=None))
+    with pytest.raises((ValueError, StatementError), match="no timezone"):
+        ingest(store, *[naive] * count)
+    store.close()
 
 
 @MANY
