@@ -1,14 +1,15 @@
 """Many rows into one table as fast as the database takes them, leaving out those it has seen before.
 
-What Python has to do is done before the transaction: all rows as one text. The database takes it apart by itself,
-without waiting for Python's lock, while the next batch is parsed.
+What Python has to do is done before the transaction: rows become text. The database takes it apart by itself, without
+waiting for Python's lock, while the next batch is parsed.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import JSON, Column, Connection, Dialect, LargeBinary, Table
+from sqlalchemy import ARRAY, JSON, Column, Connection, Dialect, LargeBinary, Table, any_, bindparam, select
 from sqlalchemy.exc import DBAPIError
 
 from connectors.columns import Nested
@@ -23,6 +24,8 @@ FEW = 200
 FLUSH_BYTES = 1 << 24
 """Sent before the driver waits for the server."""
 
+NULL = r"\N"
+
 Nouns = Sequence["DataclassInstance"]
 
 
@@ -31,11 +34,11 @@ class Load(Protocol):
 
     count: int
 
-    def stage(self, connection: Connection) -> None:
-        """What can be done before other transactions have to wait for this one."""
-
     def insert(self, connection: Connection, sequence: int) -> int:
-        """Insert the rows, numbered from `sequence`, unless their identity was seen; returns how many were new."""
+        """Insert the rows, numbered from `sequence`, unless their identity was seen; returns how many were new.
+
+        The transaction must hold a lock that keeps others from inserting into the table.
+        """
 
 
 def load(dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> Load:
@@ -58,9 +61,6 @@ class _Few:
         self._identity = identity
         self._rows = [row_of(noun) for noun in nouns]
 
-    def stage(self, connection: Connection) -> None:
-        """Nothing."""
-
     def insert(self, connection: Connection, sequence: int) -> int:
         if not self._rows:
             return 0
@@ -70,34 +70,29 @@ class _Few:
 
 
 class _Copied:
-    """PostgreSQL: COPY into a temporary table, from there INSERT."""
+    """PostgreSQL: COPY of what the table does not have."""
 
     def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
-        rows = _rows(dialect, table, nouns)
-        names = list(rows[0])
-        texts = [_copy_text(table.c[name]) for name in names]
-        lines = [
-            "\t".join([text(value) for text, value in zip(texts, row.values(), strict=True)]) + f"\t{number}\n"
-            for number, row in enumerate(rows)
-        ]
-        self._text = "".join(lines).encode()
+        columns = _columns(dialect, table, nouns)
+        keys = list(zip(*(columns[name] for name in identity), strict=True))
+        self._lines: dict[tuple[Any, ...], str] = {}
+        for key, line in zip(keys, _copy_lines(table, columns), strict=True):
+            self._lines.setdefault(key, line)
+        first, *_ = identified = [table.c[name] for name in identity]
+        wanted = bindparam("wanted", [key[0] for key in self._lines], ARRAY(first.type))
+        self._seen = select(*identified).where(first == any_(wanted))
         quote = dialect.identifier_preparer.quote
-        columns, target, staging = ", ".join(map(quote, names)), quote(table.name), quote(f"incoming_{table.name}")
-        self._create = f"CREATE TEMPORARY TABLE IF NOT EXISTS {staging} (LIKE {target}) ON COMMIT DELETE ROWS"
-        self._copy = f"COPY {staging} ({columns}, sequence) FROM STDIN"
-        self._insert = (
-            f"INSERT INTO {target} ({columns}, sequence) SELECT {columns}, sequence + %s FROM {staging} "  # noqa: S608 - our names
-            f"ORDER BY sequence ON CONFLICT ({', '.join(map(quote, identity))}) DO NOTHING"
-        )
-
-    def stage(self, connection: Connection) -> None:
-        connection.exec_driver_sql(self._create)
-        with _copying(connection, self._copy) as copy:
-            copy.write(self._text)
+        names = ", ".join(map(quote, columns))
+        self._copy = f"COPY {quote(table.name)} (sequence, {names}) FROM STDIN"
 
     def insert(self, connection: Connection, sequence: int) -> int:
-        return connection.exec_driver_sql(self._insert, (sequence,)).rowcount
+        seen = set(map(tuple, connection.execute(self._seen)))
+        fresh = [line for key, line in self._lines.items() if key not in seen]
+        text = "".join([f"{number}\t{line}\n" for number, line in enumerate(fresh, start=sequence)])
+        with _copying(connection, self._copy) as copy:
+            copy.write(text.encode())
+        return len(fresh)
 
 
 class _Listed:
@@ -105,49 +100,48 @@ class _Listed:
 
     def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
-        rows = _rows(dialect, table, nouns)
-        names = list(rows[0])
-        self._text = json_text(rows)
+        columns = _columns(dialect, table, nouns)
+        self._text = json_text(list(zip(*columns.values(), strict=True)))
         quote = dialect.identifier_preparer.quote
-        columns = ", ".join(map(quote, names))
-        values = ", ".join(f"json_extract(value, '$.{name}')" for name in names)
+        names = ", ".join(map(quote, columns))
+        values = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(columns)))
         self._insert = (
-            f"INSERT INTO {quote(table.name)} (sequence, {columns}) SELECT ? + key, {values} FROM json_each(?) "  # noqa: S608 - our names
+            f"INSERT INTO {quote(table.name)} (sequence, {names}) SELECT ? + key, {values} FROM json_each(?) "  # noqa: S608 - our names
             f"WHERE true ORDER BY key ON CONFLICT ({', '.join(map(quote, identity))}) DO NOTHING"
         )
-
-    def stage(self, connection: Connection) -> None:
-        """Nothing: SQLite has one writer at a time."""
 
     def insert(self, connection: Connection, sequence: int) -> int:
         return connection.exec_driver_sql(self._insert, (sequence, self._text)).rowcount
 
 
-def _rows(dialect: Dialect, table: Table, nouns: Nouns) -> list[dict[str, Any]]:
-    """The fields of `nouns` as an INSERT would convert them; what becomes JSON or are bytes is left as it is."""
-    rows = [row_of(noun) for noun in nouns]
-    for name in rows[0]:
+def _columns(dialect: Dialect, table: Table, nouns: Nouns) -> dict[str, Sequence[Any]]:
+    """The fields of `nouns` by name, as an INSERT would convert them; what becomes JSON or are bytes is left as it is."""
+    names = tuple(nouns[0].__dataclass_fields__)
+    columns: dict[str, Sequence[Any]] = dict(zip(names, zip(*map(attrgetter(*names), nouns), strict=True), strict=True))
+    for name, values in columns.items():
         kind = table.c[name].type
         convert = kind.dialect_impl(dialect).bind_processor(dialect)
         if convert is not None and not isinstance(kind, Nested | JSON | LargeBinary):
-            for row in rows:
-                row[name] = convert(row[name])
-    return rows
+            columns[name] = [convert(value) for value in values]
+    return columns
 
 
-def _copy_text(column: Column[Any]) -> Callable[[Any], str]:
-    """What writes a value of `column` as the text format of COPY has it."""
-    return _json_field if isinstance(column.type, Nested | JSON) else _field
+def _copy_lines(table: Table, columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Each row in the text format of COPY, without its end."""
+    fields = [_copy_fields(table.c[name], values) for name, values in columns.items()]
+    return list(map("\t".join, zip(*fields, strict=True)))
 
 
-def _json_field(value: object) -> str:
-    return r"\N" if value is None else json_text(value).replace("\\", r"\\")
+def _copy_fields(column: Column[Any], values: Sequence[Any]) -> list[str]:
+    if isinstance(column.type, Nested | JSON):
+        text = column.type.text if isinstance(column.type, Nested) else json_text
+        return [NULL if value is None else text(value).replace("\\", r"\\") for value in values]
+    if isinstance(column.type, LargeBinary):
+        return [NULL if value is None else rf"\\x{value.hex()}" for value in values]
+    return [NULL if value is None else _escaped(str(value)) for value in values]
 
 
-def _field(value: object) -> str:
-    if value is None:
-        return r"\N"
-    text = rf"\x{value.hex()}" if isinstance(value, bytes) else str(value)
+def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
 
 

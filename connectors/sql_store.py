@@ -81,8 +81,6 @@ class SqlStore:
 
         def write() -> int:
             with writing(self._engine) as connection:
-                for each in loads:
-                    each.stage(connection)
                 sequence = reserve(connection, INGEST, sum(each.count for each in loads))
                 _advance(connection, parsed.batch)
                 firsts = accumulate((each.count for each in loads[:-1]), initial=sequence)

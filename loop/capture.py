@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from threading import Event as Flag
 
 import tenacity
@@ -24,6 +25,8 @@ from loop.ports import Batch, Entry, EventLog, Parsed, Partition, Store
 from loop.types import DeadLetter, Event, Feedback, Interaction
 
 MAX_FENCES = 10
+PORTION_BYTES = 16 << 20
+"""Of payloads parsed at once and stored in one transaction, about."""
 SLOW_SECONDS = 5.0
 """A transaction that takes longer pauses the reading, so that nothing piles up and the log still hears from us."""
 COLLECT_EVERY = 100_000
@@ -99,15 +102,11 @@ def steps(
     with _tuned(), ThreadPoolExecutor(1, "capture") as writer:
         ahead: Future[Step] | None = None
         while True:
-            try:
-                _place(log, store, lost)
-                batches = log.poll(batch_size, wait=ahead is None)
-            except UnreachableError as error:
-                log.wait(reading.goes_on(error))
+            batches = _polled(log, store, batch_size, lost, reading, wait=ahead is None)
+            if batches is None:
                 yield None
                 continue
-            reading.ends()
-            for parsed in map(parse, batches):
+            for parsed in map(parse, chain.from_iterable(map(portions, batches))):
                 ingest = store.prepare(parsed)
                 if ahead is not None:
                     yield (yield from _settled(ahead, log, lost, fences))
@@ -120,6 +119,17 @@ def steps(
             else:
                 yield (yield from _settled(ahead, log, lost, fences))
                 ahead = None
+
+
+def portions(batch: Batch) -> Iterator[Batch]:
+    """`batch` in pieces of about PORTION_BYTES, so that memory and transactions stay small when events are large."""
+    start, first, size = batch.start, 0, 0
+    for index, entry in enumerate(batch.entries[:-1]):
+        size += len(entry.payload)
+        if size >= PORTION_BYTES:
+            yield Batch(batch.partition, start, entry.offset + 1, batch.entries[first : index + 1])
+            start, first, size = entry.offset + 1, index + 1, 0
+    yield Batch(batch.partition, start, batch.next, batch.entries[first:])
 
 
 def parse(batch: Batch) -> Parsed:
@@ -167,6 +177,20 @@ def _event(partition: Partition, entry: Entry) -> Event:
         return decode(entry.payload)
     except EventError as error:
         return dead_letter(f"{partition.topic}/{partition.number}", entry.offset, error.what, entry.payload)
+
+
+def _polled(
+    log: EventLog, store: Store, limit: int, lost: set[Partition], outage: Outage, *, wait: bool
+) -> tuple[Batch, ...] | None:
+    """What the log has next; None, some time later, when the log or the store is away."""
+    try:
+        _place(log, store, lost)
+        batches = log.poll(limit, wait=wait)
+    except UnreachableError as error:
+        log.wait(outage.goes_on(error))
+        return None
+    outage.ends()
+    return batches
 
 
 def _place(log: EventLog, store: Store, lost: set[Partition]) -> None:

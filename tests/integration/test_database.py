@@ -204,7 +204,7 @@ def test_what_copy_cannot_take_is_an_error_of_the_database_like_any_other(tmp_pa
     with opened(fresh_url("postgresql", tmp_path), "store") as engine:
         ready = load(engine.dialect, tables.table_of(tables.DeadLetterRow), letters, ("letter_id",))
         with pytest.raises(sqlalchemy.exc.DBAPIError, match="out of range"), writing(engine) as connection:
-            ready.stage(connection)
+            ready.insert(connection, 1)
 
 
 def test_a_server_that_can_only_be_read_is_waited_for(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_every_variable_of_ours_is_read_by_the_program(name: str) -> None:
 
 
 def test_the_program_knows_the_commands() -> None:
-    for name in ("nightshift-capture", "nightshift-topics"):
+    for name in ("nightshift-capture", "nightshift-topics", "nightshift-rollback"):
         assert refused(container(name)["command"]) == ""
 
 
@@ -129,8 +129,10 @@ def test_labels_find_the_pods_of_capture() -> None:
     for kind in ("Deployment", "PodDisruptionBudget"):
         assert one(kind, "nightshift-capture")["spec"]["selector"]["matchLabels"] == labels
     assert one("NetworkPolicy", "metrics")["spec"]["podSelector"]["matchLabels"] == labels
-    night = one("CronJob", "nightshift-night")["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
-    assert one("NetworkPolicy", "mlflow")["spec"]["podSelector"]["matchLabels"] == night
+    (reaching,) = one("NetworkPolicy", "mlflow")["spec"]["podSelector"]["matchExpressions"]
+    jobs = [one("CronJob", name)["spec"]["jobTemplate"] for name in ("nightshift-night", "nightshift-rollback")]
+    labels = [job["spec"]["template"]["metadata"]["labels"] for job in jobs]
+    assert reaching["values"] == [each[reaching["key"]] for each in labels]
 
 
 def test_probes_and_scrapes_go_to_the_port_of_the_metrics() -> None:
@@ -173,6 +175,13 @@ def test_a_night_that_promotes_nothing_is_no_failed_job(code: int, seen: int, tm
     night = container("nightshift-night")
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     assert subprocess.run([*night["command"], *night["args"]], env=environment, check=False).returncode == seen
+
+
+def test_a_rollback_starts_by_hand_alone_and_needs_no_volume_of_the_night() -> None:
+    rollback = one("CronJob", "nightshift-rollback")["spec"]
+    assert rollback["suspend"]
+    assert rollback["jobTemplate"]["spec"]["backoffLimit"] == 0
+    assert not [volume for volume in PODS["nightshift-rollback"]["volumes"] if "persistentVolumeClaim" in volume]
 
 
 def test_one_night_runs_at_a_time_and_faults_are_not_repeated() -> None:

@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from loop.capture import MAX_FENCES, Captured, capture, parse, steps
+from loop.capture import MAX_FENCES, PORTION_BYTES, Captured, capture, parse, portions, steps
 from loop.errors import FencedError, NotFoundError
 from loop.events import dead_letter, decode, encode
 from loop.ports import Batch, Entry, Parsed, Partition
@@ -62,6 +62,20 @@ def test_everything_is_captured_once_whatever_the_batch_size(log, batch_size):
     assert capture(log, store, batch_size=batch_size) == Captured(interactions=20, feedback=20, new_rows=40)
     assert len(store.ingested) == 40
     assert capture(log, store) == Captured()
+
+
+def test_large_entries_are_stored_in_several_transactions_that_follow_each_other():
+    half = b"x" * (PORTION_BYTES // 2)
+    batch = Batch(ZERO, 3, 20, tuple(Entry(offset, half) for offset in (4, 5, 9, 12, 13)))
+    pieces = list(portions(batch))
+    assert [(piece.start, piece.next, len(piece.entries)) for piece in pieces] == [(3, 6, 2), (6, 13, 2), (13, 20, 1)]
+    assert sum((piece.entries for piece in pieces), ()) == batch.entries
+
+
+@pytest.mark.parametrize("entries", [(), (Entry(4, b"x" * (2 * PORTION_BYTES)),)])
+def test_a_batch_that_cannot_be_divided_stays_whole(entries):
+    batch = Batch(ZERO, 3, 20, entries)
+    assert list(portions(batch)) == [batch]
 
 
 def test_nothing_more_is_waited_for_while_a_batch_is_being_stored(log):
