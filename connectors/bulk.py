@@ -115,7 +115,7 @@ class _Listed:
 
 
 def _columns(dialect: Dialect, table: Table, nouns: Nouns) -> dict[str, Sequence[Any]]:
-    """The fields of `nouns` by name, as an INSERT would convert them; what becomes JSON or are bytes is left as it is."""
+    """The fields of `nouns` by name, as an INSERT would convert them; what becomes JSON or is bytes stays as it is."""
     names = tuple(nouns[0].__dataclass_fields__)
     columns: dict[str, Sequence[Any]] = dict(zip(names, zip(*map(attrgetter(*names), nouns), strict=True), strict=True))
     for name, values in columns.items():

@@ -8,24 +8,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
-from pydantic_core import from_json
+import msgspec
 
 from loop.errors import EventError
 from loop.ports import Envelope
-from loop.types import DeadLetter, Event, Feedback, Interaction, Json, Message, Role, Sampling, ToolCall, Verifier
+from loop.types import DeadLetter, Event, Feedback, Interaction, Json, Message, Role, Sampling, ToolCall
 from loop.wire import (
     MAX_EVENT_BYTES,
     MAX_LETTER_BYTES,
     MAX_REASON_CHARS,
+    REMEDY,
     SCHEMA_VERSION,
-    WIRE_EVENT,
     AnyEvent,
     ChatAnswer,
     ChatMessage,
     ChatToolCall,
     FeedbackEvent,
     InteractionEvent,
-    validate,
+    read_event,
 )
 
 
@@ -50,7 +50,7 @@ def encode(event: Event) -> Envelope:
 def decode(payload: bytes) -> Event:
     """The event in `payload`. Raises EventError, whose `what` is the reason, when it does not follow the contract."""
     try:
-        wire = validate(WIRE_EVENT, payload)
+        wire = read_event(payload)
     except EventError as error:
         if (version := _declared_version(payload)) <= SCHEMA_VERSION:
             raise
@@ -84,7 +84,7 @@ def json_schema() -> dict[str, Json]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Nightshift event",
         "description": f"Version {SCHEMA_VERSION}, at most {MAX_EVENT_BYTES} bytes of UTF-8.",
-        **WIRE_EVENT.json_schema(),
+        **msgspec.json.schema(AnyEvent),
     }
 
 
@@ -169,70 +169,78 @@ def _utf8_json(document: Mapping[str, object]) -> bytes:
 
 def _declared_version(payload: bytes) -> int:
     try:
-        version = from_json(payload[:MAX_EVENT_BYTES])["schema_version"]
-    except (ValueError, TypeError, KeyError):
+        version = msgspec.json.decode(payload[:MAX_EVENT_BYTES])["schema_version"]
+    except (ValueError, TypeError, KeyError, RecursionError):
         return SCHEMA_VERSION
     return version if isinstance(version, int) else SCHEMA_VERSION
 
 
 def message(chat: ChatMessage | ChatAnswer) -> Message:
     """A chat message as a type: text parts joined, no content is the empty text, `developer` is `system`."""
-    content = chat.get("content") or ""
-    text = content if isinstance(content, str) else "".join(part["text"] for part in content)
-    calls = chat.get("tool_calls")
-    role: Role = "system" if chat["role"] == "developer" else chat["role"]
-    return Message(role, text, tuple(map(_call, calls)) if calls else (), chat.get("tool_call_id"))
+    content = chat.content or ""
+    text = content if isinstance(content, str) else "".join([part.text for part in content])
+    role: Role = "system" if chat.role == "developer" else chat.role
+    return Message(role, text, tuple(map(_call, chat.tool_calls)) if chat.tool_calls else (), chat.tool_call_id)
 
 
 def _call(call: ChatToolCall) -> ToolCall:
-    return ToolCall(call_id=call["id"], name=call["function"]["name"], arguments=call["function"]["arguments"])
+    return ToolCall(call_id=call.id, name=call.function.name, arguments=call.function.arguments)
+
+
+def _utc(at: datetime) -> datetime:
+    if at.tzinfo is UTC:
+        return at
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise EventError(f"time: {at.isoformat()} lies outside the years 1 to 9999 of UTC", REMEDY) from error
 
 
 def _event(wire: AnyEvent) -> Event:
-    if wire["type"] == "nightshift.interaction":
-        return _interaction(wire)
-    if wire["type"] == "nightshift.feedback":
-        return _feedback(wire)
-    return DeadLetter(letter_id=wire["id"], source=wire["source"], **wire["data"])
+    match wire:
+        case InteractionEvent():
+            return _interaction(wire)
+        case FeedbackEvent():
+            return _feedback(wire)
+    return DeadLetter(letter_id=wire.id, source=wire.source, **msgspec.structs.asdict(wire.data))
 
 
 def _interaction(wire: InteractionEvent) -> Interaction:
-    data = wire["data"]
-    sampling, token_logprobs, verifiers = data.get("sampling"), data.get("token_logprobs"), data.get("verifiers")
+    data = wire.data
     return Interaction(
-        interaction_id=wire["id"],
-        source=wire["source"],
-        occurred_at=wire["time"],
-        conversation_id=data["conversation_id"],
-        messages=tuple(map(message, data["messages"])),
-        response=message(data["response"]),
-        model=data["model"],
-        parent_id=data.get("parent_id"),
-        aliases=tuple(data.get("aliases") or ()),
-        user_key=data.get("user_key"),
-        tenant=data.get("tenant") or "default",
-        sampling=Sampling(**sampling) if sampling else None,
-        token_logprobs=None if token_logprobs is None else tuple(token_logprobs),
-        verifiers=tuple(Verifier(**verifier) for verifier in verifiers) if verifiers else (),
-        metadata=data.get("metadata") or {},
+        interaction_id=wire.id,
+        source=wire.source,
+        occurred_at=_utc(wire.time),
+        conversation_id=data.conversation_id,
+        messages=tuple(map(message, data.messages)),
+        response=message(data.response),
+        model=data.model,
+        parent_id=data.parent_id,
+        aliases=tuple(data.aliases or ()),
+        user_key=data.user_key,
+        tenant=data.tenant or "default",
+        sampling=Sampling(**msgspec.structs.asdict(data.sampling)) if data.sampling else None,
+        token_logprobs=None if data.token_logprobs is None else tuple(data.token_logprobs),
+        verifiers=tuple(data.verifiers or ()),
+        metadata=data.metadata or {},
     )
 
 
 def _feedback(wire: FeedbackEvent) -> Feedback:
-    data = wire["data"]
+    data = wire.data
     return Feedback(
-        feedback_id=wire["id"],
-        source=wire["source"],
-        occurred_at=wire["time"],
-        interaction_id=data["interaction_id"],
-        kind=data["kind"],
-        value=data.get("value"),
-        text=data.get("text"),
-        other_interaction_id=data.get("other_interaction_id"),
-        whole_conversation=data.get("whole_conversation") or False,
-        revises=data.get("revises"),
-        retracted=data.get("retracted") or False,
-        user_key=data.get("user_key"),
-        tenant=data.get("tenant") or "default",
-        metadata=data.get("metadata") or {},
+        feedback_id=wire.id,
+        source=wire.source,
+        occurred_at=_utc(wire.time),
+        interaction_id=data.interaction_id,
+        kind=data.kind,
+        value=data.value,
+        text=data.text,
+        other_interaction_id=data.other_interaction_id,
+        whole_conversation=data.whole_conversation or False,
+        revises=data.revises,
+        retracted=data.retracted or False,
+        user_key=data.user_key,
+        tenant=data.tenant or "default",
+        metadata=data.metadata or {},
     )

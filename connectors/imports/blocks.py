@@ -3,13 +3,13 @@
 from pydantic import JsonValue
 
 from connectors.imports.fields import as_text
+from connectors.imports.shapes import Many, Shape
 from connectors.imports.turns import Result, Turns, of_parts, only_answer
 from loop.errors import EventError
 from loop.types import Message, ToolCall
-from loop.wire import Many, Wire
 
 
-class Block(Wire):
+class Block(Shape):
     """A part of a message of any type."""
 
     type: str
@@ -23,14 +23,14 @@ class Block(Wire):
     result: str | None = None
 
 
-class BlockMessage(Wire):
+class BlockMessage(Shape):
     """A message in blocks."""
 
     role: str
     content: str | Many[Block]
 
 
-class Input(Wire):
+class Input(Shape):
     """What an inference was asked."""
 
     system: str | dict[str, JsonValue] | None = None
@@ -38,7 +38,7 @@ class Input(Wire):
     messages: Many[BlockMessage]
 
 
-class JsonOutput(Wire):
+class JsonOutput(Shape):
     """The answer of a function that answers with JSON."""
 
     raw: str | None

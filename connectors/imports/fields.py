@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, JsonValue
 
+from connectors.imports.shapes import Time
 from loop.types import Sampling
-from loop.wire import LenientTime
 
 _BARE = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?")
 
@@ -34,7 +34,7 @@ def _whole(value: object) -> int | None:
     return int(number) if number is not None and abs(number) < 2**53 else None
 
 
-UtcTime = Annotated[LenientTime, BeforeValidator(_in_utc)]
+UtcTime = Annotated[Time, BeforeValidator(_in_utc)]
 """RFC 3339 text, Unix seconds, or the date and time without a zone that ClickHouse writes, which is UTC."""
 Number = Annotated[float | None, BeforeValidator(_number)]
 Whole = Annotated[int | None, BeforeValidator(_whole)]

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from pydantic import ConfigDict, TypeAdapter
 
 from connectors.imports.lines import Line
+from connectors.imports.shapes import Shape, validate
 from loop.errors import EventError
 from loop.types import Event, Feedback, FeedbackKind, Interaction, Message, Verifier, VerifierKind
-from loop.wire import Wire, validate
 
 _SOURCE = "import/gsm8k"
 _ANSWER = re.compile(r"(?:####|A:) *(-?[\d,]*\.?\d+)\s*$")
 
 
-class _Attempt(Wire):
+class _Attempt(Shape):
     is_correct: bool
     solution: str
 
 
-class _Answers(Wire):
+class _Answers(Shape):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, _Attempt]
 
@@ -28,7 +28,7 @@ class _Answers(Wire):
     ground_truth: str
 
 
-class _Solution(Wire):
+class _Solution(Shape):
     question: str
     answer: str
 

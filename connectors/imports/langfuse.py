@@ -21,10 +21,10 @@ from connectors.imports.fields import Number, UtcTime, Whole, sampling
 from connectors.imports.lines import Line
 from connectors.imports.opinions import Opinion, by_evaluator, verdict
 from connectors.imports.payloads import answer, parsed, prompt
+from connectors.imports.shapes import Many, Name, Shape, validate
 from loop.errors import EventError
 from loop.events import pseudonym
 from loop.types import Event, Feedback, FeedbackKind, Interaction
-from loop.wire import Many, Name, Wire, validate
 
 _SOURCE = "import/langfuse"
 
@@ -35,7 +35,7 @@ def _both(name: str) -> AliasChoices:
     return AliasChoices(name, first + "".join(part.title() for part in rest))
 
 
-class _Parameters(Wire):
+class _Parameters(Shape):
     temperature: Number = None
     top_p: Number = None
     max_tokens: Whole = None
@@ -43,7 +43,7 @@ class _Parameters(Wire):
     seed: Whole = None
 
 
-class _Observation(Wire):
+class _Observation(Shape):
     id: Name
     type: str
     name: str | None = None
@@ -57,12 +57,12 @@ class _Observation(Wire):
     output: JsonValue = None
 
 
-class _Subject(Wire):
+class _Subject(Shape):
     kind: str
     id: str
 
 
-class _Score(Wire):
+class _Score(Shape):
     id: Name
     name: str
     data_type: Literal["NUMERIC", "BOOLEAN", "CATEGORICAL", "TEXT", "CORRECTION"] = Field(
@@ -80,7 +80,7 @@ class _Score(Wire):
     """What newer versions of the API have instead of the three ids."""
 
 
-class _Trace(Wire):
+class _Trace(Shape):
     id: Name
     timestamp: UtcTime
     user_id: str | None = Field(None, validation_alias=_both("user_id"))

@@ -7,18 +7,19 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, TypeAdapter
 
 from connectors.imports.lines import Line
+from connectors.imports.shapes import ChatAnswer, ChatMessage, Many, Metadata, Name, Shape, Time, validate
 from connectors.imports.turns import split_at_last_answer
+from loop import wire
 from loop.errors import EventError
 from loop.events import message, pseudonym
 from loop.types import Event, Feedback, FeedbackKind, Interaction, Message
-from loop.wire import ChatAnswer, ChatMessage, LenientTime, Many, Metadata, Name, Wire, validate
 
 _SOURCE = "import/openai-chat"
 _THUMBS = {"up": 1.0, "down": -1.0}
 _SIGNALS = ("thumb", "rating", "score", "edit", "demonstration", "comment", "regenerate")
 
 
-class _Choice(Wire):
+class _Choice(Shape):
     message: ChatAnswer
 
 
@@ -27,10 +28,10 @@ def _known(time: object) -> object:
     return None if time in (0, "0") else time
 
 
-_Created = Annotated[LenientTime | None, BeforeValidator(_known)]
+_Created = Annotated[Time | None, BeforeValidator(_known)]
 
 
-class _Served(Wire):
+class _Served(Shape):
     id: Name | None = None
     model: Name | None = None
     created: _Created = None
@@ -40,7 +41,7 @@ class _Completion(_Served):
     choices: Many[_Choice] = Field(min_length=1)
 
 
-class _Said(Wire):
+class _Said(Shape):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
 
@@ -114,7 +115,7 @@ def _answered(chat: _Chat) -> tuple[tuple[Message, ...], Message]:
     messages = tuple(message(turn) for turn in chat.messages)
     if isinstance(chat.response, str):
         return messages, Message("assistant", chat.response)
-    if chat.response and not isinstance(chat.response, _Completion):
+    if isinstance(chat.response, wire.ChatAnswer):
         return messages, message(chat.response)
     choices = chat.response.choices if chat.response else chat.choices
     return (messages, message(choices[0].message)) if choices else split_at_last_answer(messages)

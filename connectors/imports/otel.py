@@ -19,11 +19,11 @@ from connectors.imports.fields import Number, Whole, as_text, sampling
 from connectors.imports.lines import Line
 from connectors.imports.opinions import by_evaluator
 from connectors.imports.otlp import Recorded, recorded
+from connectors.imports.shapes import Many, Shape, validate
 from connectors.imports.turns import Result, Turns, of_parts, only_answer
 from loop.errors import EventError
 from loop.events import pseudonym
 from loop.types import Event, Feedback, Interaction, ToolCall
-from loop.wire import Many, Wire, validate
 
 _SOURCE = "import/otel"
 _REMEDY = "compare it with the GenAI semantic conventions 1.41.1"
@@ -35,7 +35,7 @@ _EVENT_NAME = "event.name"
 """Where log records had their event's name before they got a field for it."""
 
 
-class _Part(Wire):
+class _Part(Shape):
     type: str
     content: str | None = None
     id: str | None = None
@@ -46,12 +46,12 @@ class _Part(Wire):
     """What some call the response."""
 
 
-class _Message(Wire):
+class _Message(Shape):
     role: str
     parts: Many[_Part]
 
 
-class _Attributes(Wire):
+class _Attributes(Shape):
     input: Json[Many[_Message]] | Many[_Message] | None = Field(None, alias="gen_ai.input.messages")
     output: Json[Many[_Message]] | Many[_Message] | None = Field(None, alias=_OUTPUT)
     system: Json[Many[_Part]] | Many[_Part] | None = Field(None, alias="gen_ai.system_instructions")

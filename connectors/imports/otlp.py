@@ -12,8 +12,9 @@ from pydantic_core import from_json
 
 from connectors.imports.fields import Nanoseconds
 from connectors.imports.lines import lines
+from connectors.imports.shapes import Many, Shape, validate
 from loop.errors import EventError
-from loop.wire import MAX_EVENT_BYTES, Many, Wire, validate
+from loop.wire import MAX_EVENT_BYTES
 
 _MAX_BATCH_BYTES = 1 << 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,7 +36,7 @@ class Recorded:
     events: tuple["Recorded", ...] = ()
 
 
-class _Otlp(Wire):
+class _Otlp(Shape):
     model_config = ConfigDict(alias_generator=to_camel)
 
 

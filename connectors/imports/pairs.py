@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field, TypeAdapter
 
 from connectors.imports.lines import Line
+from connectors.imports.shapes import ChatMessage, Many, Shape, validate
 from loop.errors import EventError
 from loop.events import message, pseudonym
 from loop.types import Event, Feedback, FeedbackKind, Interaction, Message, Role
-from loop.wire import ChatMessage, Many, Wire, validate
 
 _SOURCE = "import/pairs"
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
@@ -19,7 +19,7 @@ _REMEDY = "give `prompt`, `chosen` and `rejected`, or two dialogues that differ 
 Turns = tuple[Message, ...]
 
 
-class _Pair(Wire):
+class _Pair(Shape):
     prompt: str | Many[ChatMessage] | None = None
     chosen: str | Many[ChatMessage] = Field(min_length=1)
     rejected: str | Many[ChatMessage] = Field(min_length=1)

@@ -7,18 +7,18 @@ from pydantic import JsonValue, TypeAdapter
 from pydantic_core import from_json
 
 from connectors.imports.fields import as_text
+from connectors.imports.shapes import Many, Shape, validate
 from connectors.imports.turns import Result, Turns, of_parts, only_answer
 from loop.errors import EventError
 from loop.types import Message, ToolCall
-from loop.wire import Many, Wire, validate
 
 
-class _Function(Wire):
+class _Function(Shape):
     name: str
     arguments: JsonValue = ""
 
 
-class _Call(Wire):
+class _Call(Shape):
     """A tool call as OpenAI (`function`) or LangChain (`name`, `args`) writes it."""
 
     id: str | None = None
@@ -27,12 +27,12 @@ class _Call(Wire):
     args: JsonValue = None
 
 
-class _Text(Wire):
+class _Text(Shape):
     type: Literal["text", "input_text", "output_text"]
     text: str
 
 
-class _Turn(Wire):
+class _Turn(Shape):
     role: str
     content: str | Many[_Text] | None = None
     tool_calls: Many[_Call] | None = None

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from pydantic import TypeAdapter
 
 from connectors.imports.lines import Line
+from connectors.imports.shapes import ChatMessage, Int64, Many, Shape, validate
 from connectors.imports.turns import split_at_last_answer
 from loop.events import message
 from loop.types import Event, Feedback, FeedbackKind, Interaction
-from loop.wire import ChatMessage, Int64, Many, Wire, validate
 
 _SOURCE = "import/tau-bench"
 
 
-class _Conversation(Wire):
+class _Conversation(Shape):
     task_id: Int64
     trial: Int64
     reward: float

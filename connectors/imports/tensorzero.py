@@ -20,9 +20,9 @@ from pydantic import AliasChoices, BeforeValidator, Discriminator, Field, Json, 
 from connectors.imports.blocks import Block, BlockMessage, Input, JsonOutput, Output, answer, messages, shown
 from connectors.imports.fields import Number, UtcTime, Whole, as_text, sampling
 from connectors.imports.lines import Line
+from connectors.imports.shapes import Many, Name, Shape, validate
 from loop.events import pseudonym
 from loop.types import Event, Feedback, FeedbackKind, Interaction, Verifier, VerifierKind
-from loop.wire import Many, Name, Wire, validate
 
 _SOURCE = "import/tensorzero"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,14 +30,14 @@ _RUN, _EVALUATION = "tensorzero::evaluation_run_id", "tensorzero::evaluation_nam
 _USER = "user_id"
 
 
-class _Completion(Wire):
+class _Completion(Shape):
     temperature: Number = None
     top_p: Number = None
     max_tokens: Whole = None
     seed: Whole = None
 
 
-class _Parameters(Wire):
+class _Parameters(Shape):
     chat_completion: _Completion | None = None
 
 
@@ -45,7 +45,7 @@ _Blank = BeforeValidator(lambda value: value or None)
 _Tags = dict[str, str] | None
 
 
-class _Row(Wire):
+class _Row(Shape):
     id: Name
     timestamp: UtcTime | None = Field(None, validation_alias=AliasChoices("timestamp", "created_at"))
 

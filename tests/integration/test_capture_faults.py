@@ -140,12 +140,12 @@ def log() -> Iterator[KafkaLog]:
 
 GOOD = encode(interaction(1))
 POISON = {
-    "nothing at all": (b"", "EOF"),
-    "invalid UTF-8": (b'{"text": "\xc3\x28"}', "invalid unicode"),
-    "deep nesting": (b"[" * 100_000 + b"]" * 100_000, "recursion limit"),
+    "nothing at all": (b"", "truncated"),
+    "invalid UTF-8": (GOOD.payload.replace(b"On its way.", b"\xc3\x28"), "invalid continuation byte"),
+    "deep nesting": (b"[" * 100_000 + b"]" * 100_000, "got `array`"),
     "deep nesting in free metadata": (
         GOOD.payload.replace(b'"metadata":{}', b'"metadata":{"a":' + b"[" * 5_000 + b"]" * 5_000 + b"}"),
-        "recursion limit",
+        "nested without end",
     ),
     "a number nobody can hold": (GOOD.payload.replace(b'"schema_version":1', b'"schema_version":1e999'), "schema"),
     "a later schema version of another shape": (

@@ -155,7 +155,7 @@ def test_a_list_with_a_hundred_thousand_faults_is_refused_at_the_first():
     payload = encode(interaction(1)).payload
     hostile = payload.replace(b'"messages":[', b'"messages":[' + b"1," * 100_000)
     (letter,) = parse(Batch(ZERO, 0, 1, (Entry(0, hostile),))).dead_letters
-    assert letter.reason == "data.messages.0: Input should be an object"
+    assert letter.reason == "data.messages[0]: Expected `object`, got `int`"
 
 
 def test_a_fenced_partition_is_read_again_from_the_stored_position(log):

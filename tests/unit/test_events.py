@@ -1,8 +1,9 @@
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta, timezone
 
 import jsonschema
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from loop.types import (
     Verifier,
     VerifierKind,
 )
-from loop.wire import MAX_EVENT_BYTES, WireFeedback, WireInteraction
+from loop.wire import MAX_EVENT_BYTES, MAX_LEVELS, WireFeedback, WireInteraction, WireSampling
 
 SCHEMA = jsonschema.Draft202012Validator(json_schema())
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -192,21 +193,25 @@ def test_text_about_a_nul_escape_is_not_a_nul():
     [
         (interaction_json() | {"time": "2026-03-01T12:00:00"}, "timezone"),
         (interaction_json() | {"time": "2026-03-01"}, "time: "),
-        (interaction_json() | {"time": "1772366400"}, "RFC 3339"),
-        (interaction_json() | {"time": 1772366400}, "RFC 3339"),
+        (interaction_json() | {"time": "1772366400"}, "RFC3339"),
+        (interaction_json() | {"time": 1772366400}, "time: "),
         (interaction_json() | {"time": "0001-01-01T00:00:00+14:00"}, "years 1 to 9999"),
         (interaction_json() | {"type": "nightshift.star"}, "nightshift.star"),
         (interaction_json() | {"id": ""}, "id: "),
         (interaction_json() | {"id": "i" * 257}, "id: "),
         (interaction_json(messages=[]), "data.messages"),
         (interaction_json(response={"role": "user", "content": "x"}), "data.response.role"),
-        (interaction_json(messages=[{"role": "robot", "content": "x"}]), "data.messages.0.role"),
-        (interaction_json(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "data.messages.0.content"),
+        (interaction_json(messages=[{"role": "robot", "content": "x"}]), "data.messages[0].role"),
+        (
+            interaction_json(messages=[{"role": "user", "content": [{"type": "image_url"}]}]),
+            "data.messages[0].content[0].type",
+        ),
         (interaction_json(response={"role": "assistant", "content": "a\0b"}), "NUL"),
         (interaction_json(response={"role": "assistant", "content": "\ud800"}), "JSON"),
-        (interaction_json(token_logprobs=[float("nan")]), "data.token_logprobs.0"),
-        (interaction_json(token_logprobs=[float("-inf")]), "data.token_logprobs.0"),
-        (interaction_json(metadata={"deep": [{"er": float("inf")}]}), "data.metadata"),
+        (interaction_json(token_logprobs=["-0.5"]), "data.token_logprobs[0]"),
+        (interaction_json(token_logprobs=[float("nan")]), "JSON"),
+        (interaction_json(token_logprobs=[float("-inf")]), "JSON"),
+        (interaction_json(metadata={"deep": [{"er": float("inf")}]}), "JSON"),
         (interaction_json(sampling={"seed": 2**63}), "data.sampling.seed"),
         (feedback_json(kind="star", value=1), "data.kind"),
         (feedback_json(kind="thumb"), "thumb needs a value of"),
@@ -215,7 +220,7 @@ def test_text_about_a_nul_escape_is_not_a_nul():
         (feedback_json(kind="thumb", value="1"), "data.value"),
         (feedback_json(kind="rating"), "rating needs a value"),
         (feedback_json(kind="rating", value=10**400), "data.value"),
-        (feedback_json(kind="outcome", value=float("nan")), "data.value"),
+        (feedback_json(kind="outcome", value=float("nan")), "JSON"),
         (feedback_json(kind="edit"), "edit needs a text"),
         (feedback_json(kind="demonstration", value=1), "demonstration needs a text"),
         (feedback_json(kind="comparison", value=1), "comparison needs an other_interaction_id"),
@@ -240,6 +245,19 @@ def test_what_is_not_json_is_refused(payload):
         decode(payload)
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_metadata_may_be_nested_so_deep_and_no_deeper(more):
+    nested: dict[str, object] = {}
+    for _ in range(MAX_LEVELS - 1 + more):
+        nested = {"inner": nested}
+    payload = as_bytes(interaction_json(metadata=nested))
+    if not more:
+        assert decode(payload).metadata == nested
+        return
+    with pytest.raises(EventError, match="data: metadata is nested deeper than"):
+        decode(payload)
+
+
 def test_an_event_that_is_too_large_is_refused_before_it_is_parsed():
     fits = as_bytes(interaction_json())
     assert decode(fits.ljust(MAX_EVENT_BYTES)).interaction_id == "i1"
@@ -255,5 +273,6 @@ def test_a_retraction_needs_neither_value_nor_text(kind):
 def test_every_field_of_the_types_travels_on_the_wire():
     of_interaction = {field.name for field in fields(Interaction)} - {"interaction_id", "source", "occurred_at"}
     of_feedback = {field.name for field in fields(Feedback)} - {"feedback_id", "source", "occurred_at"}
-    assert of_interaction == WireInteraction.__annotations__.keys()
-    assert of_feedback == WireFeedback.__annotations__.keys()
+    assert of_interaction == set(WireInteraction.__struct_fields__)
+    assert of_feedback == set(WireFeedback.__struct_fields__)
+    assert asdict(Sampling()) == msgspec.structs.asdict(WireSampling())

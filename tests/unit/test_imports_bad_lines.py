@@ -101,7 +101,7 @@ def deep(chance: random.Random, line: Line) -> bytes:
 
 def with_huge_number(chance: random.Random, line: Line) -> bytes:
     digits = str(chance.randint(1, 9)) * chance.randint(5_000, 50_000)
-    return json.dumps(line).encode()[:-1] + b', "metadata": ' + digits.encode() + b"}"
+    return json.dumps(line).encode()[:-1] + b', "schema_version": ' + digits.encode() + b"}"
 
 
 def wrapped(chance: random.Random, line: Line) -> bytes:
