@@ -138,11 +138,13 @@ def _copy_fields(column: Column[Any], values: Sequence[Any]) -> list[str]:
         return [NULL if value is None else text(value).replace("\\", r"\\") for value in values]
     if isinstance(column.type, LargeBinary):
         return [NULL if value is None else rf"\\x{value.hex()}" for value in values]
-    return [NULL if value is None else _escaped(str(value)) for value in values]
+    together = "".join([value for value in values if isinstance(value, str)])
+    as_text = _escaped if any(mark in together for mark in "\\\t\n\r") else str
+    return [NULL if value is None else as_text(value) for value in values]
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
+def _escaped(value: object) -> str:
+    return str(value).replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
 
 
 @contextmanager
