@@ -6,6 +6,7 @@ waiting for Python's lock, while the next batch is parsed.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,12 +85,13 @@ class _Copied:
         self._seen = select(*identified).where(first == any_(wanted))
         quote = dialect.identifier_preparer.quote
         names = ", ".join(map(quote, columns))
-        self._copy = f"COPY {quote(table.name)} (sequence, {names}) FROM STDIN"
+        self._copy = f"COPY {quote(table.name)} ({names}, sequence) FROM STDIN"
 
     def insert(self, connection: Connection, sequence: int) -> int:
         seen = set(map(tuple, connection.execute(self._seen)))
         fresh = [line for key, line in self._lines.items() if key not in seen]
-        text = "".join([f"{number}\t{line}\n" for number, line in enumerate(fresh, start=sequence)])
+        numbers = [f"\t{number}\n" for number in range(sequence, sequence + len(fresh))]
+        text = "".join(chain.from_iterable(zip(fresh, numbers, strict=True)))
         with _copying(connection, self._copy) as copy:
             copy.write(text.encode())
         return len(fresh)

@@ -24,6 +24,8 @@ from loop.settings import KafkaAccess, LogSettings
 POLL_MS = 500
 OFFSETS_MS = 5_000
 """For an answer to where partitions begin or end."""
+HEARTBEAT_MS = 1_000
+"""At most: a member learns by its heartbeat that the group shares anew, and those who know already wait for it."""
 LOOK_POLLS, LOOK_SECONDS = 20, 10.0
 """Between two looks at the brokers, at least."""
 
@@ -208,7 +210,7 @@ class KafkaLog:
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
                 session_timeout_ms=self.settings.session_seconds * 1000,
-                heartbeat_interval_ms=self.settings.session_seconds * 1000 // 5,
+                heartbeat_interval_ms=min(HEARTBEAT_MS, self.settings.session_seconds * 200),
                 max_partition_fetch_bytes=4 << 20,
                 metrics_enabled=False,
                 **settings,

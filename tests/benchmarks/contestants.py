@@ -27,6 +27,8 @@ from loop.settings import KafkaAccess, LogSettings
 from loop.types import Interaction, Message
 
 BATCH = 2_000
+SETTLE_SECONDS = 5.0
+"""For the last rounds of sharing in a group whose members have their partitions already."""
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WORDS = (
     "order",
@@ -175,6 +177,7 @@ def _worker(bed: Bed, partitions: int, barrier: Barrier) -> None:
     log, store = KafkaLog(bed.access, bed.settings), SqlStore(bed.url)
     while len(log.partitions()) != partitions:
         log.wait(1.0)
+    log.wait(SETTLE_SECONDS)
     barrier.wait(120)
     capture(log, store, batch_size=BATCH)
     log.close()
