@@ -10,7 +10,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import ARRAY, JSON, Column, Connection, Dialect, LargeBinary, Table, any_, bindparam, select
+from sqlalchemy import JSON, Column, Connection, Dialect, LargeBinary, Table
 from sqlalchemy.exc import DBAPIError
 
 from connectors.columns import Nested
@@ -80,15 +80,15 @@ class _Copied:
         self._lines: dict[tuple[Any, ...], str] = {}
         for key, line in zip(keys, _copy_lines(table, columns), strict=True):
             self._lines.setdefault(key, line)
-        first, *_ = identified = [table.c[name] for name in identity]
-        wanted = bindparam("wanted", [key[0] for key in self._lines], ARRAY(first.type))
-        self._seen = select(*identified).where(first == any_(wanted))
         quote = dialect.identifier_preparer.quote
-        names = ", ".join(map(quote, columns))
-        self._copy = f"COPY {quote(table.name)} ({names}, sequence) FROM STDIN"
+        target, names = quote(table.name), ", ".join(map(quote, columns))
+        first, identified = quote(identity[0]), ", ".join(map(quote, identity))
+        self._seen = f"SELECT {identified} FROM {target} WHERE {first} = ANY(%s)"  # noqa: S608 - our names
+        self._copy = f"COPY {target} ({names}, sequence) FROM STDIN"
 
     def insert(self, connection: Connection, sequence: int) -> int:
-        seen = set(map(tuple, connection.execute(self._seen)))
+        firsts = [first for first, *_ in self._lines]
+        seen = set(map(tuple, connection.exec_driver_sql(self._seen, (firsts,))))
         fresh = [line for key, line in self._lines.items() if key not in seen]
         numbers = [f"\t{number}\n" for number in range(sequence, sequence + len(fresh))]
         text = "".join(chain.from_iterable(zip(fresh, numbers, strict=True)))
