@@ -26,6 +26,8 @@ FLUSH_BYTES = 1 << 24
 """Sent before the driver waits for the server."""
 
 NULL = r"\N"
+BY_INDEX = "SET LOCAL enable_seqscan = off"
+"""A plan made while the table was small would go through all of it, id by id, until the next autovacuum."""
 
 Nouns = Sequence["DataclassInstance"]
 
@@ -88,8 +90,11 @@ class _Copied:
 
     def insert(self, connection: Connection, sequence: int) -> int:
         firsts = [first for first, *_ in self._lines]
+        connection.exec_driver_sql(BY_INDEX)
         seen = set(map(tuple, connection.exec_driver_sql(self._seen, (firsts,))))
         fresh = [line for key, line in self._lines.items() if key not in seen]
+        if not fresh:
+            return 0
         numbers = [f"\t{number}\n" for number in range(sequence, sequence + len(fresh))]
         text = "".join(chain.from_iterable(zip(fresh, numbers, strict=True)))
         with _copying(connection, self._copy) as copy:

@@ -56,7 +56,7 @@ class Word(TypeDecorator[StrEnum]):
 
 
 class Nested(TypeDecorator[Any]):
-    """Dataclasses, tuples and mappings of them as JSON; the engine's serialiser (database.py) writes dataclasses."""
+    """Dataclasses, tuples and mappings of them as JSON, by the engine's serialiser (database.py) or `text`."""
 
     impl = PLAIN_JSON
     cache_ok = True
@@ -71,8 +71,8 @@ class Nested(TypeDecorator[Any]):
         return TypeAdapter(optional, config=ConfigDict(ser_json_inf_nan="strings"))
 
     def text(self, value: object) -> str:
-        """`value` as the JSON that `database.json_text` makes of it, in a third of the time."""
-        return self._adapter.serializer.to_json(value).decode()
+        """`value`, of `kind`, as JSON like that of `database.json_text`, in a third of the time."""
+        return self._adapter.serializer.to_json(value, warnings=False).decode()
 
     def process_result_value(self, value: object, dialect: Dialect) -> object:  # noqa: ARG002
         """JSON back as `kind`."""

@@ -25,6 +25,7 @@ from loop.wire import (
     ChatToolCall,
     FeedbackEvent,
     InteractionEvent,
+    WireSampling,
     read_event,
 )
 
@@ -55,7 +56,7 @@ def decode(payload: bytes) -> Event:
         if (version := _declared_version(payload)) <= SCHEMA_VERSION:
             raise
         reason = f"schema_version {version} is newer than {SCHEMA_VERSION} and cannot be read: {error.what}"
-        raise EventError(reason, "upgrade Nightshift, then import the dead letter again") from error
+        raise EventError(reason[:MAX_REASON_CHARS], "upgrade Nightshift, then import the dead letter again") from error
     return _event(wire)
 
 
@@ -219,11 +220,17 @@ def _interaction(wire: InteractionEvent) -> Interaction:
         aliases=tuple(data.aliases or ()),
         user_key=data.user_key,
         tenant=data.tenant or "default",
-        sampling=Sampling(**msgspec.structs.asdict(data.sampling)) if data.sampling else None,
+        sampling=_sampling(data.sampling) if data.sampling else None,
         token_logprobs=None if data.token_logprobs is None else tuple(data.token_logprobs),
         verifiers=tuple(data.verifiers or ()),
         metadata=data.metadata or {},
     )
+
+
+def _sampling(wire: WireSampling) -> Sampling | None:
+    """None when nothing was said of it."""
+    said = {name: value for name, value in msgspec.structs.asdict(wire).items() if value is not msgspec.UNSET}
+    return Sampling(**said) if said else None
 
 
 def _feedback(wire: FeedbackEvent) -> Feedback:

@@ -8,7 +8,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from msgspec import DecodeError, Meta, Struct, ValidationError
+from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, ValidationError
 from msgspec import json as msgjson
 
 from loop.errors import EventError
@@ -24,7 +24,7 @@ MAX_LEVELS = 200
 REMEDY = "compare it with the JSON Schema of the wire contract"
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_PLACE = re.compile(r" - at `\$\.?(?P<place>.*)`$")
+_PLACED = re.compile(r"(?P<told>.*) - at `\$\.?(?P<place>[^`]*)`", re.DOTALL)
 
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -92,10 +92,10 @@ class ChatAnswer(ChatContent, kw_only=True):
 class WireSampling(Struct):
     """How the answer was drawn."""
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    max_tokens: Int64 = 256
-    seed: Int64 | None = None
+    temperature: float | UnsetType = UNSET
+    top_p: float | UnsetType = UNSET
+    max_tokens: Int64 | UnsetType = UNSET
+    seed: Int64 | UnsetType | None = UNSET
 
 
 class WireInteraction(Struct, kw_only=True):
@@ -233,6 +233,5 @@ def require_storable(payload: bytes) -> None:
 def placed(error: ValidationError) -> str:
     """What was wrong, after where it was."""
     text = str(error)
-    place = _PLACE.search(text)
-    told = f"{place['place']}: {text[: place.start()]}" if place and place["place"] else _PLACE.sub("", text)
-    return told[:MAX_REASON_CHARS]
+    found = _PLACED.fullmatch(text)
+    return (f"{found['place']}: {found['told']}" if found and found["place"] else text)[:MAX_REASON_CHARS]

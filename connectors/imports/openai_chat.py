@@ -57,7 +57,7 @@ class _Said(Shape):
 
 class _Chat(_Served):
     messages: Many[ChatMessage] = Field(min_length=1)
-    response: str | _Completion | ChatAnswer | None = None
+    response: str | _Completion | ChatAnswer | None = Field(None, union_mode="left_to_right")
     choices: Many[_Choice] | None = None
     conversation_id: Name | None = None
     user: str | int | None = None

@@ -25,8 +25,11 @@ from loop.errors import EventError
 T = TypeVar("T")
 Item = TypeVar("Item")
 
+_SHAPE = "function-plain["
+"""In pydantic's name of a choice that is a shape of the wire contract."""
 
-def in_utc(value: datetime) -> datetime:
+
+def _to_utc(value: datetime) -> datetime:
     """Raises ValueError for a time that UTC has no year for."""
     try:
         return value.astimezone(UTC)
@@ -52,7 +55,7 @@ def _as(shape: type[T]) -> Callable[[object], T]:
     return read
 
 
-Time = Annotated[AwareDatetime, Field(strict=False), AfterValidator(in_utc)]
+Time = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_to_utc)]
 """RFC 3339 text or Unix seconds."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -80,6 +83,6 @@ def validate(shape: TypeAdapter[T], payload: bytes) -> T:
 
 def _reason(error: ValidationError) -> str:
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    where = [".".join(map(str, fault["loc"])) for fault in faults]
+    where = [".".join(str(part) for part in fault["loc"] if _SHAPE not in str(part)) for fault in faults]
     told = [f"{place}: {fault['msg']}" if place else fault["msg"] for place, fault in zip(where, faults, strict=True)]
     return "; ".join(told).replace("Value error, ", "")[: wire.MAX_REASON_CHARS]

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from sqlalchemy import text
 from sqlalchemy.exc import StatementError
 
 from connectors.bulk import FEW
+from connectors.database import open_database
 from connectors.sql_store import SqlStore
 from loop.errors import FencedError, LeaseHeldError, NotFoundError
 from loop.ports import Batch, Parsed, Partition, Store
@@ -110,6 +112,20 @@ def test_of_many_rows_with_one_id_the_first_is_kept(store: Store) -> None:
     assert ingest(store, *many) == FEW
     assert ingest(store, *many[FEW:]) == 0
     assert captured(store)[0] == many[:FEW]
+
+
+def test_what_is_there_is_found_by_index_from_the_first_batch_on(tmp_path: Path) -> None:
+    store = SqlStore(url := fresh_url("postgresql", tmp_path))
+    for first in range(0, 30 * FEW, FEW):
+        ingest(store, *(replace(THUMB, feedback_id=f"f{n}") for n in range(first, first + FEW)))
+    store.close()
+    engine = open_database(url, "store")
+    with engine.connect() as connection:
+        scans = text("SELECT seq_scan, idx_scan FROM pg_stat_user_tables WHERE relname = 'feedback'")
+        whole, by_index = connection.execute(scans).one()
+    engine.dispose()
+    assert by_index >= 30
+    assert whole <= 5  # those of the migrations
 
 
 def test_events_seen_before_are_absorbed_within_a_batch_and_across_batches(store: Store) -> None:

@@ -113,6 +113,17 @@ def test_a_chat_of_another_shape_is_a_dead_letter(imported, line, reason):
     assert reason in letter.reason
 
 
+@pytest.mark.parametrize("beside", [{}, {"role": "assistant"}, {"role": "assistant", "content": "5"}])
+def test_a_response_with_choices_is_a_completion_whatever_stands_beside_them(imported, beside):
+    (interaction,) = imported("openai-chat", {"messages": [ASK], "response": {**beside, "choices": [{"message": SAY}]}})
+    assert interaction.response == Message("assistant", SAY["content"])
+
+
+def test_a_reason_says_nothing_of_how_it_was_found(imported):
+    (letter,) = imported("openai-chat", {"messages": [ASK], "response": 4})
+    assert letter.reason.endswith("response: Expected `object`, got `int`")
+
+
 HUMAN = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: 2+2?\n\nAssistant:"
 TALK = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}, ASK]
 
