@@ -119,13 +119,13 @@ def main() -> None:
     chosen = parser.parse_args()
     access = KafkaAccess(services.kafka().servers)
     result: dict[str, object] = {"events": chosen.events, "rounds": chosen.rounds, "cores": os.cpu_count()}
+    if chosen.memory:
+        result["resident_mib"] = memory(access, chosen.memory)
     medians = rates(access, chosen.events, chosen.rounds) if chosen.rounds else {}
     for database, median in medians.items():
         shown = ratios(median)
         print(f"{database}: " + ", ".join(f"{name} {value:.2f}" for name, value in shown.items()))
         result[database] = {**median, **shown}
-    if chosen.memory:
-        result["resident_mib"] = memory(access, chosen.memory)
     versions = {name: version(name) for name in ("kafka-python", "psycopg", "pydantic", "sqlalchemy", "sqlmodel")}
     print(json.dumps({**result, "python": platform.python_version(), **versions}))
 
