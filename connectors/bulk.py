@@ -78,7 +78,7 @@ class _Copied:
     def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
         columns = _columns(dialect, table, nouns)
-        keys = list(zip(*(columns[name] for name in identity), strict=True))
+        keys = zip(*(columns[name] for name in identity), strict=True)
         self._lines: dict[tuple[Any, ...], str] = {}
         for key, line in zip(keys, _copy_lines(table, columns), strict=True):
             self._lines.setdefault(key, line)

@@ -17,7 +17,6 @@ from loop.wire import (
     MAX_EVENT_BYTES,
     MAX_LETTER_BYTES,
     MAX_REASON_CHARS,
-    REMEDY,
     SCHEMA_VERSION,
     AnyEvent,
     ChatAnswer,
@@ -188,15 +187,6 @@ def _call(call: ChatToolCall) -> ToolCall:
     return ToolCall(call_id=call.id, name=call.function.name, arguments=call.function.arguments)
 
 
-def _utc(at: datetime) -> datetime:
-    if at.tzinfo is UTC:
-        return at
-    try:
-        return at.astimezone(UTC)
-    except OverflowError as error:
-        raise EventError(f"time: {at.isoformat()} lies outside the years 1 to 9999 of UTC", REMEDY) from error
-
-
 def _event(wire: AnyEvent) -> Event:
     match wire:
         case InteractionEvent():
@@ -211,7 +201,7 @@ def _interaction(wire: InteractionEvent) -> Interaction:
     return Interaction(
         interaction_id=wire.id,
         source=wire.source,
-        occurred_at=_utc(wire.time),
+        occurred_at=wire.time,
         conversation_id=data.conversation_id,
         messages=tuple(map(message, data.messages)),
         response=message(data.response),
@@ -238,7 +228,7 @@ def _feedback(wire: FeedbackEvent) -> Feedback:
     return Feedback(
         feedback_id=wire.id,
         source=wire.source,
-        occurred_at=_utc(wire.time),
+        occurred_at=wire.time,
         interaction_id=data.interaction_id,
         kind=data.kind,
         value=data.value,

@@ -5,7 +5,7 @@ event means is for curation. Bounds on size, ids and characters are those every 
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType, ValidationError
@@ -19,6 +19,9 @@ MAX_EVENT_BYTES = 1 << 20
 MAX_LETTER_BYTES = 1 << 19
 """Of what could not be parsed, so much fits into an event: it travels as base64."""
 MAX_REASON_CHARS = 500
+MAX_NAME_CHARS = 256
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
+"""Of whole numbers."""
 MAX_LEVELS = 200
 """Of metadata, which is what its user makes it."""
 REMEDY = "compare it with the JSON Schema of the wire contract"
@@ -26,14 +29,22 @@ REMEDY = "compare it with the JSON Schema of the wire contract"
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _PLACED = re.compile(r"(?P<told>.*) - at `\$\.?(?P<place>[^`]*)`", re.DOTALL)
 
-Name = Annotated[str, Meta(min_length=1, max_length=256)]
-Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
+Int64 = Annotated[int, Meta(ge=LOWEST, le=HIGHEST)]
 Time = Annotated[datetime, Meta(tz=True)]
 
 
-def said(text: str) -> Meta:
+def _said(text: str) -> Meta:
     """A field's description in the published schema."""
     return Meta(description=text)
+
+
+def to_utc(value: datetime) -> datetime:
+    """Raises ValueError for a time that UTC has no year for."""
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time lies outside the years 1 to 9999 of UTC") from error
 
 
 def _require_shallow(metadata: dict[str, Any]) -> None:
@@ -74,7 +85,7 @@ class ChatContent(Struct, kw_only=True):
 
     content: str | list[ChatText] | None = None
     tool_calls: list[ChatToolCall] | None = None
-    tool_call_id: Annotated[str | None, said("For role `tool`: the call this message answers.")] = None
+    tool_call_id: Annotated[str | None, _said("For role `tool`: the call this message answers.")] = None
 
 
 class ChatMessage(ChatContent, kw_only=True):
@@ -98,25 +109,11 @@ class WireSampling(Struct):
     seed: Int64 | UnsetType | None = UNSET
 
 
-class WireInteraction(Struct, kw_only=True):
-    """One request with its answer."""
+class WireData(Struct, kw_only=True):
+    """What interactions and feedback have in common."""
 
-    conversation_id: Name
-    messages: Annotated[list[ChatMessage], Meta(min_length=1), said("Everything the model was shown.")]
-    response: ChatAnswer
-    model: Annotated[Name, said("The served model as `name@version`.")]
-    parent_id: Annotated[Name | None, said("The interaction this one follows in its conversation.")] = None
-    aliases: Annotated[
-        list[Name] | None,
-        said("Other names that feedback may know it by; of several with one the last before the feedback is meant."),
-    ] = None
-    user_key: Annotated[Name | None, said("Pseudonym of the user, never the raw id.")] = None
+    user_key: Annotated[Name | None, _said("Pseudonym of the user, never the raw id.")] = None
     tenant: Name | None = None
-    sampling: WireSampling | None = None
-    token_logprobs: Annotated[list[float] | None, said("Of each response token under the served model, in nats.")] = (
-        None
-    )
-    verifiers: list[Verifier] | None = None
     metadata: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -125,31 +122,47 @@ class WireInteraction(Struct, kw_only=True):
             _require_shallow(self.metadata)
 
 
-class WireFeedback(Struct, kw_only=True):
+class WireInteraction(WireData, kw_only=True):
+    """One request with its answer."""
+
+    conversation_id: Name
+    messages: Annotated[list[ChatMessage], Meta(min_length=1), _said("Everything the model was shown.")]
+    response: ChatAnswer
+    model: Annotated[Name, _said("The served model as `name@version`.")]
+    parent_id: Annotated[Name | None, _said("The interaction this one follows in its conversation.")] = None
+    aliases: Annotated[
+        list[Name] | None,
+        _said("Other names that feedback may know it by; of several with one the last before the feedback is meant."),
+    ] = None
+    sampling: WireSampling | None = None
+    token_logprobs: Annotated[
+        list[float] | None,
+        _said("Of each response token under the served model, in nats."),
+    ] = None
+    verifiers: list[Verifier] | None = None
+
+
+class WireFeedback(WireData, kw_only=True):
     """What somebody, or the world, said of an interaction."""
 
     interaction_id: Name
     kind: FeedbackKind
     value: Annotated[
-        float | None, said("Thumb and comparison: +1 or -1; rating: any scale; outcome: 0 to 1; implicit: -1 to +1.")
+        float | None, _said("Thumb and comparison: +1 or -1; rating: any scale; outcome: 0 to 1; implicit: -1 to +1.")
     ] = None
-    text: Annotated[str | None, said("Edit and demonstration: the better answer; comment: the comment.")] = None
+    text: Annotated[str | None, _said("Edit and demonstration: the better answer; comment: the comment.")] = None
     other_interaction_id: Annotated[
-        Name | None, said("Comparison: the interaction compared with; value +1 says `interaction_id` was better.")
+        Name | None, _said("Comparison: the interaction compared with; value +1 says `interaction_id` was better.")
     ] = None
     whole_conversation: Annotated[
-        bool | None, said("An outcome of every assistant turn of the conversation, not of the last answer alone.")
+        bool | None, _said("An outcome of every assistant turn of the conversation, not of the last answer alone.")
     ] = None
-    revises: Annotated[Name | None, said("The id of the feedback this one replaces.")] = None
-    retracted: Annotated[bool | None, said("Takes the feedback back; then no value or text is needed.")] = None
-    user_key: Name | None = None
-    tenant: Name | None = None
-    metadata: dict[str, Any] | None = None
+    revises: Annotated[Name | None, _said("The id of the feedback this one replaces.")] = None
+    retracted: Annotated[bool | None, _said("Takes the feedback back; then no value or text is needed.")] = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError when there is not what its kind needs, and for metadata of endless depth."""
-        if self.metadata:
-            _require_shallow(self.metadata)
+        """Raises ValueError, also when there is not what its kind needs."""
+        super().__post_init__()
         if not self.retracted and (missing := self._missing()):
             raise ValueError(f"feedback of kind {self.kind} needs {missing}")
 
@@ -169,7 +182,7 @@ class WireFeedback(Struct, kw_only=True):
 class WireLetter(Struct):
     """Bytes that could not be parsed where they were read."""
 
-    position: Annotated[Int64, said("Line or element number (from 1) in the imported file.")]
+    position: Annotated[Int64, _said("Line or element number (from 1) in the imported file.")]
     reason: str
     payload: bytes
 
@@ -181,21 +194,29 @@ class WireEvent(Struct, tag_field="type", kw_only=True):
     id: Name
     source: Name
     schema_version: Annotated[
-        Int64, said("Additive changes keep the number's meaning: a newer event with a readable shape is read.")
+        Int64, _said("Additive changes keep the number's meaning: a newer event with a readable shape is read.")
     ] = SCHEMA_VERSION
 
 
-class InteractionEvent(WireEvent, tag="nightshift.interaction", kw_only=True):
-    """An interaction on the wire."""
+class TimedEvent(WireEvent, kw_only=True):
+    """An event that happened at a time, which becomes UTC."""
 
     time: Time
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a time that UTC has no year for."""
+        self.time = to_utc(self.time)
+
+
+class InteractionEvent(TimedEvent, tag="nightshift.interaction", kw_only=True):
+    """An interaction on the wire."""
+
     data: WireInteraction
 
 
-class FeedbackEvent(WireEvent, tag="nightshift.feedback", kw_only=True):
+class FeedbackEvent(TimedEvent, tag="nightshift.feedback", kw_only=True):
     """Feedback on the wire."""
 
-    time: Time
     data: WireFeedback
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -29,14 +28,6 @@ _SHAPE = "function-plain["
 """In pydantic's name of a choice that is a shape of the wire contract."""
 
 
-def _to_utc(value: datetime) -> datetime:
-    """Raises ValueError for a time that UTC has no year for."""
-    try:
-        return value.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("the time lies outside the years 1 to 9999 of UTC") from error
-
-
 def _finite(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     if value:
         json.dumps(value, allow_nan=False)
@@ -55,10 +46,10 @@ def _as(shape: type[T]) -> Callable[[object], T]:
     return read
 
 
-Time = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_to_utc)]
+Time = Annotated[AwareDatetime, Field(strict=False), AfterValidator(wire.to_utc)]
 """RFC 3339 text or Unix seconds."""
-Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=wire.MAX_NAME_CHARS)]
+Int64 = Annotated[int, Field(ge=wire.LOWEST, le=wire.HIGHEST)]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 Many = Annotated[list[Item], Field(fail_fast=True)]
 """A list that is refused at its first fault: every further one would be told too, at a kilobyte each."""

@@ -126,7 +126,9 @@ def main() -> None:
         shown = ratios(median)
         print(f"{database}: " + ", ".join(f"{name} {value:.2f}" for name, value in shown.items()))
         result[database] = {**median, **shown}
-    versions = {name: version(name) for name in ("kafka-python", "psycopg", "pydantic", "sqlalchemy", "sqlmodel")}
+    versions = {
+        name: version(name) for name in ("kafka-python", "msgspec", "psycopg", "pydantic", "sqlalchemy", "sqlmodel")
+    }
     print(json.dumps({**result, "python": platform.python_version(), **versions}))
 
 

@@ -129,10 +129,12 @@ def test_labels_find_the_pods_of_capture() -> None:
     for kind in ("Deployment", "PodDisruptionBudget"):
         assert one(kind, "nightshift-capture")["spec"]["selector"]["matchLabels"] == labels
     assert one("NetworkPolicy", "metrics")["spec"]["podSelector"]["matchLabels"] == labels
-    (reaching,) = one("NetworkPolicy", "mlflow")["spec"]["podSelector"]["matchExpressions"]
+    selector = one("NetworkPolicy", "mlflow")["spec"]["podSelector"]
+    (reaching,) = selector["matchExpressions"]
     jobs = [one("CronJob", name)["spec"]["jobTemplate"] for name in ("nightshift-night", "nightshift-rollback")]
     labels = [job["spec"]["template"]["metadata"]["labels"] for job in jobs]
-    assert reaching["values"] == [each[reaching["key"]] for each in labels]
+    assert [selector["matchLabels"] | {reaching["key"]: value} for value in reaching["values"]] == labels
+    assert reaching["operator"] == "In"
 
 
 def test_probes_and_scrapes_go_to_the_port_of_the_metrics() -> None:

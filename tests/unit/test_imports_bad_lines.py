@@ -100,8 +100,8 @@ def deep(chance: random.Random, line: Line) -> bytes:
 
 
 def with_huge_number(chance: random.Random, line: Line) -> bytes:
-    digits = str(chance.randint(1, 9)) * chance.randint(5_000, 50_000)
-    return json.dumps(line).encode()[:-1] + b', "schema_version": ' + digits.encode() + b"}"
+    digits = b"%d" % chance.randint(1, 9) * chance.randint(5_000, 50_000)
+    return json.dumps(line).encode()[:-1] + b', "metadata": %b, "schema_version": %b}' % (digits, digits)
 
 
 def wrapped(chance: random.Random, line: Line) -> bytes:
