@@ -10,11 +10,11 @@ from itertools import chain
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sqlalchemy import JSON, Column, Connection, Dialect, LargeBinary, Table
+from sqlalchemy import JSON, Column, Connection, Dialect, LargeBinary, String, Table, TypeDecorator
 from sqlalchemy.exc import DBAPIError
 
 from connectors.columns import Nested
-from connectors.database import insert, is_postgresql, json_text
+from connectors.database import insert, is_postgresql, json_lines
 from connectors.rows import row_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ FEW = 200
 FLUSH_BYTES = 1 << 24
 """Sent before the driver waits for the server."""
 
-NULL = r"\N"
+NULL = rb"\N"
 BY_INDEX = "SET LOCAL enable_seqscan = off"
 """A plan made while the table was small would go through all of it, id by id, until the next autovacuum."""
 
@@ -78,27 +78,27 @@ class _Copied:
     def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
         columns = _columns(dialect, table, nouns)
-        keys = zip(*(columns[name] for name in identity), strict=True)
-        self._lines: dict[tuple[Any, ...], str] = {}
-        for key, line in zip(keys, _copy_lines(table, columns), strict=True):
-            self._lines.setdefault(key, line)
+        keys = list(zip(*(columns[name] for name in identity), strict=True))
+        lines = _copy_lines(table, columns)
+        self._lines = dict(zip(reversed(keys), reversed(lines), strict=True))
+        """By identity, the last of the batch first."""
         quote = dialect.identifier_preparer.quote
         target, names = quote(table.name), ", ".join(map(quote, columns))
         first, identified = quote(identity[0]), ", ".join(map(quote, identity))
-        self._seen = f"SELECT {identified} FROM {target} WHERE {first} = ANY(%s)"  # noqa: S608 - our names
+        asked = "ARRAY(SELECT json_array_elements_text(%s))"
+        self._seen = f"SELECT {identified} FROM {target} WHERE {first} = ANY({asked})"  # noqa: S608 - our names
         self._copy = f"COPY {target} ({names}, sequence) FROM STDIN"
 
     def insert(self, connection: Connection, sequence: int) -> int:
-        firsts = [first for first, *_ in self._lines]
         connection.exec_driver_sql(BY_INDEX)
-        seen = set(map(tuple, connection.exec_driver_sql(self._seen, (firsts,))))
-        fresh = [line for key, line in self._lines.items() if key not in seen]
+        [asked] = json_lines([[first for first, *_ in self._lines]])
+        seen = set(map(tuple, connection.exec_driver_sql(self._seen, (asked.decode(),))))
+        fresh = [line for key, line in reversed(self._lines.items()) if key not in seen]
         if not fresh:
             return 0
-        numbers = [f"\t{number}\n" for number in range(sequence, sequence + len(fresh))]
-        text = "".join(chain.from_iterable(zip(fresh, numbers, strict=True)))
+        ends = [b"\t%d\n" % number for number in range(sequence, sequence + len(fresh))]
         with _copying(connection, self._copy) as copy:
-            copy.write(text.encode())
+            copy.write(b"".join(chain.from_iterable(zip(fresh, ends, strict=True))))
         return len(fresh)
 
 
@@ -108,7 +108,8 @@ class _Listed:
     def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
         columns = _columns(dialect, table, nouns)
-        self._text = json_text(list(zip(*columns.values(), strict=True)))
+        [rows] = json_lines([list(zip(*columns.values(), strict=True))])
+        self._text = rows.decode()
         quote = dialect.identifier_preparer.quote
         names = ", ".join(map(quote, columns))
         values = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(columns)))
@@ -133,25 +134,26 @@ def _columns(dialect: Dialect, table: Table, nouns: Nouns) -> dict[str, Sequence
     return columns
 
 
-def _copy_lines(table: Table, columns: Mapping[str, Sequence[Any]]) -> list[str]:
+def _copy_lines(table: Table, columns: Mapping[str, Sequence[Any]]) -> list[bytes]:
     """Each row in the text format of COPY, without its end."""
     fields = [_copy_fields(table.c[name], values) for name, values in columns.items()]
-    return list(map("\t".join, zip(*fields, strict=True)))
+    return list(map(b"\t".join, zip(*fields, strict=True)))
 
 
-def _copy_fields(column: Column[Any], values: Sequence[Any]) -> list[str]:
-    if isinstance(column.type, Nested | JSON):
-        text = column.type.text if isinstance(column.type, Nested) else json_text
-        return [NULL if value is None else text(value).replace("\\", r"\\") for value in values]
-    if isinstance(column.type, LargeBinary):
-        return [NULL if value is None else rf"\\x{value.hex()}" for value in values]
-    together = "".join([value for value in values if isinstance(value, str)])
-    as_text = _escaped if any(mark in together for mark in "\\\t\n\r") else str
-    return [NULL if value is None else as_text(value) for value in values]
+def _copy_fields(column: Column[Any], values: Sequence[Any]) -> list[bytes]:
+    kind = column.type.impl_instance if isinstance(column.type, TypeDecorator) else column.type
+    match kind:
+        case LargeBinary():
+            return [NULL if value is None else rb"\\x" + value.hex().encode() for value in values]
+        case String():
+            return [NULL if value is None else _escaped(value).encode() for value in values]
+        case JSON():
+            return [NULL if line == b"null" else line.replace(b"\\", rb"\\") for line in json_lines(values)]
+    return [NULL if line == b"null" else line.strip(b'"') for line in json_lines(values)]
 
 
-def _escaped(value: object) -> str:
-    return str(value).replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, String
 from sqlalchemy.types import TypeDecorator
 
@@ -56,7 +56,7 @@ class Word(TypeDecorator[StrEnum]):
 
 
 class Nested(TypeDecorator[Any]):
-    """Dataclasses, tuples and mappings of them as JSON, by the engine's serialiser (database.py) or `text`."""
+    """Dataclasses, tuples and mappings of them as JSON, by the engine's serialiser (database.py)."""
 
     impl = PLAIN_JSON
     cache_ok = True
@@ -68,11 +68,7 @@ class Nested(TypeDecorator[Any]):
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
         optional: Any = self.kind | None
-        return TypeAdapter(optional, config=ConfigDict(ser_json_inf_nan="strings"))
-
-    def text(self, value: object) -> str:
-        """`value`, of `kind`, as JSON like that of `database.json_text`, in a third of the time."""
-        return self._adapter.serializer.to_json(value, warnings=False).decode()
+        return TypeAdapter(optional)
 
     def process_result_value(self, value: object, dialect: Dialect) -> object:  # noqa: ARG002
         """JSON back as `kind`."""

@@ -6,13 +6,14 @@ they begin and wait for each other. On PostgreSQL a row or advisory lock does th
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy
 import tenacity
+from msgspec.json import Encoder
 from pydantic_core import to_json
 from sqlalchemy import URL, Connection, Engine, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
@@ -44,6 +45,8 @@ REFUSALS = ("password authentication failed", "no password supplied", "no pg_hba
 """What PostgreSQL says of credentials; while it connects the driver has no SQLSTATE."""
 READ_ONLY = "25006"
 """SQLSTATE of a server that was the primary until now."""
+
+_ENCODER = Encoder(enc_hook=dict)
 
 
 def open_database(url: str, history: History) -> Engine:
@@ -88,6 +91,11 @@ def is_postgresql(dialect: sqlalchemy.Dialect) -> bool:
 def json_text(value: object) -> str:
     """A value of a JSON column, dataclasses included, as both databases keep it."""
     return to_json(value, inf_nan_mode="strings", fallback=dict).decode()
+
+
+def json_lines(values: Sequence[object]) -> list[bytes]:
+    """The JSON of each of `values`, faster than `json_text`; what is not finite becomes null, but events have none."""
+    return _ENCODER.encode_lines(values).split(b"\n")[:-1]
 
 
 def reserve(connection: Connection, name: str, count: int) -> int:

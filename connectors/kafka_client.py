@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kafka import errors
+from kafka import KafkaAdminClient, errors
 from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
@@ -143,6 +143,13 @@ def opening(access: KafkaAccess) -> Iterator[Config]:
                 raise (told.reason if isinstance(error, errors.KafkaTimeoutError) else None) or error from error
     finally:
         manager.removeHandler(told)
+
+
+@contextmanager
+def administering(access: KafkaAccess) -> Iterator[KafkaAdminClient]:
+    """A client that asks for topics and makes them."""
+    with opening(access) as settings, KafkaAdminClient(**settings) as admin:
+        yield admin
 
 
 class _Told(logging.Handler):

@@ -46,7 +46,7 @@ class KafkaLog:
         self._positions: dict[TopicPartition, int] = {}
         """Where the next batch of each sought partition starts."""
         self._since: dict[tuple[TopicPartition, int], float] = {}
-        """When a partition was first seen to stand where it stands."""
+        """When a partition was first seen to stand where it stands, while the brokers answered."""
         self._polls = 0
         self._look_at = 0.0
 
@@ -182,10 +182,11 @@ class KafkaLog:
             return
         held = dict(self._positions)
         ends: Mapping[TopicPartition, int] = {}
+        seen, self._since = self._since, {}
         with suppress(_LeaderlessError), explained(self._access):
             ends = self._offsets(self._consumer.end_offsets, list(held) or [TopicPartition(self._topic, 0)])
+            self._since = {(p, at): seen.get((p, at), now) for p, at in held.items()}
         self._polls, self._look_at = 0, now + LOOK_SECONDS
-        self._since = {(p, at): self._since.get((p, at), now) for p, at in held.items()}
         waiting = {p: now - since for (p, at), since in self._since.items() if at < ends.get(p, 0)}
         stuck = [p for p, seconds in waiting.items() if seconds >= self._stuck_seconds]
         if stuck:

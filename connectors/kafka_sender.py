@@ -5,8 +5,8 @@ from functools import cached_property
 
 from kafka import KafkaProducer
 
-from connectors.kafka_client import explained, opening
-from loop.errors import NightshiftError
+from connectors.kafka_client import administering, explained, opening
+from loop.errors import NightshiftError, NotFoundError
 from loop.ports import Envelope
 from loop.settings import KafkaAccess, LogSettings
 from loop.wire import MAX_EVENT_BYTES
@@ -57,6 +57,9 @@ class KafkaSender:
 
     @cached_property
     def _producer(self) -> KafkaProducer:
+        with administering(self._access) as admin:
+            if self._topic not in admin.list_topics():  # the producer would look for it in silence, for a minute
+                raise NotFoundError(f"Kafka has no topic {self._topic!r}", "nightshift topics create")
         with opening(self._access) as settings:
             return KafkaProducer(
                 acks="all",

@@ -1,13 +1,12 @@
 """Makes the topics with sane settings, and tells how those that exist differ from them."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from connectors.kafka_client import opening
+from connectors.kafka_client import administering
 from connectors.kafka_sender import MAX_MESSAGE_BYTES
 from loop.settings import KafkaAccess, LogSettings
 
@@ -37,7 +36,7 @@ def wanted(settings: LogSettings) -> dict[str, dict[str, Any]]:
 def create(access: KafkaAccess, settings: LogSettings) -> Mapping[str, bool]:
     """Make the topics that are absent, and say of each whether it was; those that exist stay as they are."""
     shapes = wanted(settings)
-    with _admin(access) as admin:
+    with administering(access) as admin:
         missing = _absent(admin, settings)
         if missing:
             admin.create_topics({name: shapes[name] for name in missing}, wait_for_metadata=True)
@@ -46,7 +45,7 @@ def create(access: KafkaAccess, settings: LogSettings) -> Mapping[str, bool]:
 
 def absent(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
     """Those of the topics that do not exist."""
-    with _admin(access) as admin:
+    with administering(access) as admin:
         return _absent(admin, settings)
 
 
@@ -58,7 +57,7 @@ def _absent(admin: KafkaAdminClient, settings: LogSettings) -> tuple[str, ...]:
 def faults(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
     """What is wrong with the topics, one sentence each: absent, without a leader, settings that could lose events."""
     shapes = wanted(settings)
-    with _admin(access) as admin:
+    with administering(access) as admin:
         described = {topic["name"]: topic for topic in admin.describe_topics() if topic["name"] in shapes}
         asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in described]
         configs = admin.describe_configs(asked, config_filter="all")["topic"] if asked else {}
@@ -82,9 +81,3 @@ def _faults(
             yield f"{name} has {key}={value}, wanted {wanted[key]}"
     if int(configs["max.message.bytes"]["value"]) < int(wanted["max.message.bytes"]):
         yield f"{name} refuses events that are not too large: max.message.bytes has to be {wanted['max.message.bytes']}"
-
-
-@contextmanager
-def _admin(access: KafkaAccess) -> Iterator[KafkaAdminClient]:
-    with opening(access) as settings, KafkaAdminClient(**settings) as admin:
-        yield admin

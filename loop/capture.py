@@ -20,7 +20,7 @@ import tenacity
 
 from loop.errors import EventError, FencedError, IntegrityError, NightshiftError, NotFoundError, UnreachableError
 from loop.events import dead_letter, decode, encode, fitting
-from loop.outage import Outage, retrying
+from loop.outage import Outage, persist, retrying
 from loop.ports import Batch, Entry, EventLog, Parsed, Partition, Store
 from loop.types import DeadLetter, Event, Feedback, Interaction
 
@@ -212,7 +212,7 @@ def _write(writing: tenacity.Retrying, ingest: Callable[[], int], letters: Event
     if letters is not None and parsed.dead_letters:
         _send_on(letters, parsed.dead_letters)
     try:
-        new_rows = writing(ingest)
+        new_rows = persist(writing, ingest)
     except FencedError:
         return Step(parsed=parsed, fenced=True, seconds=time.monotonic() - started)
     return Step(parsed=parsed, new_rows=new_rows, seconds=time.monotonic() - started)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from threading import Event as Flag
 
 import tenacity
@@ -51,6 +52,15 @@ def retrying(patience: float, stop: Flag) -> tenacity.Retrying:
         before_sleep=_tell,
         reraise=True,
     )
+
+
+def persist(trying: tenacity.Retrying, call: Callable[[], int]) -> int:
+    """What `call` returns, once it does; says so where the database was away."""
+    started = time.monotonic()
+    returned = trying(call)
+    if trying.statistics["attempt_number"] > 1:
+        logger.warning("the database answers again after %.0f s", time.monotonic() - started)
+    return returned
 
 
 def _tell(state: tenacity.RetryCallState) -> None:

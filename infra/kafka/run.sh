@@ -7,7 +7,7 @@ usage() {
 usage: run.sh start|stop|status|address [--brokers N] [--port P] [--data DIR] [--properties FILE]
 
   start     start every broker of the cluster that does not run, wait until all answer, print the address
-  stop      stop them cleanly
+  stop      stop them cleanly; one that does not within 30 s is killed, and mends its log at the next start
   status    one line a broker; exit 1 unless all run
   address   host:port,... for bootstrap_servers
 
@@ -34,6 +34,7 @@ brokers=1
 port=9092
 properties=/dev/null
 patience=90
+grace=30
 
 read_arguments() {
   command=${1:-}
@@ -136,8 +137,8 @@ runs() {
 
 answers() { (exec 3<>"/dev/tcp/127.0.0.1/$(broker_port "$1")") 2>/dev/null; }
 
-await() { # await CONDITION NODE: until CONDITION holds, at most $patience seconds
-  local end=$((SECONDS + patience))
+await() { # await CONDITION NODE [SECONDS]: until CONDITION holds, at most so long
+  local end=$((SECONDS + ${3:-$patience}))
   until "$1" "$2"; do
     [ $SECONDS -lt $end ] || return 1
     sleep 0.2
@@ -172,7 +173,10 @@ stop() {
     if runs "$node"; then kill "$(cat "$data/$node/pid")"; fi
   done
   for node in $(nodes); do
-    await gone "$node" || fail "broker $node does not stop; kill -9 $(cat "$data/$node/pid")"
+    if await gone "$node" "$grace"; then continue; fi
+    echo "run.sh: broker $node did not stop within $grace s, as without the others it may not; killing it" >&2
+    kill -9 "$(cat "$data/$node/pid")"
+    await gone "$node" || fail "broker $node cannot be killed; see process $(cat "$data/$node/pid")"
   done
 }
 

@@ -31,7 +31,8 @@ IDLE_SECONDS = 0.2
 def capture(session: Session, until_caught_up: bool, metrics: str | None) -> None:
     """Store what comes through the event log, exactly once, until SIGTERM or Ctrl-C.
 
-    Several processes share the partitions of a Kafka topic. A broker or a database that is away is waited for.
+    Several processes share the partitions of a Kafka topic. A broker or a database that is away is waited for, except
+    with --until-caught-up.
     """
     from loop.capture import capture as bring_up_to_date
 
@@ -40,7 +41,8 @@ def capture(session: Session, until_caught_up: bool, metrics: str | None) -> Non
         return
     done = bring_up_to_date(session.log, session.store, batch_size=session.settings.log.batch_events)
     watermark = session.store.watermark()
-    session.show(str(watermark), {"watermark": watermark, **asdict(done)})
+    said = f"stored {done.interactions} interactions, {done.feedback} feedback and {done.dead_letters} dead letters"
+    session.show(f"{said}, {done.new_rows} of them new", {"watermark": watermark, **asdict(done)})
 
 
 def _follow(session: Session, address: str | None) -> None:

@@ -53,15 +53,19 @@ def clock(session: Session) -> Finding:
 
 
 def event_log(session: Session) -> Finding:
-    """The broker answers and its topics can lose nothing."""
+    """The broker answers, its topics can lose nothing and are those that were stored."""
     kafka = session.settings.addresses.kafka
     if kafka is None:
         return Finding("event log", True, "embedded in the store")
     from connectors.kafka_topics import faults
+    from loop.capture import require_reach
 
     found = faults(kafka, session.settings.log)
-    text = "; ".join(found) or f"{session.settings.log.topic} on {', '.join(kafka.servers)}"
-    return Finding("event log", not found, text)
+    if found:
+        return Finding("event log", False, "; ".join(found))
+    for partition, end in session.log.ends().items():
+        require_reach(partition, session.store.position(partition), end)
+    return Finding("event log", True, f"{session.settings.log.topic} on {', '.join(kafka.servers)}")
 
 
 def ledger(session: Session) -> Finding:

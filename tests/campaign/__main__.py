@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 
 from connectors.kafka_log import KafkaLog
@@ -30,6 +30,8 @@ BUSY_SECONDS = 0.3
 """For about so long a share of the events keeps the captures busy."""
 MUST_BE_ZERO = ("lost", "duplicated", "ingested_again", "reordered", "letters_wrong", "gave_up", "not_drained")
 HARMS = {"capture_killed": 20, "zombie": 1, "broker_killed": 3, "database_crashed": 2}
+ZOMBIES = 5
+"""At most: captures sleep past their session until one is fenced, which those that had nothing in hand are not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +64,7 @@ class Outcome:
             **asdict(self.verdict),
             "fences": self.fences,
             "kills": dict(self.harms),
-            "gave_up": self.gave_up,
+            "gave_up": len(self.gave_up),
             "drained": list(self.drained),
             "seconds": round(self.seconds),
         }
@@ -81,7 +83,7 @@ def run(events: int, harms: Mapping[str, int], seed: int, *, control: bool) -> O
     try:
         captures.start(CAPTURES)
         nemesis = Nemesis(kafka, postgres, captures, random.Random(seed))
-        _send_and_harm(log, store, envelopes(events, seed), events, nemesis, harms)
+        _send_and_harm(log, store, envelopes(events, seed), events, nemesis, _order(harms, nemesis))
         entries = _await_end(log, store, captures)
         drained = captures.drain()
         found = verdict(postgres.url, events, entries)
@@ -110,21 +112,26 @@ def _send_and_harm(
     sending: Iterator[Envelope],
     events: int,
     nemesis: Nemesis,
-    harms: Mapping[str, int],
+    order: Sequence[str],
 ) -> None:
-    """A share of the events, and while they are being stored a harm, and so on."""
-    order = [kind for kind, count in harms.items() for _ in range(count)]
-    nemesis.rng.shuffle(order)
-    share = events // (len(order) + 1) + 1
+    """A share of the events, and while they are being stored a harm, and so on; then zombies until one is fenced."""
+    share = events // (len(order) + ZOMBIES) + 1
+    later = takewhile(lambda _: not nemesis.captures.said(FENCED), ["zombie"] * (ZOMBIES - order.count("zombie")))
     with ThreadPoolExecutor(1) as producer:
-        for number, kind in enumerate(order, start=1):
+        for number, kind in enumerate(chain(order, later), start=1):
             sent = producer.submit(_append, log, list(islice(sending, share)))
             _await_progress(store)
-            time.sleep(nemesis.rng.uniform(0.0, BUSY_SECONDS))
+            time.sleep(0.0 if kind == "zombie" else nemesis.rng.uniform(0.0, BUSY_SECONDS))
             nemesis.harm(kind)
             sent.result()
-            print(f"{number}/{len(order)} {kind}", file=sys.stderr, flush=True)
+            print(f"{number}. {kind}", file=sys.stderr, flush=True)
         producer.submit(_append, log, list(sending)).result()
+
+
+def _order(harms: Mapping[str, int], nemesis: Nemesis) -> Sequence[str]:
+    order = [kind for kind, count in harms.items() for _ in range(count)]
+    nemesis.rng.shuffle(order)
+    return order
 
 
 def _await_progress(store: SqlStore) -> None:
@@ -167,6 +174,7 @@ def main() -> None:
     print(json.dumps({**real.figures(), "control": control.figures()}))
     caught = control.verdict.lost or control.verdict.duplicated or control.verdict.ingested_again
     if real.faults or not caught or not real.fences:
+        print(*real.gave_up, sep="\n", file=sys.stderr)
         found = ", ".join(real.faults) or "none"
         sys.exit(f"faults: {found}; fences: {real.fences}; the control was {'' if caught else 'not '}caught")
 

@@ -38,7 +38,8 @@ def main() -> None:
             time.sleep(LATER_SECONDS)
             try:
                 store.ingest(Parsed(batch, (), (), ()))
-            except FencedError:
+            except FencedError as error:
+                print(f"fenced: {error}", flush=True)
                 placed.discard(batch.partition)
 
 

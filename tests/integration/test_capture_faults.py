@@ -107,6 +107,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(database: str, stream: Ca
         assert store.watermark() < 3_200
         ballast.unlink()
         await_that(lambda: store.watermark() == 3_200, service.said)
+        assert "the database answers again after" in service.said()
         assert service.drain() == 0, service.said()
         assert store.counts()["interaction"] == 3_200
         store.close()

@@ -17,10 +17,12 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from connectors import kafka_topics
 from connectors.kafka_log import KafkaLog
 from loop.capture import Captured, capture, steps
+from loop.cli import checks
+from loop.cli.session import Session
 from loop.errors import EventError, IntegrityError, NotFoundError, UnreachableError
 from loop.events import encode
-from loop.ports import Envelope, Partition
-from loop.settings import KafkaAccess, LogSettings
+from loop.ports import Batch, Envelope, Parsed, Partition
+from loop.settings import KafkaAccess, LogSettings, load
 from tests import services
 from tests.builders import interaction
 from tests.capturing import await_that
@@ -61,9 +63,12 @@ def test_a_topic_that_is_absent_is_named_with_the_command_that_makes_it(
     access: KafkaAccess, settings: LogSettings
 ) -> None:
     log = KafkaLog(access, settings)
-    with pytest.raises(NotFoundError, match=settings.topic) as refused:
-        log.ends()
-    assert "topics create" in refused.value.remedy
+    started = time.monotonic()
+    for ask in (log.ends, lambda: log.append([encode(interaction(1))])):
+        with pytest.raises(NotFoundError, match=settings.topic) as refused:
+            ask()
+        assert "topics create" in refused.value.remedy
+    assert time.monotonic() - started < 30
     log.close()
 
 
@@ -129,6 +134,20 @@ def test_a_topic_made_anew_under_an_old_name_is_noticed(log: KafkaLog, settings:
     log.append([encode(interaction(1))])
     with pytest.raises(IntegrityError, match="before the stored position 10"):
         capture(log, store)
+
+
+def test_doctor_notices_a_topic_made_anew_under_an_old_name(
+    log: KafkaLog, access: KafkaAccess, settings: LogSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path))
+    monkeypatch.setenv("NIGHTSHIFT_KAFKA_SERVERS", ",".join(access.servers))
+    session = Session(replace(load(), log=settings))
+    assert checks.event_log(session).ok
+    log.append([encode(interaction(1))])
+    session.store.ingest(Parsed(Batch(Partition(settings.topic, 0), 0, 10, ()), (), (), ()))
+    with pytest.raises(IntegrityError, match="before the stored position 10"):
+        checks.event_log(session)
+    session.close()
 
 
 def test_a_topic_made_anew_while_it_is_read_is_noticed(
