@@ -78,10 +78,10 @@ class _Copied:
     def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
         columns = _columns(dialect, table, nouns)
-        keys = list(zip(*(columns[name] for name in identity), strict=True))
-        lines = _copy_lines(table, columns)
-        self._lines = dict(zip(reversed(keys), reversed(lines), strict=True))
-        """By identity, the last of the batch first."""
+        keys = zip(*(columns[name] for name in identity), strict=True)
+        self._lines: dict[tuple[Any, ...], bytes] = {}
+        for key, line in zip(keys, _copy_lines(table, columns), strict=True):
+            self._lines.setdefault(key, line)
         quote = dialect.identifier_preparer.quote
         target, names = quote(table.name), ", ".join(map(quote, columns))
         first, identified = quote(identity[0]), ", ".join(map(quote, identity))
@@ -93,7 +93,7 @@ class _Copied:
         connection.exec_driver_sql(BY_INDEX)
         [asked] = json_lines([[first for first, *_ in self._lines]])
         seen = set(map(tuple, connection.exec_driver_sql(self._seen, (asked.decode(),))))
-        fresh = [line for key, line in reversed(self._lines.items()) if key not in seen]
+        fresh = [line for key, line in self._lines.items() if key not in seen]
         if not fresh:
             return 0
         ends = [b"\t%d\n" % number for number in range(sequence, sequence + len(fresh))]
