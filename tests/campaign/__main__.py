@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import chain, islice, takewhile
@@ -30,8 +30,8 @@ BUSY_SECONDS = 0.3
 """For about so long a share of the events keeps the captures busy."""
 MUST_BE_ZERO = ("lost", "duplicated", "ingested_again", "reordered", "letters_wrong", "gave_up", "not_drained")
 HARMS = {"capture_killed": 20, "zombie": 1, "broker_killed": 3, "database_crashed": 2}
-ZOMBIES = 5
-"""At most: captures sleep past their session until one is fenced, which those that had nothing in hand are not."""
+MORE_ZOMBIES = 4
+"""At most, until one is fenced, which a capture that had nothing in hand when it fell asleep is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +70,8 @@ class Outcome:
         }
 
 
-def run(events: int, harms: Mapping[str, int], seed: int, *, control: bool) -> Outcome:
-    """The whole thing, on servers of its own."""
+def run(events: int, harms: Mapping[str, int], seed: int, *, control: bool, more_zombies: int = 0) -> Outcome:
+    """The whole thing, on servers of its own; after the `harms` at most `more_zombies`, until one is fenced."""
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="nightshift-campaign-"))
     kafka, postgres = Kafka(brokers=3), Postgres()
@@ -83,7 +83,11 @@ def run(events: int, harms: Mapping[str, int], seed: int, *, control: bool) -> O
     try:
         captures.start(CAPTURES)
         nemesis = Nemesis(kafka, postgres, captures, random.Random(seed))
-        _send_and_harm(log, store, envelopes(events, seed), events, nemesis, _order(harms, nemesis))
+        order = [kind for kind, count in harms.items() for _ in range(count)]
+        nemesis.rng.shuffle(order)
+        later = takewhile(lambda _: not captures.said(FENCED), ["zombie"] * more_zombies)
+        share = events // (len(order) + more_zombies + 1) + 1
+        _send_and_harm(log, store, envelopes(events, seed), share, nemesis, chain(order, later))
         entries = _await_end(log, store, captures)
         drained = captures.drain()
         found = verdict(postgres.url, events, entries)
@@ -110,15 +114,13 @@ def _send_and_harm(
     log: KafkaLog,
     store: SqlStore,
     sending: Iterator[Envelope],
-    events: int,
+    share: int,
     nemesis: Nemesis,
-    order: Sequence[str],
+    order: Iterable[str],
 ) -> None:
-    """A share of the events, and while they are being stored a harm, and so on; then zombies until one is fenced."""
-    share = events // (len(order) + ZOMBIES) + 1
-    later = takewhile(lambda _: not nemesis.captures.said(FENCED), ["zombie"] * (ZOMBIES - order.count("zombie")))
+    """A share of the events, and while they are being stored a harm, and so on."""
     with ThreadPoolExecutor(1) as producer:
-        for number, kind in enumerate(chain(order, later), start=1):
+        for number, kind in enumerate(order, start=1):
             sent = producer.submit(_append, log, list(islice(sending, share)))
             _await_progress(store)
             time.sleep(0.0 if kind == "zombie" else nemesis.rng.uniform(0.0, BUSY_SECONDS))
@@ -126,12 +128,6 @@ def _send_and_harm(
             sent.result()
             print(f"{number}. {kind}", file=sys.stderr, flush=True)
         producer.submit(_append, log, list(sending)).result()
-
-
-def _order(harms: Mapping[str, int], nemesis: Nemesis) -> Sequence[str]:
-    order = [kind for kind, count in harms.items() for _ in range(count)]
-    nemesis.rng.shuffle(order)
-    return order
 
 
 def _await_progress(store: SqlStore) -> None:
@@ -169,7 +165,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    real = run(chosen.events, HARMS, chosen.seed, control=False)
+    real = run(chosen.events, HARMS, chosen.seed, control=False, more_zombies=MORE_ZOMBIES)
     control = run(chosen.events // 4, HARMS, chosen.seed, control=True)
     print(json.dumps({**real.figures(), "control": control.figures()}))
     caught = control.verdict.lost or control.verdict.duplicated or control.verdict.ingested_again

@@ -38,8 +38,7 @@ def main() -> None:
             time.sleep(LATER_SECONDS)
             try:
                 store.ingest(Parsed(batch, (), (), ()))
-            except FencedError as error:
-                print(f"fenced: {error}", flush=True)
+            except FencedError:
                 placed.discard(batch.partition)
 
 

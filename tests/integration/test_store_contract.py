@@ -114,6 +114,12 @@ def test_of_many_rows_with_one_id_the_first_is_kept(store: Store) -> None:
     assert captured(store)[0] == many[:FEW]
 
 
+def test_a_row_that_is_repeated_keeps_its_first_place(store: Store) -> None:
+    many = [replace(ANSWER, interaction_id=f"i{n}") for n in range(FEW)]
+    assert ingest(store, *many, many[0]) == FEW
+    assert captured(store)[0] == many
+
+
 def test_what_is_there_is_found_by_index_from_the_first_batch_on(tmp_path: Path) -> None:
     store = SqlStore(url := fresh_url("postgresql", tmp_path))
     for first in range(0, 30 * FEW, FEW):
