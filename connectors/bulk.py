@@ -91,8 +91,8 @@ class _Copied:
 
     def insert(self, connection: Connection, sequence: int) -> int:
         connection.exec_driver_sql(BY_INDEX)
-        [asked] = json_lines([[first for first, *_ in self._lines]])
-        seen = set(map(tuple, connection.exec_driver_sql(self._seen, (asked.decode(),))))
+        asked = json_lines([[first for first, *_ in self._lines]]).decode()
+        seen = set(map(tuple, connection.exec_driver_sql(self._seen, (asked,))))
         fresh = [line for key, line in self._lines.items() if key not in seen]
         if not fresh:
             return 0
@@ -108,8 +108,7 @@ class _Listed:
     def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
         columns = _columns(dialect, table, nouns)
-        [rows] = json_lines([list(zip(*columns.values(), strict=True))])
-        self._text = rows.decode()
+        self._text = json_lines([list(zip(*columns.values(), strict=True))]).decode()
         quote = dialect.identifier_preparer.quote
         names = ", ".join(map(quote, columns))
         values = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(columns)))
@@ -146,10 +145,19 @@ def _copy_fields(column: Column[Any], values: Sequence[Any]) -> list[bytes]:
         case LargeBinary():
             return [NULL if value is None else rb"\\x" + value.hex().encode() for value in values]
         case String():
-            return [NULL if value is None else _escaped(value).encode() for value in values]
+            return _text_fields(values)
         case JSON():
-            return [NULL if line == b"null" else line.replace(b"\\", rb"\\") for line in json_lines(values)]
-    return [NULL if line == b"null" else line.strip(b'"') for line in json_lines(values)]
+            lines = json_lines(values).replace(b"\\", rb"\\")
+        case _:
+            lines = json_lines(values).replace(b'"', b"")
+    return [NULL if line == b"null" else line for line in lines.splitlines()]
+
+
+def _text_fields(values: Sequence[str | None]) -> list[bytes]:
+    together = "".join(filter(None, values))
+    if any(mark in together for mark in "\\\t\n\r"):
+        values = [value and _escaped(value) for value in values]
+    return [NULL if value is None else value.encode() for value in values]
 
 
 def _escaped(value: str) -> str:

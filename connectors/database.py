@@ -93,9 +93,9 @@ def json_text(value: object) -> str:
     return to_json(value, inf_nan_mode="strings", fallback=dict).decode()
 
 
-def json_lines(values: Sequence[object]) -> list[bytes]:
-    """The JSON of each of `values`, faster than `json_text`; what is not finite becomes null, but events have none."""
-    return _ENCODER.encode_lines(values).split(b"\n")[:-1]
+def json_lines(values: Sequence[object]) -> bytes:
+    """A line of JSON for each value, faster than `json_text`; what is not finite becomes null, but events have none."""
+    return _ENCODER.encode_lines(values)
 
 
 def reserve(connection: Connection, name: str, count: int) -> int:
