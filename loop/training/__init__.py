@@ -1,15 +1,22 @@
 """Training: a snapshot's examples and the champion's adapter become a candidate adapter.
 
 tokens     examples -> token ids with loss weights
+preflight  how many tokens a pass may have
+packs      examples -> forward passes of bounded size
 tree       token sequences -> one prefix tree
-logps      trees in rows -> log-probability and NLL of every answer
+attention  every node of a tree sees its own prefix
+layout     examples -> the tokens of one forward pass
+logps      that pass -> log-probability and NLL of every answer
 reference  the champion's log-probabilities, once
 losses     log-probabilities -> loss of one kind of example
 objective  mixed batches: all kinds together, and their metrics
+accumulate the gradient of one batch, over passes and processes (ranks)
 engine     the steps, from a job to a candidate on disk (adapters, checkpoint, manifest beside it)
+launch     the engine in this process, or in several
 """
 
-from loop.training.engine import candidate, train
+from loop.training.engine import candidate
 from loop.training.job import Job, Step
+from loop.training.launch import train
 
 __all__ = ["Job", "Step", "candidate", "train"]

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from loop.training.adapters import trainable
@@ -21,22 +22,41 @@ class State:
     """Steps taken."""
     seconds: float = 0.0
     """Of training so far, interruptions left out."""
+    budget: int = 0
+    """Tokens of a forward pass: another one would round otherwise."""
     delta: float = 0.0
     """Running mean reward of unpaired examples."""
     skipped: int = 0
-    """Steps left out because loss or gradient was not finite."""
+    """Steps left out because loss or gradient was not finite or leapt."""
+    best: float = inf
+    """Lowest loss on the dev split so far."""
+    best_step: int = 0
+    """The step after which it was seen; 0 before the first look."""
+    since: int = 0
+    """Looks at the dev split since then."""
     history: tuple[Mapping[str, float], ...] = ()
     """Metrics of every step."""
 
 
 def save(folder: Path, key: str, state: State, model: nn.Module, optimizer: Optimizer) -> None:
     """Replace the checkpoint in `folder` in one move."""
-    folder.mkdir(parents=True, exist_ok=True)
-    building = folder / f"{FILE}.part"
-    adapter = {name: parameter.detach() for name, parameter in trainable(model).items()}
     kept = {**asdict(state), "history": list(state.history)}
-    torch.save({"key": key, "state": kept, "adapter": adapter, "optimizer": optimizer.state_dict()}, building)
-    building.replace(folder / FILE)
+    content = {"key": key, "state": kept, "adapter": _adapter(model), "optimizer": optimizer.state_dict()}
+    _write(folder / FILE, content)
+    for file in _best_files(folder):
+        if file != _best(folder, state.best_step):
+            file.unlink()
+
+
+def save_best(folder: Path, state: State, model: nn.Module) -> None:
+    """Keep the adapter that `state` says is the best; those before it stay until a checkpoint no longer names them."""
+    _write(_best(folder, state.best_step), _adapter(model))
+
+
+def recall_best(folder: Path, state: State, model: nn.Module) -> None:
+    """Set the adapter to the best one, if the dev split was ever looked at."""
+    if state.best_step:
+        _put(model, torch.load(_best(folder, state.best_step), map_location="cpu", weights_only=True))
 
 
 def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer) -> State:
@@ -47,13 +67,37 @@ def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer) -> St
     kept = torch.load(file, map_location="cpu", weights_only=True)
     if kept["key"] != key:
         return State()
-    with torch.no_grad():
-        for name, parameter in trainable(model).items():
-            parameter.copy_(kept["adapter"][name])
+    _put(model, kept["adapter"])
     optimizer.load_state_dict(kept["optimizer"])
     return State(**{**kept["state"], "history": tuple(kept["state"]["history"])})
 
 
 def discard(folder: Path) -> None:
-    """Remove the checkpoint of a training that has ended."""
-    (folder / FILE).unlink(missing_ok=True)
+    """Remove what a training that has ended kept for itself."""
+    for file in (folder / FILE, *_best_files(folder)):
+        file.unlink(missing_ok=True)
+
+
+def _adapter(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in trainable(model).items()}
+
+
+@torch.no_grad()
+def _put(model: nn.Module, adapter: Mapping[str, Tensor]) -> None:
+    for name, parameter in trainable(model).items():
+        parameter.copy_(adapter[name])
+
+
+def _write(file: Path, content: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    building = file.with_name(f"{file.name}.part")
+    torch.save(content, building)
+    building.replace(file)
+
+
+def _best(folder: Path, step: int) -> Path:
+    return folder / f"best-{step}.pt"
+
+
+def _best_files(folder: Path) -> list[Path]:
+    return [*folder.glob("best-*.pt")]

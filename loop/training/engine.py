@@ -1,28 +1,32 @@
 """Training from end to end: a job's examples and the champion's adapter in, steps out, a candidate on disk."""
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from math import fsum, inf, isfinite
+from math import inf, isfinite
 
 import torch
 from peft import PeftModel
-from torch import Tensor
 from transformers import AutoTokenizer
 
 from loop.canonical import digest
 from loop.errors import TrainingError
 from loop.hashing import adapter_sha256
 from loop.models import fingerprint
-from loop.training import adapters, checkpoint, manifest, objective, precision
-from loop.training.checkpoint import State
+from loop.training import adapters, checkpoint, manifest, objective, precision, preflight, ranks
+from loop.training.accumulate import accumulate
+from loop.training.checkpoint import State, recall_best, save_best
+from loop.training.dev import has_enough, is_due, mean_loss, noted
+from loop.training.diagnostics import SPIKE, alarms, is_spike
 from loop.training.job import Job, Step
-from loop.training.logps import Scored, Scorer, choose_layout, score
+from loop.training.logps import Scorer, choose_layout
 from loop.training.reference import Reference
-from loop.training.schedule import batches, micro_batches, progress, rate
+from loop.training.schedule import batches, families, progress, rate
 from loop.training.tokens import Encoded, Encoding, encode
 from loop.types import Candidate
 
+_LOG = logging.getLogger(__name__)
 LARGEST_SKIPPED_SHARE = 0.1
 
 
@@ -37,6 +41,7 @@ class Plan:
     scorer: Scorer
     optimizer: torch.optim.Optimizer
     encoding: Encoding
+    dev: tuple[Encoded, ...]
     reference: Reference
     batches: list[list[int]]
     began_as: str
@@ -54,17 +59,17 @@ def train(job: Job) -> Iterator[Step]:
         return
     plan = _plan(job)
     state = checkpoint.resume(job.folder, plan.key, plan.model, plan.optimizer)
+    state = replace(state, budget=state.budget or _budget(plan))
     first, before, started = state.step, state.seconds, time.monotonic()
-    saved, each = started, 0.0
-    while state.step < len(plan.batches) and _seconds_left(job, state) > each:
-        state = _step(plan, state)
-        now = time.monotonic()
-        state = replace(state, seconds=before + now - started)
-        if now - saved >= 60 * job.settings.checkpoint_minutes:
-            plan.reference.save()
-            checkpoint.save(job.folder, plan.key, state, plan.model, plan.optimizer)
-            saved = time.monotonic()
-        each = (now - started) / (state.step - first)
+    saved = each = 0.0
+    while state.step < len(plan.batches) and _seconds_left(job, state) > each and not has_enough(state, job.settings):
+        state = _looked(plan, _step(plan, state))
+        elapsed = ranks.everyones(time.monotonic() - started)[0]
+        state = replace(state, seconds=before + elapsed)
+        if elapsed - saved >= 60 * job.settings.checkpoint_minutes:
+            _save(plan, state)
+            saved = time.monotonic() - started
+        each = elapsed / (state.step - first)
         eta = min(each * (len(plan.batches) - state.step), _seconds_left(job, state))
         yield Step(state.step, len(plan.batches), state.seconds, eta, state.history[-1])
     _finish(plan, state)
@@ -78,7 +83,8 @@ def candidate(job: Job) -> Candidate:
 def _plan(job: Job) -> Plan:
     settings = job.settings
     computed = precision.choose(settings, job.dtype)
-    encoding = encode(job.examples, AutoTokenizer.from_pretrained(job.base), settings)
+    tokenizer = AutoTokenizer.from_pretrained(job.base)
+    encoding = encode(job.examples, tokenizer, settings)
     if not encoding.examples:
         raise TrainingError(
             f"none of {len(job.examples)} examples can be trained on",
@@ -97,69 +103,77 @@ def _plan(job: Job) -> Plan:
         scorer=scorer,
         optimizer=torch.optim.AdamW(adapters.trainable(model).values(), weight_decay=settings.weight_decay, fused=True),
         encoding=encoding,
-        reference=Reference(model, scorer, job.cache / f"{reference[:16]}.json", settings.micro_batch_tokens),
-        batches=batches(len(encoding.examples), settings.epochs, settings.batch_examples, settings.seed),
+        dev=encode(job.dev, tokenizer, settings).examples,
+        reference=Reference(model, scorer, job.cache / f"{reference[:16]}.json"),
+        batches=batches(families(encoding.examples), settings.epochs, settings.batch_examples, settings.seed),
         began_as=adapters.weights_sha256(model),
     )
 
 
+def _budget(plan: Plan) -> int:
+    """Tokens of a forward pass: as the settings say, or as many as fit."""
+    ordered = sorted(plan.encoding.examples, key=lambda example: example.size)
+    fitting = preflight.budget(plan.scorer, ordered[len(ordered) // 2], ordered[-1])
+    return plan.job.settings.micro_batch_tokens or min(ranks.everyones(fitting))
+
+
+def _save(plan: Plan, state: State) -> None:
+    if ranks.rank() == 0:
+        plan.reference.save()
+        checkpoint.save(plan.job.folder, plan.key, state, plan.model, plan.optimizer)
+
+
 def _step(plan: Plan, state: State) -> State:
-    """One optimiser step, left out where loss or gradient is not finite."""
+    """One optimiser step, left out where loss or gradient is not finite or the gradient leaps."""
     started = time.monotonic()
     settings = plan.job.settings
     share = progress(state.step, len(plan.batches), state.seconds, 60 * settings.budget_minutes)
     learning_rate = rate(share, settings)
     for group in plan.optimizer.param_groups:
         group["lr"] = learning_rate
-    examples, scored, reference = _backward(plan, state)
+    chosen = [plan.encoding.examples[index] for index in plan.batches[state.step]]
+    done = accumulate(plan.scorer, plan.reference, chosen, state, settings)
     norm = float(torch.nn.utils.clip_grad_norm_(adapters.trainable(plan.model).values(), settings.max_grad_norm))
-    batch = objective.gather(examples, reference.device)
-    parts = objective.example_losses(batch, scored, reference, state.delta, settings)
+    batch = objective.gather(done.examples, done.reference.device)
+    parts = objective.example_losses(batch, done.scored, done.reference, state.delta, settings)
     if state.step == 0:
-        objective.check_first(batch, parts)
-    metrics = objective.measure(batch, scored, reference, parts, settings.beta)
-    finite = isfinite(norm) and isfinite(metrics["loss"])
-    if finite:
+        objective.check_first(batch, done.scored, done.reference, settings.beta)
+    metrics = objective.measure(batch, done.scored, done.reference, parts, settings.beta)
+    sound = isfinite(norm) and isfinite(metrics["loss"]) and not is_spike(norm, state.history, settings)
+    if sound:
         plan.optimizer.step()
     plan.optimizer.zero_grad()
     seconds = time.monotonic() - started
     metrics |= {
         "grad_norm": norm,
         "learning_rate": learning_rate,
-        "tokens_per_second": sum(example.size for example in examples) / seconds,
+        "tokens_per_second": sum(example.size for example in chosen) / seconds,
     }
     state = replace(state, step=state.step + 1, history=(*state.history, metrics))
-    if finite:
-        return replace(state, delta=objective.next_delta(batch, scored, reference, state.delta, settings.beta))
+    if sound:
+        return replace(
+            state, delta=objective.next_delta(batch, done.scored, done.reference, state.delta, settings.beta)
+        )
     return _skipped(state, len(plan.batches))
 
 
-def _backward(plan: Plan, state: State) -> tuple[list[Encoded], Scored, Tensor]:
-    """Accumulate the gradient of one optimiser batch; its examples as they were computed, scores and references."""
-    settings = plan.job.settings
-    examples = [plan.encoding.examples[index] for index in plan.batches[state.step]]
-    total = fsum(example.weight for example in examples)
-    references = plan.reference.logps(examples)
-    order, logps, nlls, compared = [], [], [], []
-    for group in micro_batches([example.size for example in examples], settings.micro_batch_tokens):
-        part = [examples[i] for i in group]
-        scored = score(plan.scorer, part)
-        reference = scored.logp.new_tensor([value for i in group for value in references[i]])
-        batch = objective.gather(part, reference.device)
-        parts = objective.example_losses(batch, scored, reference, state.delta, settings)
-        torch.autograd.backward(objective.weighted_sum(parts, batch) / total)
-        order += part
-        logps.append(scored.logp.detach())
-        nlls.append(scored.nll.detach())
-        compared.append(reference)
-    return order, Scored(torch.cat(logps), torch.cat(nlls)), torch.cat(compared)
+def _looked(plan: Plan, state: State) -> State:
+    """After a look at the dev split, if one is due; a best adapter is kept."""
+    if not plan.dev or not is_due(state, len(plan.batches), plan.job.settings):
+        return state
+    loss = mean_loss(plan.scorer, plan.reference, plan.dev, state, plan.job.settings)
+    history = (*state.history[:-1], {**state.history[-1], "dev_loss": loss})
+    state = noted(replace(state, history=history), loss)
+    if state.best_step == state.step and ranks.rank() == 0:
+        save_best(plan.job.folder, state, plan.model)
+    return state
 
 
 def _skipped(state: State, steps: int) -> State:
     state = replace(state, skipped=state.skipped + 1)
     if state.skipped > LARGEST_SKIPPED_SHARE * steps:
         raise TrainingError(
-            f"loss or gradient was not finite in {state.skipped} of {state.step} steps",
+            f"loss or gradient was not finite or {SPIKE:.0f} times the usual in {state.skipped} of {state.step} steps",
             "lower `learning_rate` under [training], or set `autocast` to `off`",
         )
     return state
@@ -173,11 +187,14 @@ def _seconds_left(job: Job, state: State) -> float:
 
 def _finish(plan: Plan, state: State) -> None:
     job = plan.job
+    recall_best(job.folder, state, plan.model)
     if adapters.weights_sha256(plan.model) == plan.began_as:
         raise TrainingError(
             f"the adapter did not change in {state.step} steps: this run learnt nothing",
             "raise `learning_rate` or `budget_minutes` under [training]",
         )
+    if ranks.rank() > 0:
+        return
     plan.reference.save()
     adapters.save(plan.model, job.folder)
     made = Candidate(
@@ -188,14 +205,20 @@ def _finish(plan: Plan, state: State) -> None:
         parent_sha256=adapter_sha256(job.parent) if job.parent else None,
         base_fingerprint=fingerprint(job.base),
         settings={**asdict(job.settings), "dtype": job.dtype},
-        metrics=manifest.last_quarter(state.history) | _totals(plan, state),
+        metrics=_metrics(plan, state),
     )
     manifest.write(job.folder, made)
     checkpoint.discard(job.folder)
 
 
-def _totals(plan: Plan, state: State) -> dict[str, float]:
+def _metrics(plan: Plan, state: State) -> dict[str, float]:
+    last = manifest.last_quarter(state.history)
+    found = alarms(last)
+    for name, said in found.items():
+        _LOG.warning("%s: %s", name, said)
     return {
+        **last,
+        **{f"alarm_{name}": 1.0 for name in found},
         "steps": state.step,
         "seconds": state.seconds,
         "skipped": state.skipped,

@@ -1,20 +1,92 @@
 """The preference losses: pure functions of log-probabilities per branch, blind to how `logps` computed them.
 
-All tensors are vectors in float64: `logp` and `reference` are log pi(y|x) of whole answers in nats under the adapter
-in training and under the champion. Each function returns one unweighted loss per example.
+All tensors are vectors in float64: log-probabilities of whole answers in nats, under the adapter in training and under
+the champion. Each function returns one unweighted loss per example.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 
-def dpo(chosen: Tensor, rejected: Tensor, chosen_reference: Tensor, rejected_reference: Tensor, beta: float) -> Tensor:
-    """Sigmoid DPO, -log sigmoid(beta [(chosen - chosen_ref) - (rejected - rejected_ref)]).
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What a user preferred, and what they preferred it to."""
 
-    ln 2 where policy and reference agree. Rafailov et al. 2023 (arXiv 2305.18290), equation 7.
+    chosen: Tensor
+    rejected: Tensor
+    chosen_reference: Tensor
+    """Under the champion."""
+    rejected_reference: Tensor
+    chosen_tokens: Tensor
+    """Of each chosen answer."""
+    rejected_tokens: Tensor
+
+    @property
+    def margins(self) -> Tensor:
+        """How much further than the champion the model prefers the chosen answer, in nats."""
+        return (self.chosen - self.chosen_reference) - (self.rejected - self.rejected_reference)
+
+
+def dpo(pairs: Pairs, beta: float) -> Tensor:
+    """Sigmoid DPO, -log sigmoid(beta margin); ln 2 where policy and reference agree.
+
+    Rafailov et al. 2023 (arXiv 2305.18290), equation 7.
     """
-    return -logsigmoid(beta * ((chosen - chosen_reference) - (rejected - rejected_reference)))
+    return -logsigmoid(beta * pairs.margins)
+
+
+def conservative(pairs: Pairs, beta: float, disagreement: float) -> Tensor:
+    """DPO on labels of which a share e is wrong, (1 - e) L + e L', with L' the loss of the pair turned round.
+
+    Smallest at a margin of log((1 - e) / e) / beta, beyond which it pulls back. Mitchell 2023, "A note on DPO with
+    noisy preferences", equation 3.
+    """
+    turned = -logsigmoid(-beta * pairs.margins)
+    return (1 - disagreement) * dpo(pairs, beta) + disagreement * turned
+
+
+def robust(pairs: Pairs, beta: float, disagreement: float) -> Tensor:
+    """DPO's loss on clean labels, estimated without bias where a share e < 1/2 is wrong, ((1 - e) L - e L') / (1 - 2e).
+
+    Chowdhury et al. 2024 (arXiv 2403.00409), equation 12.
+    """
+    turned = -logsigmoid(-beta * pairs.margins)
+    return ((1 - disagreement) * dpo(pairs, beta) - disagreement * turned) / (1 - 2 * disagreement)
+
+
+def ipo(pairs: Pairs, beta: float) -> Tensor:
+    """Identity preference optimisation, (margin - 1 / (2 beta))^2, with log-ratios as means over an answer's tokens.
+
+    The margin has a goal, so labels that all agree do not drive it to infinity. Azar et al. 2023 (arXiv 2310.12036),
+    equation 17; the means are the authors' own practice.
+    """
+    chosen = (pairs.chosen - pairs.chosen_reference) / pairs.chosen_tokens
+    rejected = (pairs.rejected - pairs.rejected_reference) / pairs.rejected_tokens
+    return (chosen - rejected - 1 / (2 * beta)) ** 2
+
+
+def apo_zero(pairs: Pairs, beta: float) -> Tensor:
+    """Anchored preference optimisation, 1 - sigmoid(beta d_chosen) + sigmoid(beta d_rejected), d the log-ratios.
+
+    For chosen answers that are better than the model's own: it raises them instead of only lowering the others.
+    D'Oosterlinck et al. 2024 (arXiv 2408.06266), equation 7.
+    """
+    chosen = torch.sigmoid(beta * (pairs.chosen - pairs.chosen_reference))
+    rejected = torch.sigmoid(beta * (pairs.rejected - pairs.rejected_reference))
+    return 1 - chosen + rejected
+
+
+def simpo(pairs: Pairs, beta: float, gap: float) -> Tensor:
+    """Simple preference optimisation, -log sigmoid(beta (mean chosen - mean rejected) - gap); it asks no reference.
+
+    Means over an answer's tokens; `gap` is the reward by which the chosen answer should lead. Meng et al. 2024
+    (arXiv 2405.14734), equation 6.
+    """
+    means = pairs.chosen / pairs.chosen_tokens - pairs.rejected / pairs.rejected_tokens
+    return -logsigmoid(beta * means - gap)
 
 
 def bco(logp: Tensor, reference: Tensor, desirable: Tensor, delta: float, beta: float) -> Tensor:

@@ -55,11 +55,8 @@ def gather(examples: Sequence[Encoded], device: torch.device) -> Batch:
 def example_losses(
     batch: Batch, scored: Scored, reference: Tensor, delta: float, settings: TrainingSettings
 ) -> dict[str, Tensor]:
-    """The loss of every example, [examples], in parts: `nll` (times its share), `dpo` and `unpaired`."""
-    chosen, judged = batch.first[batch.pairs], batch.first[batch.unpaired]
-    dpo = losses.dpo(
-        scored.logp[chosen], scored.logp[chosen + 1], reference[chosen], reference[chosen + 1], settings.beta
-    )
+    """The loss of every example, [examples], in parts: `nll` (times its share), `pair`, `unpaired` and `anchor`."""
+    judged = batch.first[batch.unpaired]
     unpaired_loss: Callable[..., Tensor] = losses.kto if settings.unpaired_loss == "kto" else losses.bco
     unpaired = unpaired_loss(
         scored.logp[judged], reference[judged], batch.desirable[batch.unpaired], delta, settings.beta
@@ -67,9 +64,47 @@ def example_losses(
     zeros = torch.zeros_like(batch.weights)
     return {
         "nll": batch.nll_shares * scored.nll[batch.first],
-        "dpo": zeros.index_add(0, batch.pairs, dpo),
+        "pair": zeros.index_add(0, batch.pairs, _pair_loss(_pairs(batch, scored, reference), settings)),
         "unpaired": zeros.index_add(0, batch.unpaired, unpaired),
+        "anchor": settings.anchor * _drift(batch, scored, reference),
     }
+
+
+def _drift(batch: Batch, scored: Scored, reference: Tensor) -> Tensor:
+    """How far each example's answers have come from the champion on average; 0 where nothing is compared."""
+    kl = losses.token_kl(scored.logp, reference, batch.lengths)
+    pairs, unpaired = batch.first[batch.pairs], batch.first[batch.unpaired]
+    zeros = torch.zeros_like(batch.weights)
+    return zeros.index_add(0, batch.pairs, (kl[pairs] + kl[pairs + 1]) / 2).index_add(0, batch.unpaired, kl[unpaired])
+
+
+def _pairs(batch: Batch, scored: Scored, reference: Tensor) -> losses.Pairs:
+    chosen = batch.first[batch.pairs]
+    rejected = chosen + 1
+    return losses.Pairs(
+        chosen=scored.logp[chosen],
+        rejected=scored.logp[rejected],
+        chosen_reference=reference[chosen],
+        rejected_reference=reference[rejected],
+        chosen_tokens=batch.lengths[chosen],
+        rejected_tokens=batch.lengths[rejected],
+    )
+
+
+def _pair_loss(pairs: losses.Pairs, settings: TrainingSettings) -> Tensor:
+    match settings.pair_loss:
+        case "dpo":
+            return losses.dpo(pairs, settings.beta)
+        case "conservative":
+            return losses.conservative(pairs, settings.beta, settings.disagreement)
+        case "robust":
+            return losses.robust(pairs, settings.beta, settings.disagreement)
+        case "ipo":
+            return losses.ipo(pairs, settings.beta)
+        case "apo_zero":
+            return losses.apo_zero(pairs, settings.beta)
+        case "simpo":
+            return losses.simpo(pairs, settings.beta, settings.simpo_gap)
 
 
 def weighted_sum(parts: dict[str, Tensor], batch: Batch) -> Tensor:
@@ -88,11 +123,11 @@ def next_delta(batch: Batch, scored: Scored, reference: Tensor, delta: float, be
     return DELTA_MEMORY * delta + (1 - DELTA_MEMORY) * float(torch.stack(means).mean())
 
 
-def check_first(batch: Batch, parts: dict[str, Tensor]) -> None:
+def check_first(batch: Batch, scored: Scored, reference: Tensor, beta: float) -> None:
     """Before step 0 policy and reference agree, so DPO must be ln 2. Raises TrainingError when it is not."""
     if not len(batch.pairs):
         return
-    loss = float(parts["dpo"][batch.pairs].mean())
+    loss = float(losses.dpo(_pairs(batch, scored, reference), beta).mean())
     if abs(loss - log(2)) > LARGEST_FIRST_GAP:
         raise TrainingError(
             f"the first DPO loss is {loss:.3f}, not ln 2 = 0.693: the reference is not what this training starts from",
@@ -111,7 +146,8 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
     measured = {
         "loss": weighted_sum(parts, batch) / batch.weights.sum(),
         "nll": scored.nll[batch.first][batch.nll_shares > 0].mean(),
-        "dpo_loss": parts["dpo"][batch.pairs].mean(),
+        "pair_loss": parts["pair"][batch.pairs].mean(),
+        "dpo_loss": losses.dpo(_pairs(batch, scored, reference), beta).mean(),
         "unpaired_loss": parts["unpaired"][batch.unpaired].mean(),
         "reward_chosen": rewards[chosen].mean(),
         "reward_rejected": rewards[chosen + 1].mean(),

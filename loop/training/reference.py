@@ -15,7 +15,7 @@ from peft import PeftModel
 from loop.canonical import digest
 from loop.training.adapters import trainable
 from loop.training.logps import Scorer, score
-from loop.training.schedule import micro_batches
+from loop.training.packs import passes
 from loop.training.tokens import Encoded
 from loop.types import Objective
 
@@ -25,26 +25,33 @@ SAVE_SECONDS = 15.0
 class Reference:
     """A frozen copy of the adapter as it is now, over the same base model.
 
-    `file` keeps log-probabilities by token ids, so its name has to say everything else that they depend on. `budget`
-    is the padded tokens of one forward pass.
+    `file` keeps log-probabilities by token ids, so its name has to say everything else that they depend on.
     """
 
-    def __init__(self, model: PeftModel, scorer: Scorer, file: Path, budget: int) -> None:
+    def __init__(self, model: PeftModel, scorer: Scorer, file: Path) -> None:
         self._live = trainable(model)
         self._kept = {name: parameter.detach().clone() for name, parameter in self._live.items()}
-        self._scorer, self._file, self._budget = scorer, file, budget
+        self._scorer, self._file = scorer, file
         self._known: dict[str, float] = dict(json.loads(file.read_text())) if file.exists() else {}
         self._saved_at = time.monotonic()
 
-    def logps(self, examples: Sequence[Encoded]) -> list[tuple[float, ...]]:
-        """Log-probability of each example's answers under the copy; 0 where the objective compares with nothing."""
+    def logps(self, examples: Sequence[Encoded], budget: int) -> list[tuple[float, ...]]:
+        """Log-probability of each example's answers under the copy; 0 where the objective compares with nothing.
+
+        `budget` is the tokens of one forward pass.
+        """
         missing = [e for e in examples if _compared(e) and any(key not in self._known for key in _keys(e))]
         if missing:
             with self._restored():
-                self._score(missing)
+                self._score(missing, budget)
             if time.monotonic() - self._saved_at > SAVE_SECONDS:
                 self.save()
         return [self._logps(example) for example in examples]
+
+    def learn(self, example: Encoded, logps: Sequence[float]) -> None:
+        """Take over what another process has found out."""
+        if _compared(example):
+            self._known.update(zip(_keys(example), logps, strict=True))
 
     def save(self) -> None:
         """Write all that is known; a resumed training needs what its checkpoint's steps have seen."""
@@ -54,8 +61,8 @@ class Reference:
         building.replace(self._file)
         self._saved_at = time.monotonic()
 
-    def _score(self, missing: Sequence[Encoded]) -> None:
-        for group in micro_batches([example.size for example in missing], self._budget):
+    def _score(self, missing: Sequence[Encoded], budget: int) -> None:
+        for group in passes(missing, budget, share_prefixes=self._scorer.share_prefixes):
             batch = [missing[index] for index in group]
             with torch.inference_mode():
                 logps = score(self._scorer, batch).logp.tolist()

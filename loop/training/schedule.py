@@ -3,18 +3,36 @@
 import math
 import random
 from collections.abc import Sequence
+from itertools import chain
 
 from loop.settings import TrainingSettings
+from loop.training.tokens import Encoded
 
 
-def batches(examples: int, epochs: float, batch: int, seed: int) -> list[list[int]]:
-    """Indices of the examples of every step: each epoch in its own order, the last one as far as `epochs` says."""
+def families(examples: Sequence[Encoded]) -> list[list[int]]:
+    """Indices of the examples that belong to one conversation: some prompt among them begins all their prompts."""
+    found: list[list[int]] = []
+    root: tuple[int, ...] | None = None
+    for index in sorted(range(len(examples)), key=lambda index: examples[index].prompt):
+        prompt = examples[index].prompt
+        if root is None or prompt[: len(root)] != root:
+            root = prompt
+            found.append([])
+        found[-1].append(index)
+    return sorted(found, key=min)
+
+
+def batches(families: Sequence[Sequence[int]], epochs: float, batch: int, seed: int) -> list[list[int]]:
+    """Indices of the examples of every step: each epoch in its own order, the last one as far as `epochs` says.
+
+    Families stay together, so that a step computes what they share once.
+    """
     order: list[int] = []
     for epoch in range(math.ceil(epochs)):
-        indices = list(range(examples))
-        random.Random(f"{seed}/{epoch}").shuffle(indices)
-        order += indices
-    order = order[: max(1, round(examples * epochs))]
+        shuffled = list(families)
+        random.Random(f"{seed}/{epoch}").shuffle(shuffled)
+        order += chain.from_iterable(shuffled)
+    order = order[: max(1, round(sum(map(len, families)) * epochs))]
     return [order[start : start + batch] for start in range(0, len(order), batch)]
 
 
@@ -35,14 +53,3 @@ def rate(share: float, settings: TrainingSettings) -> float:
     if share <= falling:
         return settings.learning_rate
     return settings.learning_rate * (1 + math.cos(math.pi * (share - falling) / (1 - falling))) / 2
-
-
-def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices grouped longest first, each group at most `budget` tokens once padded; a longer one stands alone."""
-    groups: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= budget:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    return groups

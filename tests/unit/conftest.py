@@ -1,7 +1,7 @@
 """What several unit tests share."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,14 +21,3 @@ def imported(tmp_path: Path) -> Callable[..., list[Event]]:
         return list(read(path, format_name, secret=KEY))
 
     return events
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny tensors only wait for a second thread."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

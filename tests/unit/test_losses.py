@@ -1,5 +1,6 @@
 """The losses against their papers' formulas, in plain numbers."""
 
+from dataclasses import replace
 from math import exp, log
 
 import pytest
@@ -20,24 +21,68 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + exp(-x))
 
 
+def pair(chosen: float, rejected: float, chosen_reference: float, rejected_reference: float) -> losses.Pairs:
+    """One pair of answers of 4 and 5 tokens."""
+    logps = map(vector, (chosen, rejected, chosen_reference, rejected_reference))
+    return losses.Pairs(*logps, torch.tensor([4]), torch.tensor([5]))
+
+
+EXAMPLE = pair(-10.0, -20.0, -12.0, -19.0)
+
+
 @given(LOGP, LOGP)
 def test_dpo_is_ln_2_where_policy_and_reference_agree(chosen, rejected):
-    loss = losses.dpo(vector(chosen), vector(rejected), vector(chosen), vector(rejected), beta=0.1)
-    assert loss.item() == pytest.approx(log(2))
+    assert losses.dpo(pair(chosen, rejected, chosen, rejected), beta=0.1).item() == pytest.approx(log(2))
 
 
 def test_dpo_follows_its_formula_and_falls_with_the_margin():
-    loss = losses.dpo(vector(-10.0), vector(-20.0), vector(-12.0), vector(-19.0), beta=0.5)
+    loss = losses.dpo(EXAMPLE, beta=0.5)
     assert loss.item() == pytest.approx(-log(sigmoid(0.5 * (2 + 1))))
-    better = losses.dpo(vector(-9.0), vector(-20.0), vector(-12.0), vector(-19.0), beta=0.5)
-    assert better < loss
+    assert losses.dpo(pair(-9.0, -20.0, -12.0, -19.0), beta=0.5) < loss
 
 
 @given(LOGP, LOGP, st.floats(min_value=-50, max_value=0))
 def test_dpo_does_not_see_what_both_answers_share(chosen, rejected, common):
-    alone = losses.dpo(vector(chosen), vector(rejected), vector(-5.0), vector(-7.0), beta=0.1)
-    moved = losses.dpo(vector(chosen + common), vector(rejected + common), vector(-5.0), vector(-7.0), beta=0.1)
+    alone = losses.dpo(pair(chosen, rejected, -5.0, -7.0), beta=0.1)
+    moved = losses.dpo(pair(chosen + common, rejected + common, -5.0, -7.0), beta=0.1)
     assert moved.item() == pytest.approx(alone.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("loss", [losses.conservative, losses.robust])
+def test_without_disagreement_both_are_dpo(loss):
+    assert loss(EXAMPLE, beta=0.5, disagreement=0.0).item() == pytest.approx(losses.dpo(EXAMPLE, beta=0.5).item())
+
+
+def test_conservative_dpo_wants_the_margin_that_fits_the_disagreement():
+    best = log(0.8 / 0.2) / 0.5
+    at = [losses.conservative(pair(m, 0.0, 0.0, 0.0), beta=0.5, disagreement=0.2) for m in (best - 1, best, best + 1)]
+    assert at[1] < min(at[0], at[2])
+    assert at[1].item() == pytest.approx(-0.8 * log(0.8) - 0.2 * log(0.2))
+
+
+@given(st.floats(-30, 30))
+def test_robust_dpo_over_wrong_labels_is_on_average_dpo_over_right_ones(margin):
+    right, wrong = pair(margin, 0.0, 0.0, 0.0), pair(0.0, margin, 0.0, 0.0)
+    seen = [losses.robust(pairs, beta=0.3, disagreement=0.2).item() for pairs in (right, wrong)]
+    assert 0.8 * seen[0] + 0.2 * seen[1] == pytest.approx(losses.dpo(right, beta=0.3).item(), abs=1e-9)
+
+
+def test_ipo_follows_its_formula_on_means_over_tokens():
+    assert losses.ipo(EXAMPLE, beta=0.5).item() == pytest.approx((2 / 4 + 1 / 5 - 1) ** 2)
+
+
+def test_apo_zero_raises_the_chosen_answer_whatever_the_rejected_one_does():
+    assert losses.apo_zero(EXAMPLE, beta=0.5).item() == pytest.approx(1 - sigmoid(1.0) + sigmoid(-0.5))
+    chosen, rejected = vector(-10.0).requires_grad_(), vector(-20.0).requires_grad_()
+    losses.apo_zero(replace(EXAMPLE, chosen=chosen, rejected=rejected), beta=0.5).sum().backward()
+    assert chosen.grad.item() == pytest.approx(-0.5 * sigmoid(1.0) * sigmoid(-1.0))
+    assert rejected.grad.item() == pytest.approx(0.5 * sigmoid(-0.5) * sigmoid(0.5))
+
+
+def test_simpo_asks_no_reference():
+    loss = losses.simpo(EXAMPLE, beta=2.0, gap=0.5).item()
+    assert loss == pytest.approx(-log(sigmoid(2.0 * (-10 / 4 + 20 / 5) - 0.5)))
+    assert losses.simpo(pair(-10.0, -20.0, -1.0, -1.0), beta=2.0, gap=0.5).item() == loss
 
 
 def test_bco_pushes_desirable_answers_above_delta_and_others_below():

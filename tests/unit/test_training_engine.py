@@ -49,6 +49,7 @@ def job(base: Path, home: Path, name: str = "one", settings: TrainingSettings = 
         candidate_id=name,
         snapshot_id="snapshot",
         examples=examples(),
+        dev=(),
         base=base,
         parent=None,
         parent_version=0,
@@ -171,6 +172,43 @@ def test_a_run_that_diverges_is_an_error(base, tmp_path):
     )
     with pytest.raises(TrainingError, match="not finite"):
         steps(replace(work, examples=(infinite,) * 4))
+
+
+def test_a_training_ends_when_dev_no_longer_improves_and_keeps_its_best(base, tmp_path):
+    opposite = tuple(replace(e, branches=e.branches[::-1]) for e in examples() if e.objective is Objective.PAIR)
+    settings = replace(SETTINGS, epochs=20.0, patience=2, look_every=1)
+    work = replace(job(base, tmp_path, settings=settings), dev=opposite)
+    taken = steps(work)
+    seen = [step.metrics["dev_loss"] for step in taken]
+    assert len(taken) < 60
+    assert min(seen) not in seen[-2:]
+    assert min(seen) == seen[-3]
+    made = candidate(work)
+    short = replace(job(base, tmp_path, "short", replace(settings, patience=0)), dev=())
+    weights = {}
+    for step in train(short):
+        if step.step == len(taken) - 2:
+            weights = torch.load(short.folder / "checkpoint.pt", weights_only=True)["adapter"]
+            break
+    kept = safetensors.torch.load_file(work.folder / "adapter_model.safetensors")
+    assert made.metrics["steps"] == len(taken)
+    assert weights
+    for name, weight in weights.items():
+        assert torch.equal(kept[name.replace(".default", "")], weight)
+    assert not list(work.folder.glob("*.pt"))
+
+
+@pytest.mark.parametrize("killed_after", [1, 3])
+def test_a_killed_training_that_looks_at_dev_ends_with_the_same_bytes(base, tmp_path, killed_after):
+    settings = replace(SETTINGS, patience=3, look_every=1)
+    whole, broken = (replace(job(base, tmp_path / name, settings=settings), dev=examples(5)) for name in "ab")
+    steps(whole)
+    running = train(broken)
+    for _ in range(killed_after):
+        next(running)
+    running.close()
+    steps(broken)
+    assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
 
 
 def test_nothing_to_train_on_is_an_error(base, tmp_path):

@@ -10,8 +10,9 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from loop.errors import TrainingError
 from loop.settings import TrainingSettings
-from loop.training import objective
-from loop.training.logps import Scored, Scorer, choose_layout, lay_out, score
+from loop.training import attention, objective
+from loop.training.layout import lay_out
+from loop.training.logps import Scored, Scorer, choose_layout, score
 from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
 from tests.tiny import tiny_model
@@ -54,6 +55,7 @@ EXAMPLES = [
 
 def plainly(model: LlamaForCausalLM, examples: list[Encoded]) -> Scored:
     """The oracle: every answer alone, all logits, no padding, no mask of ours."""
+    attention.select(model, tree=False)
     logps, nlls = [], []
     for example in examples:
         for sequence, answer in zip(example.sequences, example.answers, strict=True):
@@ -65,16 +67,16 @@ def plainly(model: LlamaForCausalLM, examples: list[Encoded]) -> Scored:
     return Scored(torch.stack(logps), torch.stack(nlls))
 
 
-def loss_of(scored: Scored, examples: list[Encoded]) -> torch.Tensor:
+def loss_of(scored: Scored, examples: list[Encoded], settings: TrainingSettings = SETTINGS) -> torch.Tensor:
     batch = objective.gather(examples, torch.device("cpu"))
     reference = torch.linspace(-60, -20, len(scored.logp), dtype=torch.float64)
-    parts = objective.example_losses(batch, scored, reference, 0.1, SETTINGS)
+    parts = objective.example_losses(batch, scored, reference, 0.1, settings)
     return objective.weighted_sum(parts, batch) / batch.weights.sum()
 
 
 def gradients(model: LlamaForCausalLM, loss: torch.Tensor) -> list[torch.Tensor]:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return list(torch.autograd.grad(loss, trained))
+    return list(torch.autograd.grad(loss, trained, retain_graph=True))
 
 
 @pytest.mark.parametrize("share_prefixes", [True, False])
@@ -89,33 +91,18 @@ def test_losses_and_gradients_are_those_of_separate_answers(scorer, share_prefix
 
 def test_every_token_is_computed_once():
     example = encoded(20, 9, 5, common=2)
-    shared = lay_out([example], share_prefixes=True, device=torch.device("cpu"))
+    shared = lay_out([example], share_prefixes=True, like=torch.empty(0))
     assert shared.tokens.shape == (1, 20 + 9 + 5 - 2)
-    apart = lay_out([example], share_prefixes=False, device=torch.device("cpu"))
+    apart = lay_out([example], share_prefixes=False, like=torch.empty(0))
     assert apart.tokens.shape == (2, 20 + 9)
 
 
-def test_a_beginning_common_to_all_examples_is_computed_once_a_row():
+def test_a_beginning_common_to_all_examples_is_computed_once():
     system = tuple(range(3, 33))
     examples = [replace(e, prompt=system + e.prompt) for e in EXAMPLES]
-    rows = lay_out(examples, share_prefixes=True, device=torch.device("cpu"))
+    layout = lay_out(examples, share_prefixes=True, like=torch.empty(0))
     own = [20 + 9 + 5 - 2, 3 + 4 + 12 - 2, 11 + 7, 6 + 8]
-    assert rows.tokens.shape == (1, len(system) + sum(own))
-
-
-def test_many_examples_are_cut_into_rows_of_about_the_same_length():
-    examples = [encoded(40, 20, kind=Objective.DEMONSTRATION, seed=seed) for seed in range(20)]
-    rows = lay_out(examples, share_prefixes=True, device=torch.device("cpu"))
-    assert rows.tokens.shape[0] == 5
-    assert rows.tokens.shape[1] <= 1200 / 5 + 60
-
-
-def test_rows_of_several_examples_change_no_loss(scorer, monkeypatch):
-    expected = loss_of(plainly(scorer.model, EXAMPLES), EXAMPLES)
-    monkeypatch.setattr("loop.training.logps.ROW_TOKENS", 24)
-    rows = lay_out(EXAMPLES, share_prefixes=True, device=torch.device("cpu"))
-    assert 1 < rows.tokens.shape[0] < len(EXAMPLES)
-    assert abs(loss_of(score(scorer, EXAMPLES), EXAMPLES) - expected).item() <= 1e-12
+    assert layout.tokens.shape == (1, len(system) + sum(own))
 
 
 def test_an_ordinary_model_gets_shared_prefixes(scorer):

@@ -1,5 +1,6 @@
 """A mixed batch is the weighted mean of its examples' losses, whatever it is cut into."""
 
+from dataclasses import replace
 from math import exp, log
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from loop.errors import TrainingError
 from loop.settings import TrainingSettings
-from loop.training import objective
+from loop.training import losses, objective
 from loop.training.logps import Scored
 from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
@@ -53,6 +54,17 @@ def test_the_loss_of_a_mixed_batch_can_be_computed_by_hand():
     assert measured["nll"] == pytest.approx(1.5)
 
 
+def test_an_anchor_adds_how_far_compared_answers_have_come_from_the_champion():
+    batch = objective.gather(MIXED, CPU)
+    plain, anchored = (
+        objective.example_losses(batch, SCORED, REFERENCE, 0.05, replace(SETTINGS, anchor=weight))
+        for weight in (0.0, 2.0)
+    )
+    drift = losses.token_kl(SCORED.logp, REFERENCE, batch.lengths).tolist()
+    assert plain["anchor"].tolist() == [0.0] * len(MIXED)
+    assert anchored["anchor"].tolist() == pytest.approx([drift[0] + drift[1], 2 * drift[2], 0.0])
+
+
 def test_metrics_of_kinds_that_are_absent_are_left_out():
     batch = objective.gather(MIXED[2:], CPU)
     scored = Scored(SCORED.logp[3:], SCORED.nll[3:])
@@ -63,10 +75,9 @@ def test_metrics_of_kinds_that_are_absent_are_left_out():
 
 def test_a_wrong_reference_is_noticed_before_anything_is_learnt():
     batch = objective.gather(MIXED, CPU)
-    objective.check_first(batch, objective.example_losses(batch, SCORED, SCORED.logp, 0.0, SETTINGS))
-    wrong = objective.example_losses(batch, SCORED, REFERENCE, 0.0, SETTINGS)
+    objective.check_first(batch, SCORED, SCORED.logp, SETTINGS.beta)
     with pytest.raises(TrainingError, match="ln 2"):
-        objective.check_first(batch, wrong)
+        objective.check_first(batch, SCORED, REFERENCE, SETTINGS.beta)
 
 
 def test_delta_follows_the_mean_reward_of_both_classes():

@@ -7,24 +7,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loop.settings import TrainingSettings
-from loop.training.schedule import batches, micro_batches, progress, rate
+from loop.training.schedule import batches, families, progress, rate
+from loop.training.tokens import Answer, Encoded
+from loop.types import Objective
+
+
+def alone(count: int) -> list[list[int]]:
+    return [[index] for index in range(count)]
 
 
 def test_each_epoch_shows_every_example_once_and_in_another_order():
-    flat = [index for batch in batches(examples=10, epochs=2.0, batch=4, seed=0) for index in batch]
+    flat = [index for batch in batches(alone(10), epochs=2.0, batch=4, seed=0) for index in batch]
     assert sorted(flat[:10]) == sorted(flat[10:]) == list(range(10))
     assert flat[:10] != flat[10:]
 
 
 def test_half_an_epoch_shows_half_of_the_examples():
-    shown = Counter(index for batch in batches(examples=10, epochs=1.5, batch=4, seed=0) for index in batch)
+    shown = Counter(index for batch in batches(alone(10), epochs=1.5, batch=4, seed=0) for index in batch)
     assert sum(shown.values()) == 15
     assert set(shown.values()) == {1, 2}
 
 
 def test_the_order_depends_on_the_seed_alone():
-    assert batches(50, 1.0, 8, seed=1) == batches(50, 1.0, 8, seed=1)
-    assert batches(50, 1.0, 8, seed=1) != batches(50, 1.0, 8, seed=2)
+    assert batches(alone(50), 1.0, 8, seed=1) == batches(alone(50), 1.0, 8, seed=1)
+    assert batches(alone(50), 1.0, 8, seed=1) != batches(alone(50), 1.0, 8, seed=2)
 
 
 def test_the_rate_rises_to_its_peak_and_falls_towards_zero():
@@ -64,9 +70,11 @@ def test_training_ends_by_steps_when_there_is_time_left():
     assert progress(0, 10, 4_000.0, 3_600.0) == 1.0
 
 
-@given(st.lists(st.integers(1, 300), min_size=1), st.integers(1, 600))
-def test_micro_batches_hold_every_example_once_within_the_padded_budget(lengths, budget):
-    groups = micro_batches(lengths, budget)
-    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
-    for group in groups:
-        assert len(group) == 1 or max(lengths[index] for index in group) * len(group) <= budget
+def test_a_family_is_a_conversation_and_stays_together():
+    prompts = [(1, 2, 3, 4), (9,), (1, 2), (1, 3), (1, 2, 3, 5), (1, 2)]
+    found = families([Encoded(Objective.PAIR, p, (Answer((0,), (1.0,)),), True, 1.0, 0.0) for p in prompts])
+    assert found == [[2, 5, 0, 4], [1], [3]]
+    [together, *others] = batches(found, epochs=1.0, batch=6, seed=3)
+    assert not others
+    places = [together.index(index) for index in found[0]]
+    assert places == list(range(places[0], places[0] + 4))

@@ -11,9 +11,9 @@ SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tup
 @given(SEQUENCES)
 def test_each_path_spells_its_sequence_at_the_right_depths(sequences):
     tree = grow(sequences)
-    for sequence, path in zip(sequences, tree.paths, strict=True):
-        assert tuple(tree.tokens[node] for node in path) == sequence
-        assert [tree.depths[node] for node in path] == list(range(len(sequence)))
+    for index, sequence in enumerate(sequences):
+        assert tuple(tree.tokens[node] for node in tree.nodes(index)) == sequence
+        assert [tree.depths[node] for node in tree.nodes(index)] == list(range(len(sequence)))
 
 
 @given(SEQUENCES)
@@ -23,12 +23,23 @@ def test_every_distinct_prefix_is_one_node(sequences):
 
 
 @given(SEQUENCES)
-def test_a_node_sees_exactly_its_own_prefix(sequences):
+def test_chains_lie_end_to_end_after_what_they_continue(sequences):
     tree = grow(sequences)
-    for path in tree.paths:
-        for depth, node in enumerate(path):
-            seen = [other for other in range(len(tree.tokens)) if other <= node < tree.ends[other]]
-            assert seen == list(path[: depth + 1])
+    assert [chain.start for chain in tree.chains] == [0, *(chain.end for chain in tree.chains)][:-1]
+    assert all(len(chain) > 0 and chain.parent < index for index, chain in enumerate(tree.chains))
+
+
+def test_the_largest_branch_follows_its_trunk():
+    tree = grow([(1, 2, 3), (1, 2, 4, 5, 6), (1, 2, 4, 5, 7)])
+    assert tree.tokens[:4] + tree.tokens[-1:] == (1, 2, 4, 5, 3)
+    assert [chain.parent for chain in tree.chains] == [-1, 0, 1, 1, 0]
+
+
+def test_only_a_trunk_is_longer_than_a_mask_may_be_high(monkeypatch):
+    monkeypatch.setattr("loop.training.tree.LONGEST", 2)
+    tree = grow([tuple(range(9)), (0, 1, *range(20, 25))])
+    assert [len(chain) for chain in tree.chains] == [2, 2, 2, 2, 1, 2, 2, 1]
+    assert tree.path(7) == [0, 5, 6, 7]
 
 
 def test_common_prefix_ends_at_the_first_difference_or_the_shorter_end():

@@ -1,0 +1,81 @@
+"""The gradient of one optimiser batch, pass by pass and over all processes of a training."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import ceil, fsum
+
+import torch
+from torch import Tensor
+
+from loop.settings import TrainingSettings
+from loop.training import objective, ranks
+from loop.training.checkpoint import State
+from loop.training.logps import Scored, Scorer, score
+from loop.training.packs import nodes, passes
+from loop.training.reference import Reference
+from loop.training.tokens import Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Accumulated:
+    """A batch whose gradient stands in the parameters, the same in every process."""
+
+    examples: list[Encoded]
+    """In the order of the scores."""
+    scored: Scored
+    reference: Tensor
+    """Log-probabilities under the champion, float64 [answers]."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    group: list[int]
+    logp: list[float]
+    nll: list[float]
+    reference: list[tuple[float, ...]]
+    """Of each example."""
+
+
+def accumulate(
+    scorer: Scorer, champion: Reference, batch: Sequence[Encoded], state: State, settings: TrainingSettings
+) -> Accumulated:
+    """Add the gradient of the mean loss of `batch` to the adapter's."""
+    budget = state.budget if ranks.count() == 1 else min(state.budget, ceil(nodes(*batch) / ranks.count()))
+    groups = passes(batch, budget, share_prefixes=scorer.share_prefixes)
+    mine = ranks.share(groups, [nodes(*(batch[i] for i in group)) for group in groups])
+    known = iter(champion.logps([batch[i] for group in mine for i in group], state.budget))
+    total = fsum(example.weight for example in batch)
+    taken = []
+    for group in mine:
+        part, reference = [batch[i] for i in group], [next(known) for _ in group]
+        scored = score(scorer, part)
+        gathered = objective.gather(part, scored.logp.device)
+        flat = scored.logp.new_tensor([*chain.from_iterable(reference)])
+        parts = objective.example_losses(gathered, scored, flat, state.delta, settings)
+        torch.autograd.backward(objective.weighted_sum(parts, gathered) / total)
+        taken.append(_Pass(group, scored.logp.tolist(), scored.nll.tolist(), reference))
+    ranks.add_gradients(parameter for parameter in scorer.model.parameters() if parameter.requires_grad)
+    return _together(batch, _shared(batch, taken, champion), scorer.model.device)
+
+
+def _shared(batch: Sequence[Encoded], taken: list[_Pass], champion: Reference) -> list[_Pass]:
+    """The passes of all processes; what the champion said in them every process knows from now on."""
+    if ranks.count() == 1:
+        return taken
+    everyones = [*chain.from_iterable(ranks.everyones(taken))]
+    for each in everyones:
+        for index, logps in zip(each.group, each.reference, strict=True):
+            champion.learn(batch[index], logps)
+    return everyones
+
+
+def _together(batch: Sequence[Encoded], taken: Sequence[_Pass], device: torch.device) -> Accumulated:
+    def vector(lists: Iterable[Sequence[float]]) -> Tensor:
+        return torch.tensor([*chain.from_iterable(lists)], dtype=torch.float64, device=device)
+
+    return Accumulated(
+        examples=[batch[i] for each in taken for i in each.group],
+        scored=Scored(vector(each.logp for each in taken), vector(each.nll for each in taken)),
+        reference=vector(logps for each in taken for logps in each.reference),
+    )

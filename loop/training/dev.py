@@ -1,0 +1,49 @@
+"""Early stopping: the dev split is looked at now and then, and the adapter that did best on it is what remains."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from math import fsum
+
+import torch
+
+from loop.settings import TrainingSettings
+from loop.training import objective
+from loop.training.checkpoint import State
+from loop.training.logps import Scorer, score
+from loop.training.packs import passes
+from loop.training.reference import Reference
+from loop.training.tokens import Encoded
+
+
+def is_due(state: State, steps: int, settings: TrainingSettings) -> bool:
+    """Whether to look after this step: every `look_every` steps and after the last one."""
+    return settings.patience > 0 and (state.step % settings.look_every == 0 or state.step == steps)
+
+
+def noted(state: State, loss: float) -> State:
+    """`state` after a look that found `loss`."""
+    if loss < state.best:
+        return replace(state, best=loss, best_step=state.step, since=0)
+    return replace(state, since=state.since + 1)
+
+
+def has_enough(state: State, settings: TrainingSettings) -> bool:
+    """Whether the last `patience` looks were all worse than the best one."""
+    return 0 < settings.patience <= state.since
+
+
+@torch.no_grad()
+def mean_loss(
+    scorer: Scorer, champion: Reference, examples: Sequence[Encoded], state: State, settings: TrainingSettings
+) -> float:
+    """Of `examples` under the adapter as it is now, weighted like a batch."""
+    sums = []
+    for group in passes(examples, state.budget, share_prefixes=scorer.share_prefixes):
+        part = [examples[i] for i in group]
+        reference = [*chain.from_iterable(champion.logps(part, state.budget))]
+        scored = score(scorer, part)
+        batch = objective.gather(part, scored.logp.device)
+        parts = objective.example_losses(batch, scored, scored.logp.new_tensor(reference), state.delta, settings)
+        sums.append(float(objective.weighted_sum(parts, batch)))
+    return fsum(sums) / fsum(example.weight for example in examples)

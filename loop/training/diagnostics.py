@@ -1,0 +1,45 @@
+"""What a training's own figures say went wrong, long before an evaluation does."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from statistics import median
+
+from loop.settings import TrainingSettings
+
+SPIKE = 10.0
+"""Times the usual gradient norm, and the one that is clipped to."""
+REMEMBERED = 50
+"""Steps that say what is usual."""
+FALLEN = 0.1
+"""Nats per token by which preferred answers may become less likely."""
+FARTHEST = 0.5
+"""Nats per token from the champion: by then a model answers in another voice."""
+WIDEST = 20.0
+"""Reward between preferred and other answers; what users disagree about is never so clear."""
+
+
+def is_spike(norm: float, history: Sequence[Mapping[str, float]], settings: TrainingSettings) -> bool:
+    """Whether a gradient is so large that the step it asks for is better not taken."""
+    before = [metrics["grad_norm"] for metrics in history[-REMEMBERED:]]
+    usual = [*filter(isfinite, before)]
+    return bool(usual) and norm > SPIKE * max(settings.max_grad_norm, median(usual))
+
+
+def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
+    """By name, what is wrong with a training whose last quarter came to `metrics`, and what to do about it."""
+    found = {}
+    drift = metrics.get("chosen_logp_drift", 0.0) / metrics.get("answer_tokens", 1.0)
+    if drift < -FALLEN:
+        found["chosen_falls"] = (
+            f"preferred answers became less likely, by {-drift:.2f} nats a token: raise `chosen_nll`"
+        )
+    if metrics.get("kl", 0.0) > FARTHEST:
+        found["far_from_champion"] = (
+            f"answers are {metrics['kl']:.2f} nats a token from the champion's: lower `learning_rate` or `epochs`"
+        )
+    if metrics.get("reward_margin", 0.0) > WIDEST:
+        found["margin_explodes"] = (
+            f"preferred answers lead by a reward of {metrics['reward_margin']:.0f}: lower `epochs`, or set `pair_loss` "
+            "to `ipo` or `conservative`"
+        )
+    return found

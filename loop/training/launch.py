@@ -1,0 +1,103 @@
+"""Where a training runs: in this process, or in several that torchrun starts and whose steps are read here."""
+
+import json
+import pickle
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from torch import distributed
+
+from loop.errors import NightshiftError, TrainingError
+from loop.training import engine, manifest, precision, ranks
+from loop.training.job import Job, Step
+
+STEP, FAULT = "nightshift-step ", "nightshift-fault "
+"""How the first process begins the lines that are meant for the one that started it."""
+LOG = "processes.log"
+PATIENCE = 30.0
+"""Seconds that processes have to end."""
+
+
+def train(job: Job) -> Iterator[Step]:
+    """Train `job` into `job.folder`, one value after each optimiser step; see `engine.train`.
+
+    In several processes too a training goes on at its last checkpoint. Raises TrainingError when one of them dies.
+    """
+    count = job.settings.processes
+    if count == 1:
+        yield from engine.train(job)
+    elif not manifest.exists(job.folder):
+        yield from _in_processes(job, count)
+
+
+def main(handed: Path) -> int:
+    """One of the processes: the job is pickled in `handed`."""
+    job: Job = pickle.loads(handed.read_bytes())  # noqa: S301 - `_in_processes` wrote it for this
+    ranks.join(precision.choose(job.settings, job.dtype).device)
+    try:
+        for step in engine.train(job):
+            _say(STEP, asdict(step))
+        distributed.barrier()
+    except NightshiftError as error:
+        _say(FAULT, {"what": error.what, "remedy": error.remedy})
+        return 1
+    finally:
+        distributed.destroy_process_group()
+    return 0
+
+
+def _say(mark: str, content: dict[str, object]) -> None:
+    if ranks.rank() == 0:
+        print(mark + json.dumps(content), flush=True)
+
+
+def _in_processes(job: Job, count: int) -> Iterator[Step]:
+    job.folder.mkdir(parents=True, exist_ok=True)
+    log = job.folder / LOG
+    with tempfile.TemporaryDirectory() as folder, log.open("w") as noise:
+        handed = Path(folder) / "job"
+        handed.write_bytes(pickle.dumps(job))
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "--max-restarts=0"]
+        command = [sys.executable, *launcher, "-m", "loop.training", str(handed)]
+        with _started(command, noise.fileno()) as process:
+            fault = yield from _steps(process)
+    if fault is not None:
+        raise TrainingError(**fault)
+    if process.returncode:
+        raise TrainingError(
+            f"one of the {count} processes of a training died, the others were ended",
+            f"read the end of {log}, mend what it says and run again: training goes on at its last checkpoint",
+        )
+    log.unlink()
+
+
+@contextmanager
+def _started(command: list[str], noise: int) -> Iterator[subprocess.Popen[str]]:
+    """A process that has ended when this does."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=noise, text=True) as process:  # noqa: S603 - our own
+        try:
+            yield process
+            process.wait()
+        except BaseException:
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+
+
+def _steps(process: subprocess.Popen[str]) -> Generator[Step, None, dict[str, str] | None]:
+    """The steps that the first process tells of; returns its fault, if it tells of one."""
+    fault = None
+    for line in process.stdout or ():
+        if line.startswith(STEP):
+            yield Step(**json.loads(line.removeprefix(STEP)))
+        elif line.startswith(FAULT):
+            fault = json.loads(line.removeprefix(FAULT))
+    return fault

@@ -1,0 +1,70 @@
+"""Examples cut into forward passes of a bounded number of tokens, with as little as possible computed twice."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from loop.training.tokens import Encoded
+from loop.training.tree import common_prefix
+
+PASS_TOKENS = 128
+"""What a forward pass costs beside its tokens, so that examples which share nothing still go together."""
+
+
+def nodes(*examples: Encoded) -> int:
+    """Of the tree of all answers."""
+    sequences = sorted(sequence for example in examples for sequence in example.sequences)
+    return len(sequences[0]) + sum(len(b) - common_prefix(a, b) for a, b in pairwise(sequences))
+
+
+def passes(examples: Sequence[Encoded], budget: int, *, share_prefixes: bool) -> list[list[int]]:
+    """Indices of the examples of each forward pass of at most `budget` tokens, whichever way they are laid out."""
+    return packs(examples, budget) if share_prefixes else padded(examples, budget)
+
+
+def padded(examples: Sequence[Encoded], budget: int) -> list[list[int]]:
+    """Indices grouped longest first, a padded row for each answer; an example with more than `budget` stands alone."""
+    longest = [max(map(len, example.sequences)) for example in examples]
+    groups: list[list[int]] = []
+    rows = 0
+    for index in sorted(range(len(examples)), key=lambda index: -longest[index]):
+        rows += len(examples[index].answers)
+        if groups and longest[groups[-1][0]] * rows <= budget:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+            rows = len(examples[index].answers)
+    return groups
+
+
+def packs(examples: Sequence[Encoded], budget: int) -> list[list[int]]:
+    """Indices of the examples of each tree of at most `budget` nodes; an example with more stands alone.
+
+    Neighbours in the order of their prompts share most, so a tree is a stretch of that order. Of all ways to cut it
+    this is the one that repeats the fewest tokens, a pass counted as PASS_TOKENS: dynamic programming over the cuts.
+    """
+    order = sorted(range(len(examples)), key=lambda index: examples[index].prompt)
+    ordered = [examples[index] for index in order]
+    alone = [nodes(example) for example in ordered]
+    shared = [nodes(one) + nodes(other) - nodes(one, other) for one, other in pairwise(ordered)]
+    return [order[start:end] for start, end in pairwise(_cuts(alone, [0, *shared], budget))]
+
+
+def _cuts(alone: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:
+    """Where stretches begin, and the end: of sizes `alone`, each of which has `shared` with the one before."""
+    costs, begins = [0], [0]
+    for end in range(1, len(alone) + 1):
+        options: list[tuple[int, int]] = []
+        size = 0
+        for start in range(end - 1, -1, -1):
+            size += alone[start]
+            if size > budget and options:
+                break
+            options.append((costs[start] + shared[start] + PASS_TOKENS, start))
+            size -= shared[start]
+        cost, begin = min(options)
+        costs.append(cost)
+        begins.append(begin)
+    cuts = [len(alone)]
+    while cuts[-1]:
+        cuts.append(begins[cuts[-1]])
+    return cuts[::-1]

@@ -1,0 +1,66 @@
+"""How many tokens a forward pass may have, found out before the first one runs out of memory."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+
+from loop.errors import TrainingError
+from loop.training.logps import Scorer, score
+from loop.training.tokens import Encoded
+
+SHARE = 0.5
+"""Of the memory that is free, for what a pass keeps until its backward; the rest is for what comes and goes."""
+SMALLEST, LARGEST = 256, 8_192
+"""Tokens of an automatic budget; more is no faster."""
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def budget(scorer: Scorer, probe: Encoded, largest: Encoded) -> int:
+    """Tokens of a pass that fit into the free memory, a power of two; `probe` is scored once to find out.
+
+    Raises TrainingError, with the figures, when `largest` alone would not fit.
+    """
+    each, free = bytes_per_token(scorer, probe), free_bytes(scorer.model.device)
+    fitting = int(SHARE * free / each)
+    if largest.size > fitting:
+        raise TrainingError(
+            f"an example of {largest.size:,} tokens needs {largest.size * each / 2**30:.1f} GiB for its activations "
+            f"({each / 2**20:.2f} MiB a token), {SHARE * free / 2**30:.1f} GiB may be used",
+            f"set `max_tokens` under [training] to {fitting:,} or less, or train where more memory is free",
+        )
+    return 1 << (min(max(fitting, SMALLEST), LARGEST).bit_length() - 1)
+
+
+def bytes_per_token(scorer: Scorer, example: Encoded) -> float:
+    """Bytes that a pass keeps for its backward for each of its tokens, the weights left out."""
+    weights = {parameter.untyped_storage().data_ptr() for parameter in scorer.model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
+        scored = score(scorer, [example])
+    total = sum(size for place, size in kept.items() if place not in weights)
+    del scored
+    return total / example.size
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that may still be taken: of the GPU, or of this machine and the control group this process is in."""
+    if device.type == "cuda":
+        free: int = torch.cuda.mem_get_info(device)[0]
+        return free
+    [available] = [line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable")]
+    return min([int(available.split()[1]) * 1024, *_left_in_group()])
+
+
+def _left_in_group() -> list[int]:
+    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    if not limit.exists() or (most := limit.read_text().strip()) == "max":
+        return []
+    return [int(most) - int(used.read_text())]

@@ -1,0 +1,165 @@
+"""Every family of models that transformers builds on plain attention: a tree gives what separate answers give."""
+
+import warnings
+from dataclasses import replace
+from types import MethodType
+
+import pytest
+import torch
+import transformers
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from loop.training.logps import Scored, Scorer, choose_layout, score
+from loop.training.packs import packs
+from loop.training.tokens import Answer, Encoded
+from loop.types import Objective
+from tests.unit.test_training_logps import SETTINGS, gradients, loss_of, plainly
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SIZES = {
+    "vocab_size": 300,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "initializer_range": 0.2,
+}
+FAMILIES: dict[str, dict[str, object]] = {
+    "Llama": {},
+    "Qwen2": {},
+    "Qwen3": {},
+    "Mistral": {"sliding_window": None},
+    "Gemma": {},
+    "GPT2": {"n_positions": 512, "attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0},
+    "GPTNeoX": {},
+    "Phi": {},
+}
+REAL = "SmolLM2-135M"
+LOSSES = [
+    *({"pair_loss": name} for name in ("dpo", "conservative", "robust", "ipo", "apo_zero", "simpo")),
+    *({"unpaired_loss": name} for name in ("bco", "kto")),
+    {"anchor": 0.5},
+]
+
+
+def adapted(model: PreTrainedModel) -> Scorer:
+    """`model` in float64 under a random adapter."""
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # peft turns `fan_in_fan_out` for GPT-2 and says so; it reads a renamed property
+        lora = LoraConfig(r=3, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+        exact = get_peft_model(model, lora).double().get_base_model()
+    for module in exact.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = MethodType(_norm, module)
+    return Scorer(exact.eval())
+
+
+def tiny(family: str, **different: object) -> PreTrainedModel:
+    """A random model of a family."""
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**SIZES | different)
+    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+
+
+def _norm(self: nn.Module, hidden: Tensor) -> Tensor:
+    """Root mean square in float64: the models' own compute it in float32, whose rounding is all that would be seen."""
+    scale = 1 + self.weight if "Gemma" in type(self).__name__ else self.weight
+    epsilon = getattr(self, "variance_epsilon", None) or self.eps
+    return scale * hidden * torch.rsqrt(hidden.square().mean(-1, keepdim=True) + epsilon)
+
+
+def conversation(draw: torch.Generator, system: tuple[int, ...], turns: int) -> list[Encoded]:
+    """A pair at every turn, the logged answer first; each prompt has all of the turns before."""
+
+    def tokens(length: int) -> tuple[int, ...]:
+        return tuple(torch.randint(3, 300, (length,), generator=draw).tolist())
+
+    prompt, found = system, []
+    for turn in range(turns):
+        prompt += tokens(5)
+        logged, other = Answer(tokens(6), (0.05, *[1.0] * 5)), Answer(tokens(4 + turn), (1.0,) * (4 + turn))
+        found.append(Encoded(Objective.PAIR, prompt, (logged, other), True, weight=0.5 + turn, nll_share=0.3))
+        prompt += logged.ids
+    return found
+
+
+def log() -> list[Encoded]:
+    """Two conversations under one system prompt with all kinds of feedback, and four answers to one question."""
+    draw = torch.Generator().manual_seed(1)
+    system = tuple(range(10, 22))
+    one, two = conversation(draw, system, 4), conversation(draw, system, 3)
+    thumb = replace(one[1], objective=Objective.UNPAIRED, answers=one[1].answers[:1], desirable=False, nll_share=0.0)
+    shown = replace(two[2], objective=Objective.DEMONSTRATION, answers=two[2].answers[1:], nll_share=1.0)
+    again = [replace(two[0], answers=conversation(draw, (), 1)[0].answers) for _ in range(2)]
+    return [*one, *two, thumb, shown, *again]
+
+
+@pytest.fixture(scope="module", params=[*FAMILIES, REAL])
+def scorer(request: pytest.FixtureRequest) -> Scorer:
+    if request.param == REAL:
+        return adapted(AutoModelForCausalLM.from_pretrained(request.getfixturevalue("real_model")))
+    return adapted(tiny(request.param, **FAMILIES[request.param]))
+
+
+@pytest.fixture(scope="module")
+def both(scorer) -> tuple[Scored, Scored]:
+    """The log scored as one tree, and every answer alone."""
+    return score(scorer, log()), plainly(scorer.model, log())
+
+
+@pytest.mark.parametrize("chosen", LOSSES, ids=lambda chosen: next(iter(chosen.values())))
+def test_every_loss_over_a_tree_has_the_value_and_the_gradients_of_separate_answers(scorer, both, chosen):
+    losses = [loss_of(scored, log(), replace(SETTINGS, **chosen)) for scored in both]
+    assert abs(losses[0] - losses[1]).item() <= 1e-12 * max(1.0, abs(losses[1].item()))
+    found, wanted = (gradients(scorer.model, loss) for loss in losses)
+    largest = max(gradient.abs().max() for gradient in wanted)
+    assert max((a - b).abs().max() for a, b in zip(found, wanted, strict=True)) <= 1e-8 * largest
+
+
+def test_a_family_on_plain_attention_is_found_to_share_its_prefixes(scorer):
+    assert choose_layout(scorer, log()).share_prefixes
+
+
+def test_neither_the_order_of_a_batch_nor_its_cuts_change_what_an_answer_scores(scorer, both):
+    examples = log()
+    turned = score(scorer, examples[::-1]).logp.split([len(example.answers) for example in examples[::-1]])
+    assert torch.allclose(torch.cat(turned[::-1]), both[0].logp, rtol=0, atol=1e-12)
+    for budget in (1, 60, 120):
+        groups = packs(examples, budget)
+        assert len(groups) > 1
+        scored = {i: logps for group in groups for i, logps in zip(group, pieces(scorer, examples, group), strict=True)}
+        assert torch.allclose(torch.cat([scored[i] for i in range(len(examples))]), both[0].logp, rtol=0, atol=1e-12)
+
+
+def pieces(scorer: Scorer, examples: list[Encoded], group: list[int]) -> tuple[Tensor, ...]:
+    chosen = [examples[i] for i in group]
+    return score(scorer, chosen).logp.split([len(example.answers) for example in chosen])
+
+
+def test_changing_one_branch_leaves_its_siblings_bit_for_bit(scorer, both):
+    examples = log()
+    changed = tuple(300 - token for token in examples[0].answers[1].ids)
+    other = replace(examples[0].answers[1], ids=changed)
+    examples[0] = replace(examples[0], answers=(examples[0].answers[0], other))
+    now, before = score(scorer, examples).logp, both[0].logp
+    assert now[1] != before[1]
+    untouched = torch.arange(len(now)) != 1
+    assert torch.equal(now[untouched], before[untouched])
+
+
+def test_a_sliding_window_gets_one_row_per_answer_and_says_so(caplog):
+    windows = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "query_pre_attn_scalar": 8}
+    found = choose_layout(adapted(tiny("Gemma3Text", **windows)), log())
+    assert not found.share_prefixes
+    assert "Gemma3ForCausalLM" in caplog.text
+    losses = [loss_of(scored, log()) for scored in (score(found, log()), plainly(found.model, log()))]
+    assert abs(losses[0] - losses[1]).item() <= 1e-12 * max(1.0, abs(losses[1].item()))
+    for a, b in zip(*(gradients(found.model, loss) for loss in losses), strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-8)

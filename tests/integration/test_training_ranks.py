@@ -1,0 +1,102 @@
+"""Training in two processes is training in one, only faster; a process that dies ends it, and it goes on later."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from torch import Tensor, distributed, multiprocessing
+
+from loop.errors import TrainingError
+from loop.settings import TrainingSettings
+from loop.training import candidate, train
+from loop.training.accumulate import accumulate
+from loop.training.adapters import load, trainable
+from loop.training.checkpoint import State
+from loop.training.launch import LOG
+from loop.training.logps import Scorer
+from loop.training.reference import Reference
+from loop.types import Objective
+from tests.tiny import tiny_model
+from tests.unit.test_training_engine import SETTINGS, job
+from tests.unit.test_training_logps import EXAMPLES, encoded
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+TWO = replace(SETTINGS, processes=2)
+BATCH = [*EXAMPLES, encoded(15, 6, 9, seed=4), encoded(9, 5, kind=Objective.UNPAIRED, seed=5)]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("base"))
+
+
+def gradients(base: Path, cache: Path) -> tuple[dict[str, Tensor], Tensor]:
+    """Of one batch, in float64, and what its answers scored by example."""
+    model = load(base, None, rank=4, seed=0, dtype=torch.float64, device="cpu").double()
+    with torch.no_grad():
+        for seed, parameter in enumerate(trainable(model).values()):
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)) / 8)
+    scorer = Scorer(model.get_base_model())
+    champion = Reference(model, scorer, cache / "reference.json")
+    done = accumulate(scorer, champion, BATCH, State(budget=4_096, delta=0.1), TrainingSettings())
+    order = [BATCH.index(example) for example in done.examples]
+    split = done.scored.logp.split([len(example.answers) for example in done.examples])
+    in_order = torch.cat([logp for _, logp in sorted(zip(order, split, strict=True), key=lambda each: each[0])])
+    return {name: parameter.grad for name, parameter in trainable(model).items()}, in_order
+
+
+def in_rank(rank: int, base: Path, folder: Path) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    torch.save(gradients(base, folder), folder / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_both_processes_have_the_gradient_of_one(base, tmp_path):
+    alone, logps = gradients(base, tmp_path / "alone")
+    multiprocessing.spawn(in_rank, (base, tmp_path), nprocs=2)
+    for rank in (0, 1):
+        found, scored = torch.load(tmp_path / f"{rank}.pt")
+        assert torch.allclose(scored, logps, rtol=0, atol=1e-9)
+        largest = max(gradient.abs().max() for gradient in alone.values())
+        for name, gradient in alone.items():
+            assert (found[name] - gradient).abs().max() <= 1e-7 * largest, name
+
+
+def test_a_training_in_two_processes_takes_the_steps_of_one(base, tmp_path):
+    together = list(train(job(base, tmp_path / "two", settings=TWO)))
+    alone = list(train(job(base, tmp_path / "one")))
+    assert [step.step for step in together] == [step.step for step in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert one.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=1e-3)
+    assert candidate(job(base, tmp_path / "two", settings=TWO)).metrics["steps"] == len(alone)
+    assert not (tmp_path / "two" / "candidates" / "one" / LOG).exists()
+
+
+def test_a_process_that_dies_ends_the_training_which_then_goes_on(base, tmp_path):
+    work = job(base, tmp_path, settings=replace(TWO, epochs=200.0))
+    running = train(work)
+    assert next(running).step == 1
+    kill(lambda command: "loop.training" in command and "torch.distributed.run" not in command)
+    with pytest.raises(TrainingError, match="died") as died:
+        list(running)
+    assert LOG in died.value.remedy
+    again = train(replace(work, settings=replace(work.settings)))
+    assert next(again).step > 1
+    again.close()
+    assert not [child for child in psutil.Process().children(recursive=True) if "loop.training" in child.cmdline()]
+
+
+def test_a_fault_in_the_processes_is_told_as_it_would_be_in_one(base, tmp_path):
+    with pytest.raises(TrainingError, match="learnt nothing"):
+        list(train(job(base, tmp_path, settings=replace(TWO, learning_rate=0.0))))
+
+
+def kill(chosen: Callable[[list[str]], bool]) -> None:
+    """SIGKILL the last of this process's descendants that is `chosen` by its command."""
+    children = [child for child in psutil.Process().children(recursive=True) if chosen(child.cmdline())]
+    children[-1].send_signal(signal.SIGKILL)

@@ -1,0 +1,35 @@
+"""A training that went wrong says so by its own figures; one that went well says nothing."""
+
+import pytest
+
+from loop.settings import TrainingSettings
+from loop.training.diagnostics import alarms, is_spike
+
+SETTINGS = TrainingSettings(max_grad_norm=1.0)
+WELL = {"chosen_logp_drift": 4.0, "answer_tokens": 20.0, "kl": 0.1, "reward_margin": 2.0}
+
+
+def test_a_training_that_went_well_raises_no_alarm():
+    assert alarms(WELL) == {}
+    assert alarms({"nll": 0.4, "answer_tokens": 20.0}) == {}
+
+
+@pytest.mark.parametrize(
+    ("figures", "name", "said"),
+    [
+        ({"chosen_logp_drift": -5.0}, "chosen_falls", "0.25 nats a token"),
+        ({"kl": 0.8}, "far_from_champion", "0.80 nats"),
+        ({"reward_margin": 31.0}, "margin_explodes", "reward of 31"),
+    ],
+)
+def test_each_fault_has_its_alarm_with_the_figure(figures, name, said):
+    assert [*alarms(WELL | figures)] == [name]
+    assert said in alarms(WELL | figures)[name]
+
+
+def test_a_gradient_is_a_spike_only_beside_what_is_usual_and_what_is_clipped():
+    steps = [{"grad_norm": norm} for norm in (0.5, 0.7, 0.6)]
+    assert not is_spike(9.0, steps, SETTINGS)
+    assert is_spike(11.0, steps, SETTINGS)
+    assert not is_spike(11.0, [{"grad_norm": 2.0}], SETTINGS)
+    assert not is_spike(1_000.0, [], SETTINGS)

@@ -1,0 +1,86 @@
+"""Forward passes hold every example once, stay within their budget and repeat as few tokens as possible."""
+
+from itertools import combinations
+from time import process_time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loop.training.packs import PASS_TOKENS, packs, padded, passes
+from loop.training.tokens import Answer, Encoded
+from loop.training.tree import grow
+from loop.types import Objective
+
+TOKENS = st.lists(st.integers(0, 1), min_size=1, max_size=9).map(tuple)
+PROMPTS = st.lists(TOKENS, min_size=1, max_size=9)
+
+
+def example(prompt: tuple[int, ...], *answers: tuple[int, ...]) -> Encoded:
+    made = tuple(Answer(ids, (1.0,) * len(ids)) for ids in answers or ((7,), (8,)))
+    return Encoded(Objective.PAIR, prompt, made, desirable=True, weight=1.0, nll_share=0.0)
+
+
+def nodes(examples: list[Encoded], group: list[int]) -> int:
+    return len(grow([sequence for index in group for sequence in examples[index].sequences]).tokens)
+
+
+@pytest.mark.parametrize("share_prefixes", [True, False])
+@given(PROMPTS, st.integers(1, 60))
+def test_every_example_is_in_one_pass(share_prefixes, prompts, budget):
+    examples = [example(prompt) for prompt in prompts]
+    groups = passes(examples, budget, share_prefixes=share_prefixes)
+    assert sorted(index for group in groups for index in group) == list(range(len(examples)))
+
+
+@given(PROMPTS, st.integers(1, 60))
+def test_a_tree_stays_within_the_budget_unless_one_example_is_larger(prompts, budget):
+    examples = [example(prompt) for prompt in prompts]
+    for group in packs(examples, budget):
+        assert len(group) == 1 or nodes(examples, group) <= budget
+
+
+@given(PROMPTS, st.integers(1, 60))
+def test_padded_rows_stay_within_the_budget_unless_one_example_is_larger(prompts, budget):
+    examples = [example(prompt, (7,), (8,) * len(prompt)) for prompt in prompts]
+    for group in padded(examples, budget):
+        sequences = [sequence for index in group for sequence in examples[index].sequences]
+        assert len(group) == 1 or max(map(len, sequences)) * len(sequences) <= budget
+
+
+@given(st.lists(TOKENS, min_size=1, max_size=7), st.integers(4, 40))
+def test_no_other_cut_of_the_same_order_costs_less(prompts, budget):
+    examples = [example(prompt) for prompt in sorted(prompts)]
+
+    def cost(groups: list[list[int]]) -> int:
+        return sum(nodes(examples, group) + PASS_TOKENS for group in groups)
+
+    every = [
+        [list(range(a, b)) for a, b in zip((0, *cuts), (*cuts, len(examples)), strict=True)]
+        for count in range(len(examples))
+        for cuts in combinations(range(1, len(examples)), count)
+    ]
+    allowed = [groups for groups in every if all(len(g) == 1 or nodes(examples, g) <= budget for g in groups)]
+    assert cost(packs(examples, budget)) == min(map(cost, allowed))
+
+
+def test_a_conversation_is_cut_where_little_is_repeated():
+    turns = [tuple(range(30 * turn)) for turn in range(1, 9)]
+    other = [(99, *range(30 * turn)) for turn in range(1, 3)]
+    examples = [example(prompt) for prompt in [*turns, *other]]
+    assert [sorted(group) for group in packs(examples, 260)] == [list(range(8)), [8, 9]]
+
+
+def test_a_million_tokens_are_packed_in_seconds():
+    examples = []
+    for conversation in range(40):
+        prompt: tuple[int, ...] = (conversation,)
+        for turn in range(14):
+            prompt += (turn,) * 240
+            examples.append(example(prompt, (1,) * 60, (2,) * 60))
+    assert sum(example.size for example in examples) > 1_000_000
+    started = process_time()
+    groups = packs(examples, 8_192)
+    for group in groups:
+        grow([sequence for index in group for sequence in examples[index].sequences])
+    assert process_time() - started < 10

@@ -1,0 +1,54 @@
+"""A pass gets as many tokens as its activations leave room for, and what cannot fit is refused with figures."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from loop.errors import TrainingError
+from loop.training import preflight
+from loop.training.logps import Scorer
+from loop.types import Objective
+from tests.tiny import tiny_model
+from tests.unit.test_training_logps import encoded
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SHORT, LONG = (encoded(size, 5, kind=Objective.DEMONSTRATION) for size in (20, 200))
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    return Scorer(AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path_factory.mktemp("base"))))
+
+
+def test_activations_grow_with_the_tokens_and_weights_do_not_count(scorer):
+    each = [preflight.bytes_per_token(scorer, example) for example in (SHORT, LONG)]
+    assert each[0] == pytest.approx(each[1], rel=0.2)
+    hidden, layers = scorer.model.config.hidden_size, scorer.model.config.num_hidden_layers
+    assert each[0] > 4 * 10 * hidden * layers
+    weights = sum(4 * parameter.numel() for parameter in scorer.model.parameters())
+    assert each[1] * LONG.size < 20 * weights
+
+
+@pytest.mark.parametrize(("gibibytes", "tokens"), [(1, 8_192), (0.03, 512)])
+def test_the_budget_is_a_power_of_two_that_fits(scorer, monkeypatch, gibibytes, tokens):
+    monkeypatch.setattr(preflight, "bytes_per_token", lambda *_: 20_000.0)
+    monkeypatch.setattr(preflight, "free_bytes", lambda _: gibibytes * 2**30)
+    assert preflight.budget(scorer, SHORT, LONG) == tokens
+
+
+def test_an_example_that_cannot_fit_is_refused_before_it_takes_the_memory(scorer, monkeypatch):
+    monkeypatch.setattr(preflight, "free_bytes", lambda _: 1 << 20)
+    with pytest.raises(TrainingError, match="205 tokens needs"):
+        preflight.budget(scorer, SHORT, LONG)
+
+
+def test_a_control_group_counts_where_it_leaves_less(tmp_path: Path, monkeypatch):
+    whole = preflight.free_bytes(torch.device("cpu"))
+    (tmp_path / "memory.max").write_text("5000000\n")
+    (tmp_path / "memory.current").write_text("2000000\n")
+    monkeypatch.setattr(preflight, "CGROUP", tmp_path)
+    assert preflight.free_bytes(torch.device("cpu")) == 3_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert preflight.free_bytes(torch.device("cpu")) == pytest.approx(whole, rel=0.2)
