@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 # Importing torch, MLflow and Great Expectations without kept bytecode costs ten seconds a process.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test bench bench-capture campaign lint format constraints
+.PHONY: setup demo test bench bench-capture bench-train campaign lint format constraints
 
 setup: $(READY)
 
@@ -30,6 +30,9 @@ bench: $(READY)
 
 bench-capture: $(READY)
 	$(BIN)/python -m tests.benchmarks.bench_capture --memory 2000000
+
+bench-train: $(READY)
+	$(BIN)/python -m tests.benchmarks.bench_train
 
 campaign: $(READY)
 	$(BIN)/python -m tests.campaign

@@ -1,0 +1,173 @@
+"""Training on conversation logs: one optimiser step of ours beside TRL's and a careful loop by hand.
+
+Each trainer is a process of its own, so that its memory is its own; they take turns on the same batches and figures
+are medians. `FULL=1` takes more and longer batches, for the README's table. Last comes one JSON object.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+
+from loop.models import find, native_bfloat16
+from loop.training.tree import grow
+from tests.benchmarks import memory
+from tests.benchmarks.preference_sets import Batches, conversations, singles, solutions
+from tests.benchmarks.trainers import TRAINERS, Bed, device
+
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+FULL = bool(os.environ.get("FULL"))
+LONGEST = 4_096 if FULL else 2_400
+"""Tokens of a conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One optimiser step of one trainer."""
+
+    seconds: float
+    loss: float
+    peak_mib: float
+    """Beyond the model as it was loaded."""
+
+
+def smollm2(folder: Path) -> Path:
+    """The real 135 M-parameter model."""
+    return find(SMOLLM2, folder)
+
+
+def qwen2(folder: Path) -> Path:
+    """A random Qwen2 of 13 M parameters under SmolLM2's tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(find(SMOLLM2, folder))
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=192,
+        intermediate_size=768,
+        num_hidden_layers=8,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        max_position_embeddings=8_192,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(config).save_pretrained(folder / "qwen2")
+    tokenizer.save_pretrained(folder / "qwen2")
+    return folder / "qwen2"
+
+
+MODELS = {"qwen2": qwen2, "smollm2": smollm2}
+SETS = {
+    "singles": partial(singles, batch=8),
+    "conversations": partial(conversations, longest=LONGEST),
+    "solutions": partial(solutions, questions=4),
+}
+
+
+def work(name: str, bed: Bed, batches: Batches, line: Connection) -> None:
+    """A trainer's process: a step for every index that comes along `line`."""
+    step = TRAINERS[name](bed)
+    loaded = memory.now()
+    line.send("ready")
+    while (index := line.recv()) is not None:
+        memory.forget_peak()
+        started = time.perf_counter()
+        loss = step(batches[index])
+        if device() == "cuda":
+            torch.cuda.synchronize()
+        line.send(Taken(time.perf_counter() - started, loss, memory.peak() - loaded))
+
+
+@contextmanager
+def trainer(name: str, bed: Bed, batches: Batches) -> Iterator[Connection]:
+    """A trainer's process, ready."""
+    spawning = multiprocessing.get_context("spawn")
+    ours, theirs = spawning.Pipe()
+    process = spawning.Process(target=work, args=(name, bed, batches, theirs))
+    process.start()
+    theirs.close()
+    try:
+        ours.recv()
+        yield ours
+        ours.send(None)
+    finally:
+        ours.close()
+        process.join()
+
+
+def measure(bed: Bed, batches: Batches, rounds: int) -> Mapping[str, Sequence[Taken]]:
+    """The steps of every trainer; the first round warms up and is not counted."""
+    taken: dict[str, list[Taken]] = {name: [] for name in TRAINERS}
+    with ExitStack() as running:
+        lines = {name: running.enter_context(trainer(name, bed, batches)) for name in TRAINERS}
+        for number in range(rounds + 1):
+            for name, line in lines.items():
+                line.send(number % len(batches))
+                step = line.recv()
+                shown = f"round {number}/{rounds}" if number else "warming up"
+                print(f"{shown}  {name:10} {step.seconds:8.2f} s  loss {step.loss:.5f}  {step.peak_mib:6,.0f} MiB")
+                if number:
+                    taken[name].append(step)
+    return taken
+
+
+def summary(taken: Mapping[str, Sequence[Taken]], batches: Batches) -> dict[str, float]:
+    """Medians of time and memory, ours against the others, and how much less there was to compute."""
+    seconds = {name: statistics.median(step.seconds for step in steps) for name, steps in taken.items()}
+    peaks = {name: max(step.peak_mib for step in steps) for name, steps in taken.items()}
+    used = batches[1:] + batches[:1] if len(batches) > 1 else batches
+    sequences = [[sequence for example in batch for sequence in example.sequences] for batch in used]
+    tree = sum(len(grow(each).tokens) for each in sequences)
+    return {
+        "times_trl": seconds["trl"] / seconds["nightshift"],
+        "times_by_hand": seconds["by_hand"] / seconds["nightshift"],
+        "tokens_flat_to_tree": sum(map(len, (s for each in sequences for s in each))) / tree,
+        "tokens_padded_to_tree": sum(len(each) * max(map(len, each)) for each in sequences) / tree,
+        "memory_of_trl": peaks["nightshift"] / peaks["trl"],
+        "loss_apart": max(abs(a.loss - b.loss) for a, b in zip(taken["nightshift"], taken["by_hand"], strict=True)),
+        **{f"seconds_{name}": value for name, value in seconds.items()},
+        **{f"mib_{name}": value for name, value in peaks.items()},
+    }
+
+
+def main() -> None:
+    """Measure every model on every set, print a line each, and one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS])
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=[*SETS])
+    parser.add_argument("--rounds", type=int, default=5 if FULL else 1)
+    parser.add_argument("--budget", type=int, default=4_096, help="tokens of a forward pass")
+    parser.add_argument("--autocast", choices=("auto", "on", "off"), default="off")
+    chosen = parser.parse_args()
+    autocast = chosen.autocast == "on" or (chosen.autocast == "auto" and native_bfloat16(device()))
+    result: dict[str, object] = {"full": FULL, "rounds": chosen.rounds, "budget": chosen.budget, "autocast": autocast}
+    with tempfile.TemporaryDirectory() as folder:
+        for model in chosen.models:
+            bed = Bed(MODELS[model](Path(folder)), autocast, chosen.budget)
+            tokenizer = AutoTokenizer.from_pretrained(bed.folder)
+            for name in chosen.sets:
+                batches = SETS[name](tokenizer, count=chosen.rounds + 1)
+                print(f"{model} on {name}: {len(batches)} batches of {[len(batch) for batch in batches]} pairs")
+                found = summary(measure(bed, batches, chosen.rounds), batches)
+                print(", ".join(f"{key} {value:.2f}" for key, value in found.items()))
+                result[f"{model}/{name}"] = found
+    versions = {name: version(name) for name in ("torch", "transformers", "peft", "trl")}
+    where = {"device": device(), "cores": os.cpu_count(), "python": platform.python_version()}
+    print(json.dumps({**result, **where, **versions}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Memory of this process: of the GPU where there is one, else resident."""
+
+import os
+from pathlib import Path
+
+import torch
+
+
+def now() -> float:
+    """MiB in use."""
+    if torch.cuda.is_available():
+        return torch.cuda.memory_allocated() / 2**20
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def forget_peak() -> None:
+    """Count the highest use from here on."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> float:
+    """MiB at the highest use since `forget_peak`."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 2**10

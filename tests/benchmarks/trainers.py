@@ -1,0 +1,176 @@
+"""One optimiser step of DPO on the same batch, as three trainers take it: ours, TRL's, and a careful loop by hand.
+
+Each has the same base weights, LoRA, optimiser, numbers and batch, and the champion's log-probabilities beforehand.
+"""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from loop.settings import TrainingSettings
+from loop.training import objective
+from loop.training.logps import Scorer, score
+from loop.training.packs import padded, passes
+from loop.training.tokens import Encoded
+
+BETA = 0.1
+Step = Callable[[Sequence[Encoded]], float]
+"""Takes one optimiser step on a batch and returns its loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bed:
+    """What all trainers are given."""
+
+    folder: Path
+    """Of the base model and its tokenizer."""
+    autocast: bool
+    """bfloat16 products over bfloat16 weights, else float32 throughout."""
+    budget: int
+    """Tokens of a forward pass."""
+    rank: int = 16
+
+    def base(self) -> PreTrainedModel:
+        dtype = torch.bfloat16 if self.autocast else torch.float32
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            self.folder, dtype=dtype, attn_implementation="sdpa"
+        )
+        return model.to(device())
+
+    def lora(self) -> LoraConfig:
+        return LoraConfig(r=self.rank, lora_alpha=2 * self.rank, target_modules="all-linear", task_type="CAUSAL_LM")
+
+    def numbers(self) -> torch.autocast:
+        return torch.autocast(device(), torch.bfloat16, enabled=self.autocast)
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def nightshift(bed: Bed) -> Step:
+    """Ours: one tree a pass."""
+    model = _adapted(bed)
+    scorer = Scorer(model.get_base_model(), autocast=bed.autocast)
+    settings = TrainingSettings(beta=BETA, chosen_nll=0.0)
+
+    def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
+        for group in passes(batch, bed.budget, share_prefixes=True):
+            examples = [batch[i] for i in group]
+            scored = score(scorer, examples)
+            gathered = objective.gather(examples, scored.logp.device)
+            parts = objective.example_losses(gathered, scored, _reference(examples).double(), 0.0, settings)
+            yield objective.weighted_sum(parts, gathered) / len(batch)
+
+    return _step(model, losses)
+
+
+def by_hand(bed: Bed) -> Step:
+    """A careful loop: answers without padding one after the other, logits of completion tokens alone."""
+    model = _adapted(bed)
+
+    def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
+        for example in batch:
+            with bed.numbers():
+                logps = [_completion(model, example, which) for which in (0, 1)]
+            yield _dpo(torch.stack(logps), _reference([example])) / len(batch)
+
+    return _step(model, losses)
+
+
+def trl(bed: Bed) -> Step:
+    """TRL 1.16's DPOTrainer: reference log-probabilities beforehand, no activation checkpoints, rows of like length."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    text = Dataset.from_list([{"prompt": "a b", "chosen": " c", "rejected": " d"}])
+    tokenizer = AutoTokenizer.from_pretrained(bed.folder)
+    config = DPOConfig(
+        output_dir=tempfile.mkdtemp(),
+        beta=BETA,
+        max_length=None,
+        precompute_ref_log_probs=True,
+        activation_checkpointing=False,
+        bf16=bed.autocast,
+        use_cpu=device() == "cpu",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = DPOTrainer(
+            bed.base(), args=config, train_dataset=text, processing_class=tokenizer, peft_config=bed.lora()
+        )
+
+    def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
+        for group in padded(batch, bed.budget):
+            rows = trainer.data_collator([_row(batch[i]) for i in group])
+            inputs = trainer._prepare_inputs(rows)
+            with bed.numbers():
+                yield trainer.compute_loss(trainer.model, inputs) * len(group) / len(batch)
+
+    return _step(trainer.model.train(), losses)
+
+
+TRAINERS: dict[str, Callable[[Bed], Step]] = {"nightshift": nightshift, "by_hand": by_hand, "trl": trl}
+
+
+def _adapted(bed: Bed) -> nn.Module:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 reads a renamed transformers property
+        return get_peft_model(bed.base(), bed.lora())
+
+
+def _step(model: nn.Module, losses: Callable[[Sequence[Encoded]], Iterator[Tensor]]) -> Step:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-5, weight_decay=0.0, fused=True)
+
+    def step(batch: Sequence[Encoded]) -> float:
+        total = 0.0
+        for loss in losses(batch):
+            loss.backward()
+            total += float(loss.detach())
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return total
+
+    return step
+
+
+def _completion(model: nn.Module, example: Encoded, which: int) -> Tensor:
+    count = len(example.answers[which].ids)
+    ids = torch.tensor([example.sequences[which]], device=device())
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=count + 1).logits[0, :-1]
+    return logits.float().log_softmax(-1).gather(1, ids[0, -count:, None]).sum()
+
+
+def _dpo(logps: Tensor, reference: Tensor) -> Tensor:
+    margin = (logps[0] - reference[0]) - (logps[1] - reference[1])
+    return -logsigmoid(BETA * margin)
+
+
+def _reference(examples: Sequence[Encoded]) -> Tensor:
+    """Stand-ins of the champion's log-probabilities, the same for all trainers."""
+    return torch.tensor([-2.0 * len(answer.ids) for e in examples for answer in e.answers], device=device())
+
+
+def _row(example: Encoded) -> dict[str, object]:
+    reference = _reference([example]).tolist()
+    chosen, rejected = (list(answer.ids) for answer in example.answers)
+    return {
+        "prompt_ids": list(example.prompt),
+        "chosen_ids": chosen,
+        "rejected_ids": rejected,
+        "ref_chosen_logps": reference[0],
+        "ref_rejected_logps": reference[1],
+    }
