@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+
+from loop.models.quiet import quiet
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
@@ -58,3 +61,11 @@ def tiny_model(folder: Path, *, seed: int = 0, chat_template: str | None = CHATM
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def adapted(model: PreTrainedModel, *, seed: int = 0) -> PeftModel:
+    """`model` under a random adapter of rank 4 that already does something."""
+    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    with torch.random.fork_rng(), quiet():
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)

@@ -48,15 +48,30 @@ def accumulate(
     total = fsum(example.weight for example in batch)
     taken = []
     for group in mine:
-        part, reference = [batch[i] for i in group], [next(known) for _ in group]
-        scored = score(scorer, part)
-        gathered = objective.gather(part, scored.logp.device)
-        flat = scored.logp.new_tensor([*chain.from_iterable(reference)])
-        parts = objective.example_losses(gathered, scored, flat, state.delta, settings)
-        torch.autograd.backward(objective.weighted_sum(parts, gathered) / total)
+        reference = [next(known) for _ in group]
+        loss, scored = weighted_loss(scorer, [batch[i] for i in group], reference, state.delta, settings)
+        torch.autograd.backward(loss / total)
         taken.append(_Pass(group, scored.logp.tolist(), scored.nll.tolist(), reference))
     ranks.add_gradients(parameter for parameter in scorer.model.parameters() if parameter.requires_grad)
     return _together(batch, _shared(batch, taken, champion), scorer.model.device)
+
+
+def weighted_loss(
+    scorer: Scorer,
+    examples: Sequence[Encoded],
+    reference: Iterable[Sequence[float]],
+    delta: float,
+    settings: TrainingSettings,
+) -> tuple[Tensor, Scored]:
+    """The weighted losses' sum of `examples` in one forward pass, and what their answers scored in it.
+
+    `reference` are the champion's log-probabilities of each example, `delta` the running mean reward.
+    """
+    scored = score(scorer, examples)
+    batch = objective.gather(examples, scored.logp.device)
+    flat = scored.logp.new_tensor([*chain.from_iterable(reference)])
+    parts = objective.example_losses(batch, scored, flat, delta, settings)
+    return objective.weighted_sum(parts, batch), scored
 
 
 def _shared(batch: Sequence[Encoded], taken: list[_Pass], champion: Reference) -> list[_Pass]:

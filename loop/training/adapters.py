@@ -4,13 +4,13 @@ import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from loop.errors import TrainingError
@@ -38,6 +38,13 @@ def load(base: Path, parent: Path | None, *, rank: int, seed: int, dtype: torch.
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     """The adapter's parameters by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+@torch.no_grad()
+def put(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Set the adapter's parameters to `weights`, which are named as in `trainable`."""
+    for name, parameter in trainable(model).items():
+        parameter.copy_(weights[name])
 
 
 def weights_sha256(model: nn.Module) -> str:

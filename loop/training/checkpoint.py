@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from loop.training.adapters import trainable
+from loop.training.adapters import put, trainable
 
 FILE = "checkpoint.pt"
 
@@ -56,7 +56,7 @@ def save_best(folder: Path, state: State, model: nn.Module) -> None:
 def recall_best(folder: Path, state: State, model: nn.Module) -> None:
     """Set the adapter to the best one, if the dev split was ever looked at."""
     if state.best_step:
-        _put(model, torch.load(_best(folder, state.best_step), map_location="cpu", weights_only=True))
+        put(model, torch.load(_best(folder, state.best_step), map_location="cpu", weights_only=True))
 
 
 def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer) -> State:
@@ -67,7 +67,7 @@ def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer) -> St
     kept = torch.load(file, map_location="cpu", weights_only=True)
     if kept["key"] != key:
         return State()
-    _put(model, kept["adapter"])
+    put(model, kept["adapter"])
     optimizer.load_state_dict(kept["optimizer"])
     return State(**{**kept["state"], "history": tuple(kept["state"]["history"])})
 
@@ -80,12 +80,6 @@ def discard(folder: Path) -> None:
 
 def _adapter(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach() for name, parameter in trainable(model).items()}
-
-
-@torch.no_grad()
-def _put(model: nn.Module, adapter: Mapping[str, Tensor]) -> None:
-    for name, parameter in trainable(model).items():
-        parameter.copy_(adapter[name])
 
 
 def _write(file: Path, content: object) -> None:

@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from math import fsum
 
 import torch
 
 from loop.settings import TrainingSettings
-from loop.training import objective
+from loop.training.accumulate import weighted_loss
 from loop.training.checkpoint import State
-from loop.training.logps import Scorer, score
+from loop.training.logps import Scorer
 from loop.training.packs import passes
 from loop.training.reference import Reference
 from loop.training.tokens import Encoded
@@ -41,9 +40,6 @@ def mean_loss(
     sums = []
     for group in passes(examples, state.budget, share_prefixes=scorer.share_prefixes):
         part = [examples[i] for i in group]
-        reference = [*chain.from_iterable(champion.logps(part, state.budget))]
-        scored = score(scorer, part)
-        batch = objective.gather(part, scored.logp.device)
-        parts = objective.example_losses(batch, scored, scored.logp.new_tensor(reference), state.delta, settings)
-        sums.append(float(objective.weighted_sum(parts, batch)))
+        loss, _ = weighted_loss(scorer, part, champion.logps(part, state.budget), state.delta, settings)
+        sums.append(float(loss))
     return fsum(sums) / fsum(example.weight for example in examples)

@@ -17,7 +17,7 @@ from loop.training import engine, manifest, precision, ranks
 from loop.training.job import Job, Step
 
 STEP, FAULT = "nightshift-step ", "nightshift-fault "
-"""How the first process begins the lines that are meant for the one that started it."""
+"""How a process begins the lines that are meant for the one that started it."""
 LOG = "processes.log"
 PATIENCE = 30.0
 """Seconds that processes have to end."""
@@ -41,7 +41,8 @@ def main(handed: Path) -> int:
     ranks.join(precision.choose(job.settings, job.dtype).device)
     try:
         for step in engine.train(job):
-            _say(STEP, asdict(step))
+            if ranks.rank() == 0:
+                _say(STEP, asdict(step))
         distributed.barrier()
     except NightshiftError as error:
         _say(FAULT, {"what": error.what, "remedy": error.remedy})
@@ -52,8 +53,7 @@ def main(handed: Path) -> int:
 
 
 def _say(mark: str, content: dict[str, object]) -> None:
-    if ranks.rank() == 0:
-        print(mark + json.dumps(content), flush=True)
+    print(mark + json.dumps(content), flush=True)
 
 
 def _in_processes(job: Job, count: int) -> Iterator[Step]:
@@ -93,11 +93,11 @@ def _started(command: list[str], noise: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def _steps(process: subprocess.Popen[str]) -> Generator[Step, None, dict[str, str] | None]:
-    """The steps that the first process tells of; returns its fault, if it tells of one."""
+    """The steps that the first process tells of; returns the first fault that any of them tells of."""
     fault = None
     for line in process.stdout or ():
         if line.startswith(STEP):
             yield Step(**json.loads(line.removeprefix(STEP)))
         elif line.startswith(FAULT):
-            fault = json.loads(line.removeprefix(FAULT))
+            fault = fault or json.loads(line.removeprefix(FAULT))
     return fault

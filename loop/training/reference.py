@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 
 from loop.canonical import digest
-from loop.training.adapters import trainable
+from loop.training.adapters import put, trainable
 from loop.training.logps import Scorer, score
 from loop.training.packs import passes
 from loop.training.tokens import Encoded
@@ -29,8 +29,7 @@ class Reference:
     """
 
     def __init__(self, model: PeftModel, scorer: Scorer, file: Path) -> None:
-        self._live = trainable(model)
-        self._kept = {name: parameter.detach().clone() for name, parameter in self._live.items()}
+        self._model, self._kept = model, _copied(model)
         self._scorer, self._file = scorer, file
         self._known: dict[str, float] = dict(json.loads(file.read_text())) if file.exists() else {}
         self._saved_at = time.monotonic()
@@ -76,17 +75,16 @@ class Reference:
     @contextmanager
     def _restored(self) -> Iterator[None]:
         """The copy in place of the adapter in training."""
-        trained = {name: parameter.detach().clone() for name, parameter in self._live.items()}
-        self._put(self._kept)
+        trained = _copied(self._model)
+        put(self._model, self._kept)
         try:
             yield
         finally:
-            self._put(trained)
+            put(self._model, trained)
 
-    @torch.no_grad()
-    def _put(self, weights: dict[str, torch.Tensor]) -> None:
-        for name, parameter in self._live.items():
-            parameter.copy_(weights[name])
+
+def _copied(model: PeftModel) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in trainable(model).items()}
 
 
 def _compared(example: Encoded) -> bool:

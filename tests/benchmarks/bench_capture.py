@@ -18,6 +18,8 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
+import psutil
+
 from connectors.kafka_log import KafkaLog
 from connectors.kafka_topics import create
 from connectors.sql_store import SqlStore
@@ -86,8 +88,8 @@ def ratios(median: Mapping[str, float]) -> dict[str, float]:
 
 def resident_mib() -> float:
     """Of this process, now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    resident: int = psutil.Process().memory_info().rss
+    return resident / 2**20
 
 
 def memory(access: KafkaAccess, count: int) -> Mapping[str, float]:

@@ -108,16 +108,16 @@ def trainer(name: str, bed: Bed, batches: Batches) -> Iterator[Connection]:
         process.join()
 
 
-def measure(bed: Bed, batches: Batches, rounds: int) -> Mapping[str, Sequence[Taken]]:
-    """The steps of every trainer; the first round warms up and is not counted."""
+def measure(bed: Bed, batches: Batches) -> Mapping[str, Sequence[Taken]]:
+    """The steps of every trainer; the first batch warms up and is not counted."""
     taken: dict[str, list[Taken]] = {name: [] for name in TRAINERS}
     with ExitStack() as running:
         lines = {name: running.enter_context(trainer(name, bed, batches)) for name in TRAINERS}
-        for number in range(rounds + 1):
+        for number in range(len(batches)):
             for name, line in lines.items():
-                line.send(number % len(batches))
+                line.send(number)
                 step = line.recv()
-                shown = f"round {number}/{rounds}" if number else "warming up"
+                shown = f"round {number}/{len(batches) - 1}" if number else "warming up"
                 print(f"{shown}  {name:10} {step.seconds:8.2f} s  loss {step.loss:.5f}  {step.peak_mib:6,.0f} MiB")
                 if number:
                     taken[name].append(step)
@@ -125,11 +125,10 @@ def measure(bed: Bed, batches: Batches, rounds: int) -> Mapping[str, Sequence[Ta
 
 
 def summary(taken: Mapping[str, Sequence[Taken]], batches: Batches) -> dict[str, float]:
-    """Medians of time and memory, ours against the others, and how much less there was to compute."""
+    """Medians of time and memory, ours against the others, and how much less there was to compute in `batches`."""
     seconds = {name: statistics.median(step.seconds for step in steps) for name, steps in taken.items()}
     peaks = {name: max(step.peak_mib for step in steps) for name, steps in taken.items()}
-    used = batches[1:] + batches[:1] if len(batches) > 1 else batches
-    sequences = [[sequence for example in batch for sequence in example.sequences] for batch in used]
+    sequences = [[sequence for example in batch for sequence in example.sequences] for batch in batches]
     tree = sum(len(grow(each).tokens) for each in sequences)
     return {
         "times_trl": seconds["trl"] / seconds["nightshift"],
@@ -161,7 +160,7 @@ def main() -> None:
             for name in chosen.sets:
                 batches = SETS[name](tokenizer, count=chosen.rounds + 1)
                 print(f"{model} on {name}: {len(batches)} batches of {[len(batch) for batch in batches]} pairs")
-                found = summary(measure(bed, batches, chosen.rounds), batches)
+                found = summary(measure(bed, batches), batches[1:])
                 print(", ".join(f"{key} {value:.2f}" for key, value in found.items()))
                 result[f"{model}/{name}"] = found
     versions = {name: version(name) for name in ("torch", "transformers", "peft", "trl")}

@@ -1,8 +1,8 @@
 """Memory of this process: of the GPU where there is one, else resident."""
 
-import os
 from pathlib import Path
 
+import psutil
 import torch
 
 
@@ -10,8 +10,8 @@ def now() -> float:
     """MiB in use."""
     if torch.cuda.is_available():
         return torch.cuda.memory_allocated() / 2**20
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    resident: int = psutil.Process().memory_info().rss
+    return resident / 2**20
 
 
 def forget_peak() -> None:

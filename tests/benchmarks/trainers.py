@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from loop.settings import TrainingSettings
-from loop.training import objective
-from loop.training.logps import Scorer, score
+from loop.training import adapters
+from loop.training.accumulate import weighted_loss
+from loop.training.logps import Scorer
 from loop.training.packs import padded, passes
 from loop.training.tokens import Encoded
 
@@ -38,15 +39,9 @@ class Bed:
     """Tokens of a forward pass."""
     rank: int = 16
 
-    def base(self) -> PreTrainedModel:
-        dtype = torch.bfloat16 if self.autocast else torch.float32
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            self.folder, dtype=dtype, attn_implementation="sdpa"
-        )
-        return model.to(device())
-
-    def lora(self) -> LoraConfig:
-        return LoraConfig(r=self.rank, lora_alpha=2 * self.rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.autocast else torch.float32
 
     def numbers(self) -> torch.autocast:
         return torch.autocast(device(), torch.bfloat16, enabled=self.autocast)
@@ -65,10 +60,8 @@ def nightshift(bed: Bed) -> Step:
     def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
         for group in passes(batch, bed.budget, share_prefixes=True):
             examples = [batch[i] for i in group]
-            scored = score(scorer, examples)
-            gathered = objective.gather(examples, scored.logp.device)
-            parts = objective.example_losses(gathered, scored, _reference(examples).double(), 0.0, settings)
-            yield objective.weighted_sum(parts, gathered) / len(batch)
+            loss, _ = weighted_loss(scorer, examples, map(_reference, examples), 0.0, settings)
+            yield loss / len(batch)
 
     return _step(model, losses)
 
@@ -81,7 +74,7 @@ def by_hand(bed: Bed) -> Step:
         for example in batch:
             with bed.numbers():
                 logps = [_completion(model, example, which) for which in (0, 1)]
-            yield _dpo(torch.stack(logps), _reference([example])) / len(batch)
+            yield _dpo(torch.stack(logps), _reference(example)) / len(batch)
 
     return _step(model, losses)
 
@@ -93,6 +86,7 @@ def trl(bed: Bed) -> Step:
 
     text = Dataset.from_list([{"prompt": "a b", "chosen": " c", "rejected": " d"}])
     tokenizer = AutoTokenizer.from_pretrained(bed.folder)
+    lora = LoraConfig(r=bed.rank, lora_alpha=2 * bed.rank, target_modules="all-linear", task_type="CAUSAL_LM")
     config = DPOConfig(
         output_dir=tempfile.mkdtemp(),
         beta=BETA,
@@ -106,9 +100,7 @@ def trl(bed: Bed) -> Step:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = DPOTrainer(
-            bed.base(), args=config, train_dataset=text, processing_class=tokenizer, peft_config=bed.lora()
-        )
+        trainer = DPOTrainer(_base(bed), args=config, train_dataset=text, processing_class=tokenizer, peft_config=lora)
 
     def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
         for group in padded(batch, bed.budget):
@@ -123,11 +115,15 @@ def trl(bed: Bed) -> Step:
 TRAINERS: dict[str, Callable[[Bed], Step]] = {"nightshift": nightshift, "by_hand": by_hand, "trl": trl}
 
 
-def _adapted(bed: Bed) -> nn.Module:
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 reads a renamed transformers property
-        return get_peft_model(bed.base(), bed.lora())
+def _adapted(bed: Bed) -> PeftModel:
+    return adapters.load(bed.folder, None, rank=bed.rank, seed=0, dtype=bed.dtype, device=device())
+
+
+def _base(bed: Bed) -> PreTrainedModel:
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        bed.folder, dtype=bed.dtype, attn_implementation="sdpa"
+    )
+    return model.to(device())
 
 
 def _step(model: nn.Module, losses: Callable[[Sequence[Encoded]], Iterator[Tensor]]) -> Step:
@@ -154,18 +150,18 @@ def _completion(model: nn.Module, example: Encoded, which: int) -> Tensor:
     return logits.float().log_softmax(-1).gather(1, ids[0, -count:, None]).sum()
 
 
-def _dpo(logps: Tensor, reference: Tensor) -> Tensor:
+def _dpo(logps: Tensor, reference: Sequence[float]) -> Tensor:
     margin = (logps[0] - reference[0]) - (logps[1] - reference[1])
     return -logsigmoid(BETA * margin)
 
 
-def _reference(examples: Sequence[Encoded]) -> Tensor:
+def _reference(example: Encoded) -> list[float]:
     """Stand-ins of the champion's log-probabilities, the same for all trainers."""
-    return torch.tensor([-2.0 * len(answer.ids) for e in examples for answer in e.answers], device=device())
+    return [-2.0 * len(answer.ids) for answer in example.answers]
 
 
 def _row(example: Encoded) -> dict[str, object]:
-    reference = _reference([example]).tolist()
+    reference = _reference(example)
     chosen, rejected = (list(answer.ids) for answer in example.answers)
     return {
         "prompt_ids": list(example.prompt),

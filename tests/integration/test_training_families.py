@@ -1,14 +1,12 @@
 """Every family of models that transformers builds on plain attention: a tree gives what separate answers give."""
 
 import os
-import warnings
 from dataclasses import replace
 from types import MethodType
 
 import pytest
 import torch
 import transformers
-from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -16,9 +14,13 @@ from loop.training.logps import Scored, Scorer, choose_layout, score
 from loop.training.packs import packs
 from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
+from tests.tiny import adapted
 from tests.unit.test_training_logps import SETTINGS, gradients, loss_of, plainly
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:fan_in_fan_out"),  # peft sets it for GPT-2 by itself and says so
+]
 SIZES = {
     "vocab_size": 300,
     "hidden_size": 32,
@@ -47,15 +49,9 @@ LOSSES = [
 ]
 
 
-def adapted(model: PreTrainedModel) -> Scorer:
+def exactly(model: PreTrainedModel) -> Scorer:
     """`model` in float64 under a random adapter."""
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # peft turns `fan_in_fan_out` for GPT-2 and says so; it reads a renamed property
-        lora = LoraConfig(r=3, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-        exact = get_peft_model(model, lora).double().get_base_model()
+    exact = adapted(model).double().get_base_model()
     for module in exact.modules():
         if type(module).__name__.endswith("RMSNorm"):
             module.forward = MethodType(_norm, module)
@@ -106,8 +102,8 @@ def log() -> list[Encoded]:
 def scorer(request: pytest.FixtureRequest) -> Scorer:
     if request.param == REAL:
         torch.set_num_threads(os.cpu_count() or 1)
-        return adapted(AutoModelForCausalLM.from_pretrained(request.getfixturevalue("real_model")))
-    return adapted(tiny(request.param, **FAMILIES[request.param]))
+        return exactly(AutoModelForCausalLM.from_pretrained(request.getfixturevalue("real_model")))
+    return exactly(tiny(request.param, **FAMILIES[request.param]))
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +154,7 @@ def test_changing_one_branch_leaves_its_siblings_bit_for_bit(scorer, both):
 
 def test_a_sliding_window_gets_one_row_per_answer_and_says_so(caplog):
     windows = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "query_pre_attn_scalar": 8}
-    found = choose_layout(adapted(tiny("Gemma3Text", **windows)), log())
+    found = choose_layout(exactly(tiny("Gemma3Text", **windows)), log())
     assert not found.share_prefixes
     assert "Gemma3ForCausalLM" in caplog.text
     losses = [loss_of(scored, log()) for scored in (score(found, log()), plainly(found.model, log()))]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
@@ -17,7 +17,7 @@ from loop.training import losses, objective
 from loop.training.logps import Scorer, score
 from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
-from tests.tiny import tiny_model
+from tests.tiny import adapted, tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLOSE = 2e-5
@@ -30,13 +30,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("base"))
 
 
-def adapted(base: Path) -> PeftModel:
-    """A tiny model under an adapter that already does something, the same each time."""
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 reads a renamed transformers property
-        lora = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-        return get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
+def adapter_over(base: Path) -> PeftModel:
+    """The same each time."""
+    return adapted(AutoModelForCausalLM.from_pretrained(base))
 
 
 def tokens(length: int) -> tuple[int, ...]:
@@ -67,7 +63,7 @@ def reference(examples: list[Encoded]) -> list[list[float]]:
 
 
 def ours(base: Path, examples: list[Encoded], loss: Callable[[objective.Batch, Tensor, Tensor], Tensor]) -> tuple:
-    model = adapted(base)
+    model = adapter_over(base)
     scored = score(Scorer(model.get_base_model()), examples)
     batch = objective.gather(examples, torch.device("cpu"))
     flat = torch.tensor([value for each in reference(examples) for value in each], dtype=torch.float64)
@@ -88,7 +84,7 @@ def test_pair_losses_and_gradients_are_those_of_trl(base, pairs, tmp_path, loss_
         **QUIET,
     )
     text = Dataset.from_list([{"prompt": "a b", "chosen": " c", "rejected": " d"}])
-    trainer = made(DPOTrainer, model=adapted(base), args=config, train_dataset=text, base=base)
+    trainer = made(DPOTrainer, model=adapter_over(base), args=config, train_dataset=text, base=base)
     rows = [
         {
             "prompt_ids": list(pair.prompt),
@@ -105,13 +101,13 @@ def test_pair_losses_and_gradients_are_those_of_trl(base, pairs, tmp_path, loss_
     def loss(batch, scored, flat):
         return objective.weighted_sum(objective.example_losses(batch, scored, flat, 0.0, settings), batch) / len(pairs)
 
-    agree(*ours(base, pairs, loss), expected, trainer.model)
+    assert_agree(*ours(base, pairs, loss), expected, trainer.model)
 
 
 def test_kto_around_the_same_reference_point_is_that_of_trl(base, thumbs, tmp_path):
     config = KTOConfig(output_dir=str(tmp_path), beta=BETA, precompute_ref_log_probs=True, max_length=None, **QUIET)
     text = Dataset.from_list([{"prompt": "a b", "completion": " c", "label": i > 0} for i in range(2)])
-    trainer = made(KTOTrainer, model=adapted(base), args=config, train_dataset=text, base=base)
+    trainer = made(KTOTrainer, model=adapter_over(base), args=config, train_dataset=text, base=base)
     turned = [thumbs[i - 1] for i in range(len(thumbs))]
     rows = [
         {
@@ -131,7 +127,7 @@ def test_kto_around_the_same_reference_point_is_that_of_trl(base, thumbs, tmp_pa
     def loss(batch, scored, flat):
         return losses.kto(scored.logp, flat, batch.desirable, BETA * point, BETA).mean()
 
-    agree(*ours(base, thumbs, loss), expected, trainer.model)
+    assert_agree(*ours(base, thumbs, loss), expected, trainer.model)
 
 
 def made(kind: type, *, base: Path, **arguments: object):
@@ -141,7 +137,7 @@ def made(kind: type, *, base: Path, **arguments: object):
         return kind(processing_class=AutoTokenizer.from_pretrained(base), **arguments)
 
 
-def agree(loss: Tensor, model: PeftModel, expected: Tensor, oracle: PeftModel) -> None:
+def assert_agree(loss: Tensor, model: PeftModel, expected: Tensor, oracle: PeftModel) -> None:
     assert loss.item() == pytest.approx(expected.item(), rel=CLOSE)
     loss.backward()
     expected.backward()

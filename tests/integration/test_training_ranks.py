@@ -96,6 +96,24 @@ def test_a_fault_in_the_processes_is_told_as_it_would_be_in_one(base, tmp_path):
         list(train(job(base, tmp_path, settings=replace(TWO, learning_rate=0.0))))
 
 
+class OfEachProcess:
+    """Of several values, every process unpickles its own."""
+
+    def __init__(self, *values: object) -> None:
+        self._values = values
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return eval, ("values[int(__import__('os').environ['RANK'])]", {"values": self._values})
+
+
+def test_a_fault_in_another_process_than_the_first_is_told_too(base, tmp_path):
+    other = job(base, tmp_path, name="other", settings=replace(SETTINGS, rank=2))
+    list(train(other))
+    work = job(base, tmp_path, settings=TWO)
+    with pytest.raises(TrainingError, match="adapter has rank 2"):
+        list(train(replace(work, parent=OfEachProcess(None, other.folder))))
+
+
 def kill(chosen: Callable[[list[str]], bool]) -> None:
     """SIGKILL the last of this process's descendants that is `chosen` by its command."""
     children = [child for child in psutil.Process().children(recursive=True) if chosen(child.cmdline())]

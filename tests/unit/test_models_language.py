@@ -3,14 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from loop.models import LanguageModel, load, prompt_ids, response_ids
 from loop.models.decode import decode, draw
 from loop.models.quiet import quiet
 from loop.types import Message, Sampling
-from tests.tiny import tiny_model
+from tests.tiny import adapted, tiny_model
 
 PROMPTS = [[Message("user", text)] for text in ("hi", "Where is my parcel? Order 4711 is late.", "refund", "What?")]
 WARM = Sampling(temperature=1.0, max_tokens=12, seed=7)
@@ -25,10 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def adapter(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     saved = tmp_path_factory.mktemp("adapter")
-    config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-    with torch.random.fork_rng(), quiet():
-        torch.manual_seed(3)
-        get_peft_model(AutoModelForCausalLM.from_pretrained(folder), config).save_pretrained(saved)
+    adapted(AutoModelForCausalLM.from_pretrained(folder), seed=3).save_pretrained(saved)
     return saved
 
 

@@ -1,11 +1,9 @@
 """Shared prefixes against the plain way: one unpadded row per answer through the stock forward pass, in float64."""
 
-import warnings
 from dataclasses import replace
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from loop.errors import TrainingError
@@ -15,7 +13,7 @@ from loop.training.layout import lay_out
 from loop.training.logps import Scored, Scorer, choose_layout, score
 from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
-from tests.tiny import tiny_model
+from tests.tiny import adapted, tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = TrainingSettings()
@@ -25,12 +23,7 @@ SETTINGS = TrainingSettings()
 def scorer(tmp_path_factory) -> Scorer:
     """A tiny model in float64 with an adapter that already does something."""
     base = tiny_model(tmp_path_factory.mktemp("base"))
-    torch.manual_seed(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 reads a renamed transformers property
-        config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-        model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), config)
-    return Scorer(model.double().get_base_model())
+    return Scorer(adapted(AutoModelForCausalLM.from_pretrained(base)).double().get_base_model())
 
 
 def encoded(prompt: int, *answers: int, kind: Objective = Objective.PAIR, seed: int = 0, common: int = 2) -> Encoded:
@@ -107,26 +100,6 @@ def test_a_beginning_common_to_all_examples_is_computed_once():
 
 def test_an_ordinary_model_gets_shared_prefixes(scorer):
     assert choose_layout(scorer, EXAMPLES).share_prefixes
-
-
-def test_a_sliding_window_gets_one_row_per_answer():
-    from transformers import Qwen2Config, Qwen2ForCausalLM
-
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=300,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        use_sliding_window=True,
-        sliding_window=4,
-        max_window_layers=0,
-        initializer_range=0.5,
-    )
-    model = Qwen2ForCausalLM(config).double()
-    assert not choose_layout(Scorer(model), EXAMPLES[:1]).share_prefixes
 
 
 def test_a_model_with_another_formula_for_logits_is_refused():
