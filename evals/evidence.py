@@ -1,13 +1,11 @@
 """From tasks and models to evidence: candidate, champion and anchor on the same items in one process."""
 
-import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from evals.suites import preference
 from evals.task import Item, Model, Score, Task, answer_key, judge, task_sha256
+from loop.cache import read_cache, write_cache
 from loop.ports import Progress
 from loop.types import Json, PairedScore, SuiteEvidence, SuiteRole
 
@@ -49,14 +47,14 @@ def _answer(asked: Sequence[tuple[Task, Model]], cache: Path, chunk: int, progre
     total, done = sum(len(task.items) for task, _ in asked), 0
     for task, model in asked:
         path = cache / f"{model.fingerprint}.json"
-        known = _read(path)
+        known = read_cache(path)
         keyed = {answer_key(task, item): item for item in task.items}
         missing = sorted(((key, item) for key, item in keyed.items() if key not in known), key=_length, reverse=True)
         done += len(task.items) - len(missing)
         for start in range(0, len(missing), chunk):
             keys, items = zip(*missing[start : start + chunk], strict=True)
             known.update(zip(keys, task.solver(model, items, task.sampling), strict=True))
-            _write(path, known)
+            write_cache(path, known)
             done += len(items)
             progress("evaluate", done, total, task.name)
     progress("evaluate", total, total, "ended")
@@ -68,7 +66,7 @@ def _length(keyed: tuple[str, Item]) -> int:
 
 
 def _scores(task: Task, model: Model, cache: Path) -> dict[str, Score]:
-    known = _read(cache / f"{model.fingerprint}.json")
+    known = read_cache(cache / f"{model.fingerprint}.json")
     return {score.item_id: score for score in judge(task, [known[answer_key(task, item)] for item in task.items])}
 
 
@@ -100,19 +98,3 @@ def _table(task: Task, ours: Mapping[str, Score], theirs: Mapping[str, Score]) -
         }
         for item in task.items
     ]
-
-
-def _read(path: Path) -> dict[str, str]:
-    """What is cached; a file that is absent or damaged holds nothing."""
-    try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def _write(path: Path, known: Mapping[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(known, file)
-    Path(temporary).replace(path)

@@ -53,7 +53,8 @@ def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
     if nights and nights[-1].finished_at is None:
         last = nights[-1]
         if not abandon:
-            log.warning("%s of %s goes on after %s", last.night_id, last.as_of, [*last.outputs][-1:] or "nothing")
+            reached = [*last.outputs]
+            log.warning("%s of %s goes on after %s", last.night_id, last.as_of, reached[-1] if reached else "nothing")
             return last
         reasons = (*last.reasons, f"abandoned: {abandon}")
         parts.store.save_night(replace(last, status=NightStatus.FAILED, reasons=reasons, finished_at=parts.clock()))

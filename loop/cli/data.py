@@ -10,6 +10,7 @@ import click
 
 from loop.cli.session import Session, now
 from loop.errors import UsageError
+from loop.types import DeadLetter
 
 APPEND_BATCH = 1_000
 FIRST_YEAR, LAST_YEAR = 1970, 9000
@@ -68,8 +69,10 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
     from loop.events import encode
 
     events = read(file, format_name, secret=session.user_secret, start=start)
+    reason = "no line says anything"
     while batch := list(islice(events, APPEND_BATCH)):
         session.log.append([encode(event) for event in batch])
+        reason = next((event.reason for event in batch if isinstance(event, DeadLetter)), reason)
     done = capture(session.log, session.store, batch_size=session.settings.log.batch_events)
     session.show(
         f"{done.interactions} interactions, {done.feedback} feedback, {done.dead_letters} dead letters read; "
@@ -77,7 +80,6 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
         asdict(done),
     )
     if not done.interactions + done.feedback and file.stat().st_size:
-        reason = session.store.dead_letters()[-1].reason if done.dead_letters else "no line says anything"
         raise UsageError(f"nothing in {file} is of the format {format_name}: {reason}", "name its format with --format")
 
 

@@ -12,7 +12,7 @@ class ModelSettings:
 
     name: Annotated[str, Matching(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "assistant"
     """Registered model name (letters, digits, `.`, `_`, `-`); served models are called `name@version`."""
-    base: str = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    base: Annotated[str, Matching(r"\S")] = "HuggingFaceTB/SmolLM2-135M-Instruct"
     """Folder, GGUF file or hub name of the base model."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Of the frozen base weights; adapters are always kept in float32."""
@@ -86,7 +86,7 @@ class TrainingSettings:
     """Tokens per forward pass, shared prefixes once, of the passes of a step; 0 for what memory allows."""
     max_tokens: Some = 2_048
     """Prompt and answer together; prompts lose whole turns from the left, what still does not fit is dropped."""
-    beta: Amount = 0.1
+    beta: Annotated[float, Between(0.001)] = 0.1
     """Of the pair losses, BCO and KTO."""
     pair_loss: Literal["dpo", "conservative", "robust", "ipo", "apo_zero", "simpo"] = "dpo"
     """Objective of pairs; `conservative` and `robust` are DPO for users who disagree."""
@@ -120,7 +120,7 @@ class TrainingSettings:
     """Steps between two looks."""
     processes: Some = 1
     """That share one training; where there are GPUs, each has its own."""
-    seed: int = 0
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
     """Of initialisation, shuffling and dropout."""
 
 

@@ -1,9 +1,13 @@
 """What a killed training needs to go on as if nothing had happened; order and learning rate follow from the step."""
 
+import logging
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +15,7 @@ from torch.optim import Optimizer
 
 from loop.training.adapters import put, trainable
 
+_LOG = logging.getLogger(__name__)
 FILE = "checkpoint.pt"
 
 
@@ -60,16 +65,16 @@ def recall_best(folder: Path, state: State, model: nn.Module) -> None:
 
 
 def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer) -> State:
-    """The state kept in `folder`, adapter and optimiser set to it; the beginning where this job has kept none."""
-    file = folder / FILE
-    if not file.exists():
+    """The state kept in `folder`, adapter and optimiser set to it; the beginning where this job has kept none whole."""
+    kept = _read(folder / FILE)
+    if kept is None or kept["key"] != key:
         return State()
-    kept = torch.load(file, map_location="cpu", weights_only=True)
-    if kept["key"] != key:
+    state = State(**{**kept["state"], "history": tuple(kept["state"]["history"])})
+    if state.best_step and _read(_best(folder, state.best_step)) is None:
         return State()
     put(model, kept["adapter"])
     optimizer.load_state_dict(kept["optimizer"])
-    return State(**{**kept["state"], "history": tuple(kept["state"]["history"])})
+    return state
 
 
 def discard(folder: Path) -> None:
@@ -85,8 +90,23 @@ def _adapter(model: nn.Module) -> dict[str, Tensor]:
 def _write(file: Path, content: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     building = file.with_name(f"{file.name}.part")
-    torch.save(content, building)
+    with building.open("wb") as part:
+        torch.save(content, part)
+        part.flush()
+        os.fsync(part.fileno())
     building.replace(file)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """None where there is no file, or a damaged one, which the log then names."""
+    if not file.exists():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, UnpicklingError) as error:
+        _LOG.warning("%s is damaged, the training begins anew: %s", file, str(error).partition("\n")[0])
+        return None
+    return content
 
 
 def _best(folder: Path, step: int) -> Path:

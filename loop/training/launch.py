@@ -1,10 +1,11 @@
 """Where a training runs: in this process, or in several that torchrun starts and whose steps are read here."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
-import tempfile
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from loop.training.job import Job, Step
 
 STEP, FAULT = "nightshift-step ", "nightshift-fault "
 """How a process begins the lines that are meant for the one that started it."""
-LOG = "processes.log"
+LOG, HANDED = "processes.log", "job.pickle"
 PATIENCE = 30.0
 """Seconds that processes have to end."""
 
@@ -37,6 +38,7 @@ def train(job: Job) -> Iterator[Step]:
 
 def main(handed: Path) -> int:
     """One of the processes: the job is pickled in `handed`."""
+    threading.Thread(target=_end_with_starter, daemon=True).start()
     job: Job = pickle.loads(handed.read_bytes())  # noqa: S301 - `_in_processes` wrote it for this
     ranks.join(precision.choose(job.settings, job.dtype).device)
     try:
@@ -52,20 +54,28 @@ def main(handed: Path) -> int:
     return 0
 
 
+def _end_with_starter() -> None:
+    """Wait until the one that started the processes is gone, and its end of their standard input with it."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
 def _say(mark: str, content: dict[str, object]) -> None:
     print(mark + json.dumps(content), flush=True)
 
 
 def _in_processes(job: Job, count: int) -> Iterator[Step]:
     job.folder.mkdir(parents=True, exist_ok=True)
-    log = job.folder / LOG
-    with tempfile.TemporaryDirectory() as folder, log.open("w") as noise:
-        handed = Path(folder) / "job"
-        handed.write_bytes(pickle.dumps(job))
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "--max-restarts=0"]
-        command = [sys.executable, *launcher, "-m", "loop.training", str(handed)]
-        with _started(command, noise.fileno()) as process:
+    log, handed = job.folder / LOG, job.folder / HANDED
+    handed.write_bytes(pickle.dumps(job))
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "--max-restarts=0"]
+    command = [sys.executable, *launcher, "-m", "loop.training", str(handed)]
+    try:
+        with log.open("w") as noise, _started(command, noise.fileno()) as process:
             fault = yield from _steps(process)
+    finally:
+        handed.unlink(missing_ok=True)
     if fault is not None:
         raise TrainingError(**fault)
     if process.returncode:
@@ -79,7 +89,8 @@ def _in_processes(job: Job, count: int) -> Iterator[Step]:
 @contextmanager
 def _started(command: list[str], noise: int) -> Iterator[subprocess.Popen[str]]:
     """A process that has ended when this does."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=noise, text=True) as process:  # noqa: S603 - our own
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=noise, text=True) as process:  # noqa: S603 - our own
         try:
             yield process
             process.wait()

@@ -3,7 +3,6 @@
 Taken ahead of step 0 they would spend a wall-clock budget on examples which the training may never reach.
 """
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
+from loop.cache import read_cache, write_cache
 from loop.canonical import digest
 from loop.training.adapters import put, trainable
 from loop.training.logps import Scorer, score
@@ -31,7 +31,7 @@ class Reference:
     def __init__(self, model: PeftModel, scorer: Scorer, file: Path) -> None:
         self._model, self._kept = model, _copied(model)
         self._scorer, self._file = scorer, file
-        self._known: dict[str, float] = dict(json.loads(file.read_text())) if file.exists() else {}
+        self._known: dict[str, float] = read_cache(file)
         self._saved_at = time.monotonic()
 
     def logps(self, examples: Sequence[Encoded], budget: int) -> list[tuple[float, ...]]:
@@ -54,10 +54,7 @@ class Reference:
 
     def save(self) -> None:
         """Write all that is known; a resumed training needs what its checkpoint's steps have seen."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        building = self._file.with_suffix(".part")
-        building.write_text(json.dumps(self._known))
-        building.replace(self._file)
+        write_cache(self._file, self._known)
         self._saved_at = time.monotonic()
 
     def _score(self, missing: Sequence[Encoded], budget: int) -> None:

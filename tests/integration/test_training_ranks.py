@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
@@ -12,11 +13,11 @@ from torch import Tensor, distributed, multiprocessing
 
 from loop.errors import TrainingError
 from loop.settings import TrainingSettings
-from loop.training import candidate, train
+from loop.training import Job, candidate, train
 from loop.training.accumulate import accumulate
 from loop.training.adapters import load, trainable
 from loop.training.checkpoint import State
-from loop.training.launch import LOG
+from loop.training.launch import HANDED, LOG
 from loop.training.logps import Scorer
 from loop.training.reference import Reference
 from loop.types import Objective
@@ -94,6 +95,28 @@ def test_a_process_that_dies_ends_the_training_which_then_goes_on(base, tmp_path
 def test_a_fault_in_the_processes_is_told_as_it_would_be_in_one(base, tmp_path):
     with pytest.raises(TrainingError, match="learnt nothing"):
         list(train(job(base, tmp_path, settings=replace(TWO, learning_rate=0.0))))
+
+
+def train_on(work: Job, told: Connection) -> None:
+    for step in train(work):
+        told.send(step)
+
+
+def test_when_the_one_that_started_them_is_killed_the_processes_end_too_and_another_goes_on(base, tmp_path):
+    work = job(base, tmp_path, settings=replace(TWO, epochs=200.0))
+    hear, told = multiprocessing.Pipe()
+    starter = multiprocessing.get_context("spawn").Process(target=train_on, args=(work, told))
+    starter.start()
+    step = hear.recv().step
+    started = psutil.Process(starter.pid).children(recursive=True)
+    assert len(started) == 3
+    starter.kill()
+    _, alive = psutil.wait_procs(started, timeout=20)
+    assert not alive
+    again = train(work)
+    assert next(again).step > step
+    again.close()
+    assert not (work.folder / HANDED).exists()
 
 
 class OfEachProcess:

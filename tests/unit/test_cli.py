@@ -190,6 +190,14 @@ def test_a_file_of_another_format_fails_and_its_lines_are_kept(tmp_path):
     assert nightshift("import", "pairs.jsonl", "--format", "pairs", cwd=tmp_path).returncode == 0
 
 
+def test_a_file_refused_again_is_refused_for_todays_reason(tmp_path):
+    (tmp_path / "file.jsonl").write_text('{"a": 1}\n')
+    first, second = (nightshift("import", "file.jsonl", "--format", name, cwd=tmp_path) for name in ("gsm8k", "otel"))
+    assert "question" in first.stderr
+    assert "question" not in second.stderr
+    assert "resourceSpans" in second.stderr
+
+
 def test_import_offers_the_formats_there_are_decoders_for():
     assert tuple(decoders) == FORMATS
 

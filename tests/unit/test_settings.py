@@ -59,6 +59,8 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path, text, named):
         ("gate.margin", -0.1),
         ("curation.dev_share", 1.5),
         ("training.rank", 0),
+        ("training.beta", 0.0),
+        ("training.seed", -1),
         ("training.learning_rate", float("nan")),
         ("evaluation.max_new_tokens", 0),
     ],

@@ -102,6 +102,25 @@ def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(base, tmp_p
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
 
 
+@pytest.mark.parametrize("kept", [0, 20_000])
+@pytest.mark.parametrize("damaged", ["checkpoint.pt", "best-*.pt", "*.json"])
+def test_a_damaged_checkpoint_or_cache_costs_its_work_and_nothing_else(base, tmp_path, damaged, kept, caplog):
+    settings = replace(SETTINGS, patience=3, look_every=1)
+    whole, broken = (replace(job(base, tmp_path / name, settings=settings), dev=examples(5)) for name in "ab")
+    steps(whole)
+    running = train(broken)
+    next(running)
+    running.close()
+    [file] = [*broken.folder.glob(damaged), *broken.cache.glob(damaged)]
+    file.write_bytes(file.read_bytes()[:kept])
+    rest = steps(broken)
+    if file.parent == broken.folder:
+        assert rest[0].step == 1
+        assert f"{file} is damaged" in caplog.text
+        assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
+    assert candidate(broken).metrics["steps"] == candidate(whole).metrics["steps"]
+
+
 def test_the_checkpoint_of_another_job_is_not_resumed(base, tmp_path):
     running = train(job(base, tmp_path))
     next(running)
