@@ -7,7 +7,7 @@ from datetime import datetime
 
 from loop import steps
 from loop.errors import StaleChampionError, TrainingError
-from loop.promote import champion
+from loop.promote import BASE, champion
 from loop.steps import Parts
 from loop.types import Night, NightStatus, Stage, Verdict
 
@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
 NOT_PROMOTED = "not promoted"
+NIGHT = "night-"
+"""How the ids of nights begin; their number follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
         reasons = (*last.reasons, f"abandoned: {abandon}")
         parts.store.save_night(replace(last, status=NightStatus.FAILED, reasons=reasons, finished_at=parts.clock()))
     night = Night(
-        night_id=f"night-{len(nights) + 1:04d}",
+        night_id=f"{NIGHT}{len(nights) + 1:04d}",
         as_of=as_of,
         status=NightStatus.RUNNING,
         champion_version=champion(parts.ledger.entries()),
@@ -105,14 +107,21 @@ def _validate(parts: Parts, night: Night) -> Outcome:
     return Outcome(validation.docs or "no docs", reasons=validation.failures, ends=ends)
 
 
+def parent_version(night: Night, every: int) -> int:
+    """What a night's training continues: the champion, on every `every`th night the base model (0: on none)."""
+    number = int(night.night_id.removeprefix(NIGHT))
+    return BASE if every and number % every == 0 else night.champion_version
+
+
 def _train(parts: Parts, night: Night) -> Outcome:
-    candidate_id = steps.candidate_id(parts, night.outputs[Stage.CURATE], night.champion_version)
+    parent = parent_version(night, parts.settings.training.consolidate_every)
+    candidate_id = steps.candidate_id(parts, night.outputs[Stage.CURATE], parent)
     judged = next((n for n in parts.store.nights() if n.verdict and n.outputs.get(Stage.TRAIN) == candidate_id), None)
     if judged is not None:
         reason = f"no new feedback since {judged.night_id}: the candidate would be {candidate_id} again"
         return Outcome(candidate_id, reasons=(reason,), ends=NightStatus.SKIPPED)
     try:
-        trained = steps.train_candidate(parts, night.outputs[Stage.CURATE], night.champion_version)
+        trained = steps.train_candidate(parts, night.outputs[Stage.CURATE], parent)
     except TrainingError as error:
         return Outcome(candidate_id, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=NightStatus.FAILED)
     return Outcome(trained.candidate_id)

@@ -69,9 +69,9 @@ def validate_snapshot(parts: Parts, snapshot_id: str) -> Validation:
     return parts.validator(folder, parts.settings.validation, curation, parts.home / "data_docs" / snapshot_id)
 
 
-def train_candidate(parts: Parts, snapshot_id: str, champion: int) -> Candidate:
-    """Continue the champion on a snapshot's train split; goes on where a killed training stopped."""
-    job = _job(parts, snapshot_id, champion)
+def train_candidate(parts: Parts, snapshot_id: str, parent: int) -> Candidate:
+    """Continue a version on a snapshot's train split, 0 is the base; goes on where a killed training stopped."""
+    job = _job(parts, snapshot_id, parent)
     with parts.registry.run(job.candidate_id) as run:
         run.log_settings(policy(parts.settings))
         for step in training.train(job):
@@ -85,11 +85,11 @@ def train_candidate(parts: Parts, snapshot_id: str, champion: int) -> Candidate:
     return candidate
 
 
-def candidate_id(parts: Parts, snapshot_id: str, champion: int) -> str:
-    """What training this snapshot from this champion makes: the same inputs give the same id."""
+def candidate_id(parts: Parts, snapshot_id: str, parent: int) -> str:
+    """What training this snapshot from this version makes: the same inputs give the same id."""
     made_from = {
         "snapshot": snapshot_id,
-        "parent": promote.adapter_of(parts.registry, champion),
+        "parent": promote.adapter_of(parts.registry, parent),
         "base": fingerprint(_base(parts.settings)),
         "training": asdict(parts.settings.training),
         "dtype": parts.settings.model.dtype,
@@ -125,7 +125,7 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
         candidate_id=candidate_id,
         candidate_sha256=candidate.adapter_sha256,
         champion_version=champion,
-        champion_sha256=candidate.parent_sha256,
+        champion_sha256=promote.adapter_of(parts.registry, champion),
         anchor_version=anchor,
         suites=judged,
     )
@@ -209,16 +209,16 @@ def version_of(registry: Registry, candidate_id: str) -> int:
     raise NotFoundError(f"candidate {candidate_id} is not registered", f"nightshift register {candidate_id}")
 
 
-def _job(parts: Parts, snapshot_id: str, champion: int) -> training.Job:
-    made = candidate_id(parts, snapshot_id, champion)
+def _job(parts: Parts, snapshot_id: str, parent: int) -> training.Job:
+    made = candidate_id(parts, snapshot_id, parent)
     return training.Job(
         candidate_id=made,
         snapshot_id=snapshot_id,
         examples=snapshot.read(parts.home, snapshot_id, Split.TRAIN),
         dev=snapshot.read(parts.home, snapshot_id, Split.DEV) if parts.settings.training.patience else (),
         base=_base(parts.settings),
-        parent=promote.fetch(parts.registry, champion, fingerprint(_base(parts.settings))) if champion else None,
-        parent_version=champion,
+        parent=promote.fetch(parts.registry, parent, fingerprint(_base(parts.settings))) if parent else None,
+        parent_version=parent,
         folder=candidate_folder(parts, made),
         cache=parts.home / "cache" / "reference",
         settings=parts.settings.training,

@@ -57,7 +57,7 @@ def _examples(
     unique, repeats = without_repeats(examples, settings.near_duplicate)
     capped, over_cap = cap_users(unique, settings.per_user_cap)
     clean, contaminated = decontaminate(capped, settings.near_duplicate)
-    newest, too_many = newest_train(clean, settings.max_examples)
+    newest, too_many = newest_train(clean, settings.max_examples, settings.replay)
     made = Counter(
         drafts=len(drafts),
         scrubbed=sum(before != after for before, after in zip(drafts, scrubbed, strict=True)),

@@ -17,12 +17,20 @@ def cap_users(examples: Iterable[Example], cap: int) -> tuple[list[Example], int
     return kept, len(newest) - len(kept)
 
 
-def newest_train(examples: Iterable[Example], limit: int) -> tuple[list[Example], int]:
-    """Everything held out and the newest `limit` train examples, oldest first, and how many were too many; 0 is all."""
+def newest_train(examples: Iterable[Example], limit: int, replay: float = 0.0) -> tuple[list[Example], int]:
+    """Everything held out and `limit` train examples, oldest first, and how many were too many; 0 is all.
+
+    They are the newest but for a share of `replay`, drawn by their ids from older ones with an approved answer.
+    """
     ordered = sorted(examples, key=oldest_first)
-    train = [example.example_id for example in ordered if example.split is Split.TRAIN]
-    dropped = set(train[:-limit]) if limit else set()
-    return [example for example in ordered if example.example_id not in dropped], len(dropped)
+    train = [example for example in ordered if example.split is Split.TRAIN]
+    if not limit or len(train) <= limit:
+        return ordered, 0
+    approved = [example for example in train[:-limit] if example.branches[0].desirable]
+    replayed = sorted(approved, key=lambda example: example.example_id)[: round(replay * limit)]
+    kept = {example.example_id for example in [*replayed, *train[len(train) - limit + len(replayed) :]]}
+    chosen = [example for example in ordered if example.split is not Split.TRAIN or example.example_id in kept]
+    return chosen, len(ordered) - len(chosen)
 
 
 def oldest_first(example: Example) -> tuple[float, str]:

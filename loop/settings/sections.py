@@ -28,6 +28,8 @@ class CurationSettings:
     """Older interactions are left out."""
     max_examples: Count = 20_000
     """Only the newest so many train examples; 0 for all."""
+    replay: Share = 0.0
+    """Share of `max_examples` left to older examples whose answer users approved, so that it is not forgotten."""
     half_life_days: Amount = 0.0
     """Branch weights halve for every so many days since the feedback was given; 0 is off."""
     per_user_cap: Count = 50
@@ -84,6 +86,8 @@ class TrainingSettings:
     """Examples per optimiser step."""
     micro_batch_tokens: Count = 0
     """Tokens per forward pass, shared prefixes once, of the passes of a step; 0 for what memory allows."""
+    layout: Literal["tree", "rows"] = "tree"
+    """Of a forward pass: shared prefixes once where the model allows it, or a padded row for each answer."""
     max_tokens: Some = 2_048
     """Prompt and answer together; prompts lose whole turns from the left, what still does not fit is dropped."""
     beta: Annotated[float, Between(0.001)] = 0.1
@@ -112,6 +116,12 @@ class TrainingSettings:
     """`auto`: bfloat16 where CPU or GPU computes in it natively."""
     budget_minutes: Amount = 0.0
     """Wall-clock limit of one training's steps, without loading the model; 0 for none."""
+    budget_tokens: Count = 0
+    """Limit of the tokens that one training sees, what is shared counted each time; 0 for none."""
+    consolidate_every: Count = 0
+    """Every so many nights training begins at the base model instead of the champion; 0 for never."""
+    activation_checkpoints: bool = False
+    """Keep only each layer's input until backward and compute the layer again: less memory, more time."""
     checkpoint_minutes: Amount = 5.0
     """Between two checkpoints."""
     patience: Count = 0

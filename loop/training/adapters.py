@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from loop.errors import TrainingError
 from loop.hashing import ADAPTER_FILES
@@ -33,6 +34,18 @@ def load(base: Path, parent: Path | None, *, rank: int, seed: int, dtype: torch.
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return get_peft_model(model, _fresh(rank))
+
+
+def checkpoint_activations(model: PeftModel) -> None:
+    """Let each layer keep only its input until backward; layers alone are set to training, so dropout stays off."""
+    model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
+    for layer in checkpointed(model):
+        layer.training = True
+
+
+def checkpointed(model: nn.Module) -> list[nn.Module]:
+    """The layers that are computed again in backward."""
+    return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -21,8 +21,9 @@ from loop.training.dev import has_enough, is_due, mean_loss, noted
 from loop.training.diagnostics import SPIKE, alarms, is_spike
 from loop.training.job import Job, Step
 from loop.training.logps import Scorer, choose_layout
+from loop.training.packs import nodes
 from loop.training.reference import Reference
-from loop.training.schedule import batches, families, progress, rate
+from loop.training.schedule import affordable, batches, families, progress, rate
 from loop.training.tokens import Encoded, Encoding, encode
 from loop.types import Candidate
 
@@ -44,6 +45,8 @@ class Plan:
     dev: tuple[Encoded, ...]
     reference: Reference
     batches: list[list[int]]
+    wanted: int
+    """Batches there would be without a budget of tokens."""
     began_as: str
     """sha256 of the adapter's weights before step 0."""
 
@@ -93,7 +96,11 @@ def _plan(job: Job) -> Plan:
     model = adapters.load(
         job.base, job.parent, rank=settings.rank, seed=settings.seed, dtype=computed.weights, device=computed.device
     )
-    scorer = choose_layout(Scorer(model.get_base_model(), autocast=computed.autocast), encoding.examples)
+    if settings.activation_checkpoints:
+        adapters.checkpoint_activations(model)
+    wanted = Scorer(model.get_base_model(), computed.autocast, share_prefixes=settings.layout == "tree")
+    scorer = choose_layout(wanted, encoding.examples)
+    ordered = batches(families(encoding.examples), settings.epochs, settings.batch_examples, settings.seed)
     parent = adapter_sha256(job.parent) if job.parent else None
     reference = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast])
     return Plan(
@@ -105,7 +112,8 @@ def _plan(job: Job) -> Plan:
         encoding=encoding,
         dev=encode(job.dev, tokenizer, settings).examples,
         reference=Reference(model, scorer, job.cache / f"{reference[:16]}.json"),
-        batches=batches(families(encoding.examples), settings.epochs, settings.batch_examples, settings.seed),
+        batches=affordable(ordered, [example.size for example in encoding.examples], settings.budget_tokens),
+        wanted=len(ordered),
         began_as=adapters.weights_sha256(model),
     )
 
@@ -148,6 +156,7 @@ def _step(plan: Plan, state: State) -> State:
         "grad_norm": norm,
         "learning_rate": learning_rate,
         "tokens_per_second": sum(example.size for example in chosen) / seconds,
+        "tokens_per_node": sum(len(ids) for example in chosen for ids in example.sequences) / nodes(*chosen),
     }
     state = replace(state, step=state.step + 1, history=(*state.history, metrics))
     if sound:
@@ -225,5 +234,5 @@ def _metrics(plan: Plan, state: State) -> dict[str, float]:
         "examples": len(plan.encoding.examples),
         "dropped": plan.encoding.dropped,
         "truncated": plan.encoding.truncated,
-        "budget_hit": float(state.step < len(plan.batches)),
+        "budget_hit": float(state.step < plan.wanted),
     }

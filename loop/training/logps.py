@@ -69,12 +69,13 @@ def score(scorer: Scorer, examples: Sequence[Encoded]) -> Scored:
 def choose_layout(scorer: Scorer, examples: Sequence[Encoded]) -> Scorer:
     """The first layout that gives the stock forward pass's log-probabilities on the shortest and the longest example.
 
-    Raises TrainingError when none does: soft-capped or scaled logits, for example.
+    Rows are tried after a tree, or alone where `scorer` has them already. Raises TrainingError when none does:
+    soft-capped or scaled logits, for example.
     """
     ordered = sorted(examples, key=lambda example: example.size)
     checked = [ordered[0], ordered[-1]]
     expected = torch.cat([_stock_logps(scorer, example) for example in checked])
-    for share_prefixes in (True, False):
+    for share_prefixes in (True, False) if scorer.share_prefixes else (False,):
         chosen = replace(scorer, share_prefixes=share_prefixes)
         if _agrees(chosen, checked, expected):
             return chosen

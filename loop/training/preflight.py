@@ -1,12 +1,15 @@
 """How many tokens a forward pass may have, found out before the first one runs out of memory."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from loop.errors import TrainingError
+from loop.training.adapters import checkpointed
 from loop.training.logps import Scorer, score
 from loop.training.tokens import Encoded
 
@@ -34,7 +37,31 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded) -> int:
 
 
 def bytes_per_token(scorer: Scorer, example: Encoded) -> float:
-    """Bytes that a pass keeps for its backward for each of its tokens, the weights left out."""
+    """Bytes that a pass keeps for its backward for each of its tokens, the weights left out.
+
+    With activation checkpoints that is the input of each layer and all of one layer at a time.
+    """
+    layers = checkpointed(scorer.model)
+    if not layers:
+        return _kept(scorer, example) / example.size
+    with _all_kept(layers):
+        whole = _kept(scorer, example) / example.size
+    inputs: int = len(layers) * scorer.model.config.hidden_size * scorer.model.dtype.itemsize
+    return whole / len(layers) + inputs
+
+
+@contextmanager
+def _all_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
+    for layer in layers:
+        layer.training = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = True
+
+
+def _kept(scorer: Scorer, example: Encoded) -> int:
     weights = {parameter.untyped_storage().data_ptr() for parameter in scorer.model.parameters()}
     kept: dict[int, int] = {}
 
@@ -47,7 +74,7 @@ def bytes_per_token(scorer: Scorer, example: Encoded) -> float:
         scored = score(scorer, [example])
     total = sum(size for place, size in kept.items() if place not in weights)
     del scored
-    return total / example.size
+    return total
 
 
 def free_bytes(device: torch.device) -> int:

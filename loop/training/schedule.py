@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Sequence
-from itertools import chain
+from itertools import accumulate, chain
 
 from loop.settings import TrainingSettings
 from loop.training.tokens import Encoded
@@ -34,6 +34,15 @@ def batches(families: Sequence[Sequence[int]], epochs: float, batch: int, seed: 
         order += chain.from_iterable(shuffled)
     order = order[: max(1, round(sum(map(len, families)) * epochs))]
     return [order[start : start + batch] for start in range(0, len(order), batch)]
+
+
+def affordable(batches: Sequence[list[int]], sizes: Sequence[int], budget: int) -> list[list[int]]:
+    """The batches that `budget` tokens are enough for, where example i has `sizes[i]`; the first always, all for 0."""
+    if not budget:
+        return [*batches]
+    spent = accumulate(sum(sizes[index] for index in batch) for batch in batches)
+    fitting = sum(tokens <= budget for tokens in spent)
+    return [*batches[: max(1, fitting)]]
 
 
 def progress(step: int, steps: int, seconds: float, budget: float) -> float:

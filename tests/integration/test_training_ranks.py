@@ -98,6 +98,7 @@ def test_a_fault_in_the_processes_is_told_as_it_would_be_in_one(base, tmp_path):
 
 
 def train_on(work: Job, told: Connection) -> None:
+    torch.set_num_threads(1)
     for step in train(work):
         told.send(step)
 
@@ -117,6 +118,22 @@ def test_when_the_one_that_started_them_is_killed_the_processes_end_too_and_anot
     assert next(again).step > step
     again.close()
     assert not (work.folder / HANDED).exists()
+
+
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_a_training_killed_in_the_middle_of_an_epoch_ends_with_the_bytes_of_an_undisturbed_one(base, tmp_path, steps):
+    whole, broken = (job(base, tmp_path / name, settings=replace(SETTINGS, batch_examples=2)) for name in "ab")
+    list(train(whole))
+    hear, told = multiprocessing.Pipe()
+    trainer = multiprocessing.get_context("spawn").Process(target=train_on, args=(broken, told))
+    trainer.start()
+    while hear.recv().step < steps:
+        pass
+    trainer.kill()
+    trainer.join()
+    assert next(train(broken)).step > steps
+    list(train(broken))
+    assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
 
 
 class OfEachProcess:

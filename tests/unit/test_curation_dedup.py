@@ -132,6 +132,18 @@ def test_only_the_newest_train_examples_are_kept_and_nothing_held_out_is_dropped
     assert len(newest) == len(everything) - len(train) + 5
 
 
+def test_a_share_of_the_train_examples_is_older_approved_ones() -> None:
+    events = [e for n in range(60) for e in said(f"i{n}", f"Question {n}", f"Answer {n}", user=f"u{n}", days=n / 100)]
+    settings = replace(HALF, max_examples=10)
+    newest, mixed = made(events, settings).examples, made(events, replace(settings, replay=0.3)).examples
+    train = [[example for example in each if example.split is Split.TRAIN] for each in (newest, mixed)]
+
+    assert len(train[0]) == len(train[1]) == 10
+    assert train[1][3:] == train[0][3:]
+    assert all(example.branches[0].desirable for example in train[1][:3])
+    assert max(e.observed_at for e in train[1][:3]) < min(e.observed_at for e in train[0])
+
+
 def test_examples_that_cannot_be_trained_on_are_counted() -> None:
     events = [*said("a", "Hi", " "), *said("b", "x" * 70_000, "Hello")]
 

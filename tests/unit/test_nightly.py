@@ -63,6 +63,22 @@ def test_a_champion_that_moved_meanwhile_ends_the_promotion_and_not_the_loop(tmp
     assert not nightly.promoted(replace(night, outputs={**night.outputs, Stage.PROMOTE: outcome.output}))
 
 
+def test_every_so_many_nights_training_begins_at_the_base_model():
+    nights = [
+        Night(
+            night_id=f"night-{number:04d}",
+            as_of=NOON,
+            status=NightStatus.RUNNING,
+            champion_version=7,
+            outputs={},
+            started_at=NOON,
+        )
+        for number in range(1, 7)
+    ]
+    assert [nightly.parent_version(night, 3) for night in nights] == [7, 7, 0, 7, 7, 0]
+    assert {nightly.parent_version(night, 0) for night in nights} == {7}
+
+
 def test_a_promotion_that_a_human_has_to_make_is_none_yet():
     night = Night(
         night_id="night-0001",

@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from loop.errors import TrainingError
-from loop.training import preflight
-from loop.training.logps import Scorer
+from loop.training import adapters, preflight
+from loop.training.logps import Scorer, score
 from loop.types import Objective
 from tests.tiny import tiny_model
 from tests.unit.test_training_logps import encoded
@@ -29,6 +29,24 @@ def test_activations_grow_with_the_tokens_and_weights_do_not_count(scorer):
     assert each[0] > 4 * 10 * hidden * layers
     weights = sum(4 * parameter.numel() for parameter in scorer.model.parameters())
     assert each[1] * LONG.size < 20 * weights
+
+
+def test_with_checkpoints_a_pass_keeps_less_and_has_the_same_gradients(tmp_path):
+    scorers = []
+    for checkpoints in (False, True):
+        model = adapters.load(tiny_model(tmp_path), None, rank=4, seed=0, dtype=torch.float32, device="cpu")
+        if checkpoints:
+            adapters.checkpoint_activations(model)
+        scorers.append(Scorer(model.get_base_model()))
+    each = [preflight.bytes_per_token(scorer, LONG) for scorer in scorers]
+    assert each[1] < 0.7 * each[0]
+    found = []
+    for scorer in scorers:
+        score(scorer, [SHORT, LONG]).logp.sum().backward()
+        found.append([p.grad for p in scorer.model.parameters() if p.requires_grad])
+    assert any(gradient.abs().max() > 0 for gradient in found[0])
+    for plain, again in zip(*found, strict=True):
+        assert torch.allclose(plain, again, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(("gibibytes", "tokens"), [(1, 8_192), (0.03, 512)])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loop.settings import TrainingSettings
-from loop.training.schedule import batches, families, progress, rate
+from loop.training.schedule import affordable, batches, families, progress, rate
 from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
 
@@ -31,6 +31,13 @@ def test_half_an_epoch_shows_half_of_the_examples():
 def test_the_order_depends_on_the_seed_alone():
     assert batches(alone(50), 1.0, 8, seed=1) == batches(alone(50), 1.0, 8, seed=1)
     assert batches(alone(50), 1.0, 8, seed=1) != batches(alone(50), 1.0, 8, seed=2)
+
+
+def test_a_budget_of_tokens_ends_a_training_before_the_batch_that_would_exceed_it():
+    cut, sizes = [[0, 1], [2], [3]], [10, 20, 30, 40]
+    assert affordable(cut, sizes, 0) == cut
+    assert affordable(cut, sizes, 60) == affordable(cut, sizes, 99) == cut[:2]
+    assert affordable(cut, sizes, 5) == cut[:1]
 
 
 def test_the_rate_rises_to_its_peak_and_falls_towards_zero():
