@@ -6,8 +6,11 @@ from itertools import pairwise
 from loop.training.tokens import Encoded
 from loop.training.tree import common_prefix
 
-PASS_TOKENS = 128
-"""What a forward pass costs beside its tokens, so that examples which share nothing still go together."""
+FULL = 256
+"""Tokens of a forward pass from which more of them are no cheaper apiece: fewer cost as much as these.
+
+Seen on two cores with a model of 135 M parameters: 400 to 4,000 tokens a pass took the same time for all of a step.
+"""
 
 
 def nodes(*examples: Encoded) -> int:
@@ -40,7 +43,8 @@ def packs(examples: Sequence[Encoded], budget: int) -> list[list[int]]:
     """Indices of the examples of each tree of at most `budget` nodes; an example with more stands alone.
 
     Neighbours in the order of their prompts share most, so a tree is a stretch of that order. Of all ways to cut it
-    this is the one that repeats the fewest tokens, a pass counted as PASS_TOKENS: dynamic programming over the cuts.
+    this is the one that computes the fewest tokens, a pass counted as FULL at least, and of equals the one with the
+    smallest trees, which keep the least for backward: dynamic programming over the cuts.
     """
     order = sorted(range(len(examples)), key=lambda index: examples[index].prompt)
     ordered = [examples[index] for index in order]
@@ -59,11 +63,11 @@ def _cuts(alone: Sequence[int], shared: Sequence[int], budget: int) -> list[int]
             size += alone[start]
             if size > budget and options:
                 break
-            options.append((costs[start] + shared[start] + PASS_TOKENS, start))
+            options.append((costs[start] + max(size, FULL), -start))
             size -= shared[start]
         cost, begin = min(options)
         costs.append(cost)
-        begins.append(begin)
+        begins.append(-begin)
     cuts = [len(alone)]
     while cuts[-1]:
         cuts.append(begins[cuts[-1]])

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.training.packs import PASS_TOKENS, packs, padded, passes
+from loop.training.packs import packs, padded, passes
 from loop.training.tokens import Answer, Encoded
 from loop.training.tree import grow
 from loop.types import Objective
 
+FULL = 12
+"""Small enough that these examples lie on both sides of it."""
 TOKENS = st.lists(st.integers(0, 1), min_size=1, max_size=9).map(tuple)
 PROMPTS = st.lists(TOKENS, min_size=1, max_size=9)
 
@@ -53,7 +55,7 @@ def test_no_other_cut_of_the_same_order_costs_less(prompts, budget):
     examples = [example(prompt) for prompt in sorted(prompts)]
 
     def cost(groups: list[list[int]]) -> int:
-        return sum(nodes(examples, group) + PASS_TOKENS for group in groups)
+        return sum(max(nodes(examples, group), FULL) for group in groups)
 
     every = [
         [list(range(a, b)) for a, b in zip((0, *cuts), (*cuts, len(examples)), strict=True)]
@@ -61,7 +63,9 @@ def test_no_other_cut_of_the_same_order_costs_less(prompts, budget):
         for cuts in combinations(range(1, len(examples)), count)
     ]
     allowed = [groups for groups in every if all(len(g) == 1 or nodes(examples, g) <= budget for g in groups)]
-    assert cost(packs(examples, budget)) == min(map(cost, allowed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("loop.training.packs.FULL", FULL)
+        assert cost(packs(examples, budget)) == min(map(cost, allowed))
 
 
 def test_a_conversation_is_cut_where_little_is_repeated():
