@@ -12,7 +12,7 @@ from loop.settings import TrainingSettings
 from loop.training import objective, ranks
 from loop.training.checkpoint import State
 from loop.training.logps import Scored, Scorer, score
-from loop.training.packs import nodes, passes
+from loop.training.packs import nodes
 from loop.training.reference import Reference
 from loop.training.tokens import Encoded
 
@@ -42,7 +42,7 @@ def accumulate(
 ) -> Accumulated:
     """Add the gradient of the mean loss of `batch` to the adapter's."""
     budget = state.budget if ranks.count() == 1 else min(state.budget, ceil(nodes(*batch) / ranks.count()))
-    groups = passes(batch, budget, share_prefixes=scorer.share_prefixes)
+    groups = scorer.passes(batch, budget)
     mine = ranks.share(groups, [nodes(*(batch[i] for i in group)) for group in groups])
     known = iter(champion.logps([batch[i] for group in mine for i in group], state.budget))
     total = fsum(example.weight for example in batch)

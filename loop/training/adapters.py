@@ -3,20 +3,21 @@
 import hashlib
 import json
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.integrations.liger import apply_liger_kernel
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import is_liger_kernel_available
 
 from loop.errors import TrainingError
 from loop.hashing import ADAPTER_FILES
 from loop.models.quiet import quiet
+from loop.training.lora import fuse
 
 CONFIG = "adapter_config.json"
 
@@ -26,14 +27,34 @@ def load(base: Path, parent: Path | None, *, rank: int, seed: int, dtype: torch.
 
     Raises TrainingError when the champion's adapter has another rank or scale than `rank` asks for.
     """
-    with quiet(), _advice_ignored():
+    with quiet():
         model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa").to(device)
-        if parent is not None:
-            _check_same_shape(parent, rank)
-            return PeftModel.from_pretrained(model, parent, is_trainable=True, low_cpu_mem_usage=True)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            return get_peft_model(model, _fresh(rank))
+        if parent is None:
+            return begin(model, rank=rank, seed=seed)
+        _check_same_shape(parent, rank)
+        adapted = PeftModel.from_pretrained(model, parent, is_trainable=True, low_cpu_mem_usage=True)
+    fuse(adapted)
+    return adapted
+
+
+def begin(model: PreTrainedModel, *, rank: int, seed: int) -> PeftModel:
+    """`model` under a fresh adapter, the same for the same seed."""
+    with torch.random.fork_rng(), quiet():
+        torch.manual_seed(seed)
+        adapted = get_peft_model(model, _fresh(rank))
+    fuse(adapted)
+    return adapted
+
+
+def quicken(model: PreTrainedModel) -> None:
+    """On a GPU, where Liger is installed: its kernels for norms, gated products and rotations."""
+    if model.device.type == "cuda" and is_liger_kernel_available():
+        apply_liger_kernel(model, {"cross_entropy": False, "fused_linear_cross_entropy": False})
+
+
+def layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
+    """Of a transformer, in order."""
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
 def checkpoint_activations(model: PeftModel) -> None:
@@ -43,9 +64,9 @@ def checkpoint_activations(model: PeftModel) -> None:
         layer.training = True
 
 
-def checkpointed(model: nn.Module) -> list[nn.Module]:
+def checkpointed(model: nn.Module) -> list[GradientCheckpointingLayer]:
     """The layers that are computed again in backward."""
-    return [m for m in model.modules() if isinstance(m, GradientCheckpointingLayer) and m.gradient_checkpointing]
+    return [layer for layer in layers(model) if layer.gradient_checkpointing]
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -74,7 +95,7 @@ def save(model: PeftModel, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     building = folder / ".adapter"
     shutil.rmtree(building, ignore_errors=True)
-    with _advice_ignored():
+    with quiet():
         model.save_pretrained(str(building), save_embedding_layers=False)
     config = json.loads((building / CONFIG).read_text())
     config["target_modules"] = sorted(config["target_modules"])
@@ -96,11 +117,3 @@ def _check_same_shape(parent: Path, rank: int) -> None:
             f"the champion's adapter has rank {config.r} and alpha {config.lora_alpha}, the settings say rank {rank}",
             f"set `rank` under [training] to {config.r}, or roll back to the base model to begin anew",
         )
-
-
-@contextmanager
-def _advice_ignored() -> Iterator[None]:
-    """Of peft 0.21, which still reads the old name of a transformers property."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        yield

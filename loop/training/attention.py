@@ -1,56 +1,35 @@
-"""Attention over a prefix tree in one stream of tokens, as a backend of transformers: every node sees its own prefix.
+"""Attention over a prefix tree as a backend of transformers: every node sees its own prefix and nothing else."""
 
-A trunk is plain causal attention; every other chain attends to its ancestors, which are a few slices of the stream, and
-to itself. So no mask is wider than what a chain sees, and nothing is computed only to be hidden.
-"""
+from collections.abc import Callable
+from typing import Protocol
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from functools import partial
-from math import inf
-
-import torch
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.functional import scaled_dot_product_attention
+from torch import Tensor, device, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from loop.errors import TrainingError
+from loop.training.blocks import blocks
+from loop.training.spans import spans
 from loop.training.tree import Tree
 
-Pieces = Sequence[Tensor]
-"""Keys or values of each chain, [1, heads, nodes, d]."""
-Recipe = Callable[[], Tensor]
 NAME, STOCK = "nightshift_tree", "sdpa"
 OTHER_FORMULAS = ("sliding_window", "softcap", "s_aux", "position_bias")
 """Arguments by which models ask for attention other than over the whole prefix."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Neighbouring nodes whose attention is computed together."""
+class Plan(Protocol):
+    """How the attention over one tree is computed."""
 
-    size: int
-    sees: tuple[int, ...]
-    """Chains in the order of depth: its ancestors and its own."""
-    mask: Tensor | None
-    """Added to the scores, [size, nodes of `sees`]; None at a trunk, which is causal."""
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """What every node sees of the values; [1, heads, nodes, d] each, fewer heads where keys are shared."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How the stream of a tree is cut for its keys and values, and for its queries."""
-
-    chains: list[int]
-    """Length of each chain."""
-    spans: tuple[Span, ...]
-    """In the order of the stream."""
+Backend = Callable[[Tree, Tensor], Plan]
+"""Makes the plan of a tree whose queries will be in the place and the numbers of a tensor."""
 
 
-def plan(tree: Tree, like: Tensor) -> Plan:
-    """The spans of `tree`, masks where `like` is and in its numbers, which should be the queries'."""
-    return Plan([*map(len, tree.chains)], tuple(_spans(tree, like)))
+def backends(where: device) -> tuple[Backend, ...]:
+    """All that run there, the fastest first."""
+    return (blocks, spans) if where.type == "cuda" else (spans,)
 
 
 def select(model: PreTrainedModel, *, tree: bool) -> None:
@@ -59,32 +38,6 @@ def select(model: PreTrainedModel, *, tree: bool) -> None:
     if model.config._attn_implementation != wanted:  # noqa: SLF001 - transformers has no public reader
         AttentionInterface.register(NAME, _attend)
         model.set_attn_implementation(wanted)
-
-
-def _spans(tree: Tree, like: Tensor) -> Iterator[Span]:
-    index = 0
-    while index < len(tree.chains):
-        trunk = list(_trunk(tree, index))
-        if trunk:
-            yield Span(sum(len(tree.chains[i]) for i in trunk), tuple(trunk), None)
-            index = trunk[-1] + 1
-        else:
-            chain = tree.chains[index]
-            yield Span(len(chain), tuple(tree.path(index)), _mask(len(chain), chain.depth, like))
-            index += 1
-
-
-def _trunk(tree: Tree, index: int) -> Iterator[int]:
-    """The chains that follow each other from the root at `index`; none where there is no root."""
-    before = -1
-    while index < len(tree.chains) and tree.chains[index].parent == before:
-        yield index
-        before = index
-        index += 1
-
-
-def _mask(size: int, above: int, like: Tensor) -> Tensor:
-    return like.new_full((size, above + size), -inf).triu(above + 1)
 
 
 def _attend(
@@ -109,39 +62,4 @@ def _attend(
             f"{type(module).__name__} asks for {', '.join(asked) or 'dropout or a mask'} in its attention over a tree",
             "let `choose_layout` give every answer a row of its own",
         )
-    keys, values = torch.split(key, tree.chains, dim=2), torch.split(value, tree.chains, dim=2)
-    queries = torch.split(query, [span.size for span in tree.spans], dim=2)
-    seen = [_seen(span, asking, keys, values, scaling) for span, asking in zip(tree.spans, queries, strict=True)]
-    return torch.cat(seen, dim=2).transpose(1, 2).contiguous(), None
-
-
-def _seen(span: Span, query: Tensor, keys: Pieces, values: Pieces, scaling: float | None) -> Tensor:
-    """What the nodes of a span see, [1, heads, size, d]."""
-    key, value = _joined(keys, span), _joined(values, span)
-    again = {key.data_ptr(): partial(_joined, keys, span), value.data_ptr(): partial(_joined, values, span)}
-    with _made_again(again) if span.mask is not None else nullcontext():
-        return scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=span.mask,
-            is_causal=span.mask is None,
-            scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
-
-
-def _joined(pieces: Pieces, span: Span) -> Tensor:
-    return torch.cat([pieces[i] for i in span.sees], dim=2)
-
-
-def _made_again(recipes: Mapping[int, Recipe]) -> saved_tensors_hooks:
-    """Until its backward a branch keeps no copy of the keys and values that it shares, only how to make it."""
-
-    def keep(tensor: Tensor) -> Tensor | Recipe:
-        return recipes.get(tensor.data_ptr(), tensor)
-
-    def give(kept: Tensor | Recipe) -> Tensor:
-        return kept if isinstance(kept, Tensor) else kept()
-
-    return saved_tensors_hooks(keep, give)
+    return tree.attend(query, key, value, scaling).transpose(1, 2).contiguous(), None

@@ -10,7 +10,6 @@ from loop.settings import TrainingSettings
 from loop.training.accumulate import weighted_loss
 from loop.training.checkpoint import State
 from loop.training.logps import Scorer
-from loop.training.packs import passes
 from loop.training.reference import Reference
 from loop.training.tokens import Encoded
 
@@ -38,7 +37,7 @@ def mean_loss(
 ) -> float:
     """Of `examples` under the adapter as it is now, weighted like a batch."""
     sums = []
-    for group in passes(examples, state.budget, share_prefixes=scorer.share_prefixes):
+    for group in scorer.passes(examples, state.budget):
         part = [examples[i] for i in group]
         loss, _ = weighted_loss(scorer, part, champion.logps(part, state.budget), state.delta, settings)
         sums.append(float(loss))

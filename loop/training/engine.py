@@ -24,6 +24,7 @@ from loop.training.logps import Scorer, choose_layout
 from loop.training.packs import nodes
 from loop.training.reference import Reference
 from loop.training.schedule import affordable, batches, families, progress, rate
+from loop.training.spans import spans
 from loop.training.tokens import Encoded, Encoding, encode
 from loop.types import Candidate
 
@@ -98,8 +99,9 @@ def _plan(job: Job) -> Plan:
     )
     if settings.activation_checkpoints:
         adapters.checkpoint_activations(model)
-    wanted = Scorer(model.get_base_model(), computed.autocast, share_prefixes=settings.layout == "tree")
-    scorer = choose_layout(wanted, encoding.examples)
+    attention = spans if settings.layout == "tree" else None
+    scorer = choose_layout(Scorer(model.get_base_model(), computed.autocast, attention), encoding.examples)
+    adapters.quicken(scorer.model)
     ordered = batches(families(encoding.examples), settings.epochs, settings.batch_examples, settings.seed)
     parent = adapter_sha256(job.parent) if job.parent else None
     reference = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loop.training.attention import Plan, plan
+from loop.training.attention import Backend, Plan
 from loop.training.tokens import Encoded
 from loop.training.tree import grow
 
@@ -33,15 +33,15 @@ class Layout:
     """Float64, of each token in its answer's NLL."""
 
 
-def lay_out(examples: Sequence[Encoded], *, share_prefixes: bool, like: Tensor) -> Layout:
+def lay_out(examples: Sequence[Encoded], attention: Backend | None, like: Tensor) -> Layout:
     """The prefix tree of all answers of `examples`, or a padded row for each, for a model that computes `like` this."""
     device = like.device
     sequences = [sequence for example in examples for sequence in example.sequences]
     answers = [answer for example in examples for answer in example.answers]
-    if share_prefixes:
+    if attention:
         tree = grow(sequences)
         nodes = [tree.nodes(index) for index in range(len(sequences))]
-        tokens, positions, chains = [tree.tokens], torch.tensor([tree.depths], device=device), plan(tree, like)
+        tokens, positions, chains = [tree.tokens], torch.tensor([tree.depths], device=device), attention(tree, like)
     else:
         width = max(map(len, sequences))
         nodes = [list(range(row * width, row * width + len(sequence))) for row, sequence in enumerate(sequences)]

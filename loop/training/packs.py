@@ -6,22 +6,11 @@ from itertools import pairwise
 from loop.training.tokens import Encoded
 from loop.training.tree import common_prefix
 
-FULL = 256
-"""Tokens of a forward pass from which more of them are no cheaper apiece: fewer cost as much as these.
-
-Seen on two cores with a model of 135 M parameters: 400 to 4,000 tokens a pass took the same time for all of a step.
-"""
-
 
 def nodes(*examples: Encoded) -> int:
     """Of the tree of all answers."""
     sequences = sorted(sequence for example in examples for sequence in example.sequences)
     return len(sequences[0]) + sum(len(b) - common_prefix(a, b) for a, b in pairwise(sequences))
-
-
-def passes(examples: Sequence[Encoded], budget: int, *, share_prefixes: bool) -> list[list[int]]:
-    """Indices of the examples of each forward pass of at most `budget` tokens, whichever way they are laid out."""
-    return packs(examples, budget) if share_prefixes else padded(examples, budget)
 
 
 def padded(examples: Sequence[Encoded], budget: int) -> list[list[int]]:
@@ -39,21 +28,21 @@ def padded(examples: Sequence[Encoded], budget: int) -> list[list[int]]:
     return groups
 
 
-def packs(examples: Sequence[Encoded], budget: int) -> list[list[int]]:
+def packs(examples: Sequence[Encoded], budget: int, full: int) -> list[list[int]]:
     """Indices of the examples of each tree of at most `budget` nodes; an example with more stands alone.
 
     Neighbours in the order of their prompts share most, so a tree is a stretch of that order. Of all ways to cut it
-    this is the one that computes the fewest tokens, a pass counted as FULL at least, and of equals the one with the
+    this is the one that computes the fewest tokens, a pass counted as `full` at least, and of equals the one with the
     smallest trees, which keep the least for backward: dynamic programming over the cuts.
     """
     order = sorted(range(len(examples)), key=lambda index: examples[index].prompt)
     ordered = [examples[index] for index in order]
     alone = [nodes(example) for example in ordered]
     shared = [nodes(one) + nodes(other) - nodes(one, other) for one, other in pairwise(ordered)]
-    return [order[start:end] for start, end in pairwise(_cuts(alone, [0, *shared], budget))]
+    return [order[start:end] for start, end in pairwise(_cuts(alone, [0, *shared], budget, full))]
 
 
-def _cuts(alone: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:
+def _cuts(alone: Sequence[int], shared: Sequence[int], budget: int, full: int) -> list[int]:
     """Where stretches begin, and the end: of sizes `alone`, each of which has `shared` with the one before."""
     costs, begins = [0], [0]
     for end in range(1, len(alone) + 1):
@@ -63,7 +52,7 @@ def _cuts(alone: Sequence[int], shared: Sequence[int], budget: int) -> list[int]
             size += alone[start]
             if size > budget and options:
                 break
-            options.append((costs[start] + max(size, FULL), -start))
+            options.append((costs[start] + max(size, full), -start))
             size -= shared[start]
         cost, begin = min(options)
         costs.append(cost)

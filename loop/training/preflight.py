@@ -15,7 +15,7 @@ from loop.training.tokens import Encoded
 
 SHARE = 0.5
 """Of the memory that is free, for what a pass keeps until its backward; the rest is for what comes and goes."""
-SMALLEST, LARGEST = 256, 8_192
+SMALLEST, LARGEST = 256, {"cpu": 8_192, "cuda": 65_536}
 """Tokens of an automatic budget; more is no faster."""
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -33,7 +33,7 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded) -> int:
             f"({each / 2**20:.2f} MiB a token), {SHARE * free / 2**30:.1f} GiB may be used",
             f"set `max_tokens` under [training] to {fitting:,} or less, or train where more memory is free",
         )
-    return 1 << (min(max(fitting, SMALLEST), LARGEST).bit_length() - 1)
+    return 1 << (min(max(fitting, SMALLEST), LARGEST[scorer.model.device.type]).bit_length() - 1)
 
 
 def bytes_per_token(scorer: Scorer, example: Encoded) -> float:

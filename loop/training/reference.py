@@ -15,7 +15,6 @@ from loop.cache import read_cache, write_cache
 from loop.canonical import digest
 from loop.training.adapters import put, trainable
 from loop.training.logps import Scorer, score
-from loop.training.packs import passes
 from loop.training.tokens import Encoded
 from loop.types import Objective
 
@@ -58,7 +57,7 @@ class Reference:
         self._saved_at = time.monotonic()
 
     def _score(self, missing: Sequence[Encoded], budget: int) -> None:
-        for group in passes(missing, budget, share_prefixes=self._scorer.share_prefixes):
+        for group in self._scorer.passes(missing, budget):
             batch = [missing[index] for index in group]
             with torch.inference_mode():
                 logps = score(self._scorer, batch).logp.tolist()

@@ -44,6 +44,16 @@ class Tree:
         """Position of each node in every sequence through it."""
         return [position for chain in self.chains for position in range(chain.depth, chain.depth + len(chain))]
 
+    @property
+    def ends(self) -> list[int]:
+        """One after the last node of each node's subtree."""
+        ends = [chain.end for chain in self.chains]
+        for index in range(len(ends) - 1, 0, -1):
+            parent = self.chains[index].parent
+            if parent >= 0:
+                ends[parent] = max(ends[parent], ends[index])
+        return [end for chain, end in zip(self.chains, ends, strict=True) for _ in range(len(chain))]
+
     def path(self, chain: int) -> list[int]:
         """Indices of the chains from the root to `chain`."""
         found = []

@@ -26,7 +26,6 @@ from loop.models import find, native_bfloat16
 from loop.settings import CurationSettings, TrainingSettings
 from loop.training import Job, adapters, candidate, train
 from loop.training.logps import Scored, Scorer, score
-from loop.training.packs import passes
 from loop.training.tokens import Encoded, encode
 from loop.types import Example, Feedback, Interaction, Objective, Split
 from tests.conftest import DATA
@@ -74,7 +73,7 @@ def held_out(examples: Sequence[Example], tokenizer: object, settings: TrainingS
 def scored(scorer: Scorer, examples: Sequence[Encoded]) -> list[tuple[float, ...]]:
     """Log-probability of each example's answers."""
     found: dict[int, tuple[float, ...]] = {}
-    for group in passes(examples, BUDGET, share_prefixes=True):
+    for group in scorer.passes(examples, BUDGET):
         logps: Scored = score(scorer, [examples[i] for i in group])
         values = iter(logps.logp.tolist())
         found |= {i: tuple(next(values) for _ in examples[i].answers) for i in group}

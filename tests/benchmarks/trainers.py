@@ -8,18 +8,20 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import LoraConfig, PeftModel
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from loop.settings import TrainingSettings
 from loop.training import adapters
 from loop.training.accumulate import weighted_loss
+from loop.training.attention import backends
 from loop.training.logps import Scorer
-from loop.training.packs import padded, passes
+from loop.training.packs import padded
 from loop.training.tokens import Encoded
 
 BETA = 0.1
@@ -32,7 +34,7 @@ class Bed:
     """What all trainers are given."""
 
     folder: Path
-    """Of the base model and its tokenizer."""
+    """Of the base model and its tokenizer; a model without weights gets random ones."""
     autocast: bool
     """bfloat16 products over bfloat16 weights, else float32 throughout."""
     budget: int
@@ -54,11 +56,12 @@ def device() -> str:
 def nightshift(bed: Bed) -> Step:
     """Ours: one tree a pass."""
     model = _adapted(bed)
-    scorer = Scorer(model.get_base_model(), autocast=bed.autocast)
+    [attention, *_] = backends(torch.device(device()))
+    scorer = Scorer(model.get_base_model(), bed.autocast, attention)
     settings = TrainingSettings(beta=BETA, chosen_nll=0.0)
 
     def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
-        for group in passes(batch, bed.budget, share_prefixes=True):
+        for group in scorer.passes(batch, bed.budget):
             examples = [batch[i] for i in group]
             loss, _ = weighted_loss(scorer, examples, map(_reference, examples), 0.0, settings)
             yield loss / len(batch)
@@ -102,6 +105,8 @@ def trl(bed: Bed) -> Step:
         warnings.simplefilter("ignore")
         trainer = DPOTrainer(_base(bed), args=config, train_dataset=text, processing_class=tokenizer, peft_config=lora)
 
+    adapters.quicken(trainer.accelerator.unwrap_model(trainer.model).get_base_model())
+
     def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
         for group in padded(batch, bed.budget):
             rows = trainer.data_collator([_row(batch[i]) for i in group])
@@ -116,14 +121,20 @@ TRAINERS: dict[str, Callable[[Bed], Step]] = {"nightshift": nightshift, "by_hand
 
 
 def _adapted(bed: Bed) -> PeftModel:
-    return adapters.load(bed.folder, None, rank=bed.rank, seed=0, dtype=bed.dtype, device=device())
+    model = adapters.begin(_base(bed), rank=bed.rank, seed=0)
+    adapters.quicken(model.get_base_model())
+    return model
 
 
 def _base(bed: Bed) -> PreTrainedModel:
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        bed.folder, dtype=bed.dtype, attn_implementation="sdpa"
-    )
-    return model.to(device())
+    how = {"dtype": bed.dtype, "attn_implementation": "sdpa"}
+    if (bed.folder / "model.safetensors").exists():
+        model = AutoModelForCausalLM.from_pretrained(bed.folder, **how).to(device())
+    else:
+        torch.manual_seed(0)
+        with torch.device(device()):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(bed.folder), **how)
+    return cast("PreTrainedModel", model)
 
 
 def _step(model: nn.Module, losses: Callable[[Sequence[Encoded]], Iterator[Tensor]]) -> Step:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from loop.training.logps import Scored, Scorer, choose_layout, score
-from loop.training.packs import packs
+from loop.training.spans import spans
 from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
 from tests.tiny import adapted
@@ -122,7 +122,7 @@ def test_every_loss_over_a_tree_has_the_value_and_the_gradients_of_separate_answ
 
 
 def test_a_family_on_plain_attention_is_found_to_share_its_prefixes(scorer):
-    assert choose_layout(scorer, log()).share_prefixes
+    assert choose_layout(scorer, log()).attention is spans
 
 
 def test_neither_the_order_of_a_batch_nor_its_cuts_change_what_an_answer_scores(scorer, both):
@@ -130,7 +130,7 @@ def test_neither_the_order_of_a_batch_nor_its_cuts_change_what_an_answer_scores(
     turned = score(scorer, examples[::-1]).logp.split([len(example.answers) for example in examples[::-1]])
     assert torch.allclose(torch.cat(turned[::-1]), both[0].logp, rtol=0, atol=1e-12)
     for budget in (1, 40, 80):
-        groups = packs(examples, budget)
+        groups = scorer.passes(examples, budget)
         assert len(groups) > 1
         scored = {i: logps for group in groups for i, logps in zip(group, pieces(scorer, examples, group), strict=True)}
         assert torch.allclose(torch.cat([scored[i] for i in range(len(examples))]), both[0].logp, rtol=0, atol=1e-12)
@@ -155,7 +155,7 @@ def test_changing_one_branch_leaves_its_siblings_bit_for_bit(scorer, both):
 def test_a_sliding_window_gets_one_row_per_answer_and_says_so(caplog):
     windows = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"], "query_pre_attn_scalar": 8}
     found = choose_layout(exactly(tiny("Gemma3Text", **windows)), log())
-    assert not found.share_prefixes
+    assert found.attention is None
     assert "Gemma3ForCausalLM" in caplog.text
     losses = [loss_of(scored, log()) for scored in (score(found, log()), plainly(found.model, log()))]
     assert abs(losses[0] - losses[1]).item() <= 1e-12 * max(1.0, abs(losses[1].item()))

@@ -1,5 +1,6 @@
 """Shared prefixes against the plain way: one unpadded row per answer through the stock forward pass, in float64."""
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -8,10 +9,14 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from loop.errors import TrainingError
 from loop.settings import TrainingSettings
-from loop.training import attention, objective
+from loop.training import objective
+from loop.training.attention import select
+from loop.training.blocks import BLOCK, blocks
 from loop.training.layout import lay_out
 from loop.training.logps import Scored, Scorer, choose_layout, score
+from loop.training.spans import spans
 from loop.training.tokens import Answer, Encoded
+from loop.training.tree import grow
 from loop.types import Objective
 from tests.tiny import adapted, tiny_model
 
@@ -48,7 +53,7 @@ EXAMPLES = [
 
 def plainly(model: LlamaForCausalLM, examples: list[Encoded]) -> Scored:
     """The oracle: every answer alone, all logits, no padding, no mask of ours."""
-    attention.select(model, tree=False)
+    select(model, tree=False)
     logps, nlls = [], []
     for example in examples:
         for sequence, answer in zip(example.sequences, example.answers, strict=True):
@@ -72,34 +77,64 @@ def gradients(model: LlamaForCausalLM, loss: torch.Tensor) -> list[torch.Tensor]
     return list(torch.autograd.grad(loss, trained, retain_graph=True))
 
 
-@pytest.mark.parametrize("share_prefixes", [True, False])
-def test_losses_and_gradients_are_those_of_separate_answers(scorer, share_prefixes):
+@pytest.mark.parametrize("backend", [spans, None])
+def test_losses_and_gradients_are_those_of_separate_answers(scorer, backend):
     expected = loss_of(plainly(scorer.model, EXAMPLES), EXAMPLES)
-    loss = loss_of(score(replace(scorer, share_prefixes=share_prefixes), EXAMPLES), EXAMPLES)
+    loss = loss_of(score(replace(scorer, attention=backend), EXAMPLES), EXAMPLES)
     assert abs(loss - expected).item() <= 1e-12
     for found, wanted in zip(gradients(scorer.model, loss), gradients(scorer.model, expected), strict=True):
         # The model itself normalises in float32, so rounding of the inputs shows at 1e-8.
         assert ((found - wanted).norm() / wanted.norm()).item() <= 1e-7
 
 
+def test_blocks_of_a_tree_score_as_its_spans_do(scorer):
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
+        found, expected = (score(replace(scorer, attention=each), EXAMPLES).logp for each in (blocks, spans))
+    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(40, 30, 20), (3 * BLOCK, 7, 2 * BLOCK), (5, 4 * BLOCK, BLOCK)])
+def test_a_block_is_left_out_only_where_nobody_sees_it_and_unmasked_only_where_everybody_does(sizes):
+    tree = grow([sequence for seed in range(3) for sequence in encoded(*sizes, seed=seed).sequences])
+    mask = blocks(tree, torch.empty(0)).mask
+    size = len(tree.tokens)
+    sees = torch.zeros(mask.kv_indices.shape[-2] * BLOCK, mask.kv_indices.shape[-1] * BLOCK, dtype=torch.bool)
+    for chain, part in enumerate(tree.chains):
+        before = [node for i in tree.path(chain)[:-1] for node in range(tree.chains[i].start, tree.chains[i].end)]
+        for node in range(part.start, part.end):
+            sees[node, [*before, *range(part.start, node + 1)]] = True
+    some = sees.unflatten(1, (-1, BLOCK)).unflatten(0, (-1, BLOCK)).any(3).any(1)
+    sees[size:] = True
+    every = sees.unflatten(1, (-1, BLOCK)).unflatten(0, (-1, BLOCK)).all(3).all(1)
+    whole = torch.zeros_like(every)
+    for row, (count, order) in enumerate(zip(mask.full_kv_num_blocks[0, 0], mask.full_kv_indices[0, 0], strict=True)):
+        whole[row, order[:count]] = True
+    assert torch.equal(mask.to_dense()[0, 0].bool() | whole, some)
+    assert torch.equal(whole, every)
+    assert all(table.is_contiguous() for table in (mask.kv_indices, mask.full_kv_indices))
+    query, key = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    assert torch.equal(mask.mask_mod(None, None, query, key), sees[:size, :size])
+
+
 def test_every_token_is_computed_once():
     example = encoded(20, 9, 5, common=2)
-    shared = lay_out([example], share_prefixes=True, like=torch.empty(0))
+    shared = lay_out([example], spans, torch.empty(0))
     assert shared.tokens.shape == (1, 20 + 9 + 5 - 2)
-    apart = lay_out([example], share_prefixes=False, like=torch.empty(0))
+    apart = lay_out([example], None, torch.empty(0))
     assert apart.tokens.shape == (2, 20 + 9)
 
 
 def test_a_beginning_common_to_all_examples_is_computed_once():
     system = tuple(range(3, 33))
     examples = [replace(e, prompt=system + e.prompt) for e in EXAMPLES]
-    layout = lay_out(examples, share_prefixes=True, like=torch.empty(0))
+    layout = lay_out(examples, spans, torch.empty(0))
     own = [20 + 9 + 5 - 2, 3 + 4 + 12 - 2, 11 + 7, 6 + 8]
     assert layout.tokens.shape == (1, len(system) + sum(own))
 
 
 def test_an_ordinary_model_gets_shared_prefixes(scorer):
-    assert choose_layout(scorer, EXAMPLES).share_prefixes
+    assert choose_layout(scorer, EXAMPLES).attention is spans
 
 
 def test_a_model_with_another_formula_for_logits_is_refused():

@@ -1,5 +1,6 @@
 """Forward passes hold every example once, stay within their budget and repeat as few tokens as possible."""
 
+from functools import partial
 from itertools import combinations
 from time import process_time
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.training.packs import packs, padded, passes
+from loop.training.packs import packs, padded
 from loop.training.tokens import Answer, Encoded
 from loop.training.tree import grow
 from loop.types import Objective
@@ -27,18 +28,18 @@ def nodes(examples: list[Encoded], group: list[int]) -> int:
     return len(grow([sequence for index in group for sequence in examples[index].sequences]).tokens)
 
 
-@pytest.mark.parametrize("share_prefixes", [True, False])
+@pytest.mark.parametrize("passes", [partial(packs, full=FULL), padded])
 @given(PROMPTS, st.integers(1, 60))
-def test_every_example_is_in_one_pass(share_prefixes, prompts, budget):
+def test_every_example_is_in_one_pass(passes, prompts, budget):
     examples = [example(prompt) for prompt in prompts]
-    groups = passes(examples, budget, share_prefixes=share_prefixes)
+    groups = passes(examples, budget)
     assert sorted(index for group in groups for index in group) == list(range(len(examples)))
 
 
 @given(PROMPTS, st.integers(1, 60))
 def test_a_tree_stays_within_the_budget_unless_one_example_is_larger(prompts, budget):
     examples = [example(prompt) for prompt in prompts]
-    for group in packs(examples, budget):
+    for group in packs(examples, budget, FULL):
         assert len(group) == 1 or nodes(examples, group) <= budget
 
 
@@ -63,16 +64,14 @@ def test_no_other_cut_of_the_same_order_costs_less(prompts, budget):
         for cuts in combinations(range(1, len(examples)), count)
     ]
     allowed = [groups for groups in every if all(len(g) == 1 or nodes(examples, g) <= budget for g in groups)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("loop.training.packs.FULL", FULL)
-        assert cost(packs(examples, budget)) == min(map(cost, allowed))
+    assert cost(packs(examples, budget, FULL)) == min(map(cost, allowed))
 
 
 def test_a_conversation_is_cut_where_little_is_repeated():
     turns = [tuple(range(30 * turn)) for turn in range(1, 9)]
     other = [(99, *range(30 * turn)) for turn in range(1, 3)]
     examples = [example(prompt) for prompt in [*turns, *other]]
-    assert [sorted(group) for group in packs(examples, 260)] == [list(range(8)), [8, 9]]
+    assert [sorted(group) for group in packs(examples, 260, full=256)] == [list(range(8)), [8, 9]]
 
 
 def test_a_million_tokens_are_packed_in_seconds():
@@ -84,7 +83,7 @@ def test_a_million_tokens_are_packed_in_seconds():
             examples.append(example(prompt, (1,) * 60, (2,) * 60))
     assert sum(example.size for example in examples) > 1_000_000
     started = process_time()
-    groups = packs(examples, 8_192)
+    groups = packs(examples, 8_192, full=256)
     for group in groups:
         grow([sequence for index in group for sequence in examples[index].sequences])
     assert process_time() - started < 10

@@ -29,6 +29,15 @@ def test_chains_lie_end_to_end_after_what_they_continue(sequences):
     assert all(len(chain) > 0 and chain.parent < index for index, chain in enumerate(tree.chains))
 
 
+@given(SEQUENCES)
+def test_a_node_is_seen_by_the_nodes_up_to_the_end_of_its_subtree(sequences):
+    tree = grow(sequences)
+    for node, end in enumerate(tree.ends):
+        paths = (tree.nodes(index) for index in range(len(sequences)))
+        below = {later for path in paths if node in path for later in path[path.index(node) :]}
+        assert below == set(range(node, end))
+
+
 def test_the_largest_branch_follows_its_trunk():
     tree = grow([(1, 2, 3), (1, 2, 4, 5, 6), (1, 2, 4, 5, 7)])
     assert tree.tokens[:4] + tree.tokens[-1:] == (1, 2, 4, 5, 3)

@@ -1,0 +1,48 @@
+"""The fused adapter computes what peft computes, in values and in gradients."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from loop.training.logps import Scorer, score
+from loop.training.lora import Adapted, fuse
+from tests.tiny import adapted, tiny_model
+from tests.unit.test_training_logps import EXAMPLES, gradients, loss_of
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def drawn(*sizes: int) -> torch.Tensor:
+    return torch.randn(*sizes, dtype=torch.float64, requires_grad=True)
+
+
+def test_its_gradients_are_those_of_its_values():
+    torch.manual_seed(0)
+    inputs = (drawn(2, 3, 5), drawn(4, 5).detach(), drawn(4).detach(), drawn(2, 5), drawn(4, 2), 1.7)
+    assert torch.autograd.gradcheck(Adapted.apply, inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_fused_model_scores_as_peft_does(tmp_path, dtype):
+    model = adapted(AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path)))
+    if dtype is torch.float64:
+        model.double()
+    scorer = Scorer(model.get_base_model(), autocast=dtype is torch.bfloat16)
+    before = score(scorer, EXAMPLES)
+    wanted = gradients(scorer.model, loss_of(before, EXAMPLES))
+    fuse(model)
+    after = score(scorer, EXAMPLES)
+    found = gradients(scorer.model, loss_of(after, EXAMPLES))
+    exact = 10 * torch.finfo(dtype).eps
+    assert torch.allclose(after.logp, before.logp, rtol=exact, atol=0)
+    for a, b in zip(found, wanted, strict=True):
+        assert (a - b).norm() <= exact * b.norm()
+
+
+def test_what_is_not_plain_stays_as_peft_has_it(tmp_path):
+    model = adapted(AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path)))
+    [layer, other] = [m for m in model.modules() if type(m).__name__ == "Linear" and hasattr(m, "lora_A")][:2]
+    layer.lora_dropout["default"] = torch.nn.Dropout(0.1)
+    fuse(model)
+    assert "forward" not in vars(layer)
+    assert "forward" in vars(other)
