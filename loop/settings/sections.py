@@ -120,6 +120,8 @@ class TrainingSettings:
     """Limit of the tokens that one training sees, what is shared counted each time; 0 for none."""
     consolidate_every: Count = 0
     """Every so many nights training begins at the base model instead of the champion; 0 for never."""
+    quantize: Literal["none", "nf4"] = "none"
+    """Frozen weights in four bits (QLoRA), by bitsandbytes; evaluation and serving have them whole."""
     activation_checkpoints: bool = False
     """Keep only each layer's input until backward and compute the layer again: less memory, more time."""
     checkpoint_minutes: Amount = 5.0
@@ -130,6 +132,8 @@ class TrainingSettings:
     """Steps between two looks."""
     processes: Some = 1
     """That share one training; where there are GPUs, each has its own."""
+    shard: bool = False
+    """Divide the frozen weights over the processes, for a model that is too large for each to hold."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
     """Of initialisation, shuffling and dropout."""
 

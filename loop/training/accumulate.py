@@ -44,14 +44,17 @@ def accumulate(
     budget = state.budget if ranks.count() == 1 else min(state.budget, ceil(nodes(*batch) / ranks.count()))
     groups = scorer.passes(batch, budget)
     mine = ranks.share(groups, [nodes(*(batch[i] for i in group)) for group in groups])
-    known = iter(champion.logps([batch[i] for group in mine for i in group], state.budget))
+    smallest = min(range(len(batch)), key=lambda index: batch[index].size)
+    turns = [*ranks.in_step(mine, [smallest])]
+    known = iter(champion.logps([batch[i] for group, _ in turns for i in group], state.budget))
     total = fsum(example.weight for example in batch)
     taken = []
-    for group in mine:
+    for group, counts in turns:
         reference = [next(known) for _ in group]
         loss, scored = weighted_loss(scorer, [batch[i] for i in group], reference, state.delta, settings)
-        torch.autograd.backward(loss / total)
-        taken.append(_Pass(group, scored.logp.tolist(), scored.nll.tolist(), reference))
+        torch.autograd.backward(loss / total if counts else 0 * loss)
+        if counts:
+            taken.append(_Pass(group, scored.logp.tolist(), scored.nll.tolist(), reference))
     ranks.add_gradients(parameter for parameter in scorer.model.parameters() if parameter.requires_grad)
     return _together(batch, _shared(batch, taken, champion), scorer.model.device)
 

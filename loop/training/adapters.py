@@ -9,32 +9,52 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations.liger import apply_liger_kernel
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import is_liger_kernel_available
+from transformers.utils import is_bitsandbytes_available, is_liger_kernel_available
 
 from loop.errors import TrainingError
 from loop.hashing import ADAPTER_FILES
 from loop.models.quiet import quiet
+from loop.training import ranks
 from loop.training.lora import fuse
 
 CONFIG = "adapter_config.json"
 
 
-def load(base: Path, parent: Path | None, *, rank: int, seed: int, dtype: torch.dtype, device: str) -> PeftModel:
+def load(
+    base: Path,
+    parent: Path | None,
+    *,
+    rank: int,
+    seed: int,
+    dtype: torch.dtype,
+    device: str,
+    sharded: bool = False,
+    quantized: bool = False,
+) -> PeftModel:
     """The frozen base model in `dtype` under a float32 adapter: the champion's own weights, or fresh ones (B = 0).
 
-    Raises TrainingError when the champion's adapter has another rank or scale than `rank` asks for.
+    Raises TrainingError when the champion's adapter has another rank or scale than `rank` asks for, or when a quantized
+    base lacks bitsandbytes.
     """
+    how = {"quantization_config": _four_bits(dtype)} if quantized else {}
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, attn_implementation="sdpa").to(device)
+        model = AutoModelForCausalLM.from_pretrained(
+            base, dtype=dtype, attn_implementation="sdpa", device_map="cpu" if sharded else device, **how
+        )
+        if quantized:
+            _keep_trainable(model)
         if parent is None:
-            return begin(model, rank=rank, seed=seed)
-        _check_same_shape(parent, rank)
-        adapted = PeftModel.from_pretrained(model, parent, is_trainable=True, low_cpu_mem_usage=True)
-    fuse(adapted)
-    return adapted
+            adapted = begin(model, rank=rank, seed=seed)
+        else:
+            _check_same_shape(parent, rank)
+            adapted = PeftModel.from_pretrained(model, parent, is_trainable=True, low_cpu_mem_usage=True)
+            fuse(adapted)
+    return _shard(adapted, device) if sharded else adapted
 
 
 def begin(model: PreTrainedModel, *, rank: int, seed: int) -> PeftModel:
@@ -44,6 +64,35 @@ def begin(model: PreTrainedModel, *, rank: int, seed: int) -> PeftModel:
         adapted = get_peft_model(model, _fresh(rank))
     fuse(adapted)
     return adapted
+
+
+def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
+    if not is_bitsandbytes_available():
+        raise TrainingError("`quantize` under [training] needs bitsandbytes", "pip install 'nightshift[qlora]'")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _keep_trainable(model: nn.Module) -> None:
+    """Mark four-bit layers as in training: else some CPUs pack them for inference, and no gradient goes through."""
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.training = True
+
+
+def _shard(model: PeftModel, device: str) -> PeftModel:
+    """Each layer's frozen weights divided over the processes (FSDP2), together only while the layer is computed."""
+    mesh = init_device_mesh(device, (ranks.count(),))
+    own = {*trainable(model).values()}
+    for layer in layers(model):
+        fully_shard(layer, mesh=mesh, ignored_params=own)
+    return model.to(device)
 
 
 def quicken(model: PreTrainedModel) -> None:

@@ -95,7 +95,14 @@ def _plan(job: Job) -> Plan:
             "raise `max_tokens` under [training], or look into the snapshot for empty answers",
         )
     model = adapters.load(
-        job.base, job.parent, rank=settings.rank, seed=settings.seed, dtype=computed.weights, device=computed.device
+        job.base,
+        job.parent,
+        rank=settings.rank,
+        seed=settings.seed,
+        dtype=computed.weights,
+        device=computed.device,
+        sharded=settings.shard and ranks.count() > 1,
+        quantized=settings.quantize == "nf4",
     )
     if settings.activation_checkpoints:
         adapters.checkpoint_activations(model)
@@ -104,7 +111,7 @@ def _plan(job: Job) -> Plan:
     adapters.quicken(scorer.model)
     ordered = batches(families(encoding.examples), settings.epochs, settings.batch_examples, settings.seed)
     parent = adapter_sha256(job.parent) if job.parent else None
-    reference = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast])
+    reference = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast, settings.quantize])
     return Plan(
         job=job,
         key=digest([reference, asdict(settings), [example.example_id for example in job.examples]]),

@@ -125,9 +125,12 @@ class FrozenLogSumExp(torch.autograd.Function):
         sums, means = [], []
         for part in torch.split(hidden, HEAD_POSITIONS):
             logits = _at_least_float32(linear(part, head))
-            sums.append(logits.logsumexp(-1))
+            largest = logits.amax(-1)
+            exponentials = logits.sub_(largest[:, None]).exp_()
+            total = exponentials.sum(-1)
+            sums.append(largest + total.log())
             if hidden.requires_grad:
-                means.append((logits - sums[-1][:, None]).exp_().to(head.dtype) @ head)
+                means.append((exponentials.to(head.dtype) @ head).div_(total[:, None]))
         ctx.save_for_backward(*means)
         return torch.cat(sums)
 

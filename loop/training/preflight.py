@@ -63,16 +63,16 @@ def _all_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
 
 def _kept(scorer: Scorer, example: Encoded) -> int:
     weights = {parameter.untyped_storage().data_ptr() for parameter in scorer.model.parameters()}
-    kept: dict[int, int] = {}
+    kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        kept[storage.data_ptr()] = storage
         return tensor
 
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
         scored = score(scorer, [example])
-    total = sum(size for place, size in kept.items() if place not in weights)
+    total = sum(storage.nbytes() for place, storage in kept.items() if place not in weights)
     del scored
     return total
 

@@ -3,7 +3,7 @@
 They are torchrun's; alone, every function is what one process needs.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import torch
@@ -39,6 +39,14 @@ def share(work: Sequence[T], costs: Sequence[int]) -> list[T]:
         if taker == rank():
             mine.append(work[index])
     return mine
+
+
+def in_step(work: Sequence[T], filler: T) -> Iterator[tuple[T, bool]]:
+    """`work`, marked True, then fillers until every process has had as many turns: sharded weights need all of them."""
+    for _ in range(max(everyones(len(work))) - len(work)):
+        yield filler, False
+    for each in work:
+        yield each, True
 
 
 def everyones(value: T) -> list[T]:

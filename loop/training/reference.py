@@ -13,6 +13,7 @@ from peft import PeftModel
 
 from loop.cache import read_cache, write_cache
 from loop.canonical import digest
+from loop.training import ranks
 from loop.training.adapters import put, trainable
 from loop.training.logps import Scorer, score
 from loop.training.tokens import Encoded
@@ -39,9 +40,12 @@ class Reference:
         `budget` is the tokens of one forward pass.
         """
         missing = [e for e in examples if _compared(e) and any(key not in self._known for key in _keys(e))]
-        if missing:
+        groups = self._scorer.passes(missing, budget) if missing else []
+        turns = [*ranks.in_step([[missing[i] for i in group] for group in groups], [examples[0]])]
+        if turns:
             with self._restored():
-                self._score(missing, budget)
+                for batch, _ in turns:
+                    self._score(batch)
             if time.monotonic() - self._saved_at > SAVE_SECONDS:
                 self.save()
         return [self._logps(example) for example in examples]
@@ -56,12 +60,10 @@ class Reference:
         write_cache(self._file, self._known)
         self._saved_at = time.monotonic()
 
-    def _score(self, missing: Sequence[Encoded], budget: int) -> None:
-        for group in self._scorer.passes(missing, budget):
-            batch = [missing[index] for index in group]
-            with torch.inference_mode():
-                logps = score(self._scorer, batch).logp.tolist()
-            self._known.update(zip((key for example in batch for key in _keys(example)), logps, strict=True))
+    @torch.no_grad()
+    def _score(self, batch: Sequence[Encoded]) -> None:
+        logps = score(self._scorer, batch).logp.tolist()
+        self._known.update(zip((key for example in batch for key in _keys(example)), logps, strict=True))
 
     def _logps(self, example: Encoded) -> tuple[float, ...]:
         if not _compared(example):

@@ -1,26 +1,32 @@
 """What a training on real logs learns: held-out preference accuracy after the same minutes with a tree and with rows.
 
-Users (questions of GSM8K, conversations of tau-bench) never trained on judge: of their pairs, the share in which the
-implicit reward log p_candidate - log p_reference prefers what was chosen. The reference's own is a half. What the other
-log's approved answers cost in nats a token, before and after, is the price in forgetting. Last comes one JSON object.
+Users never trained on judge by the implicit reward of an answer, log p_candidate - log p_reference per token: the share
+of chosen answers that it prefers to the rejected one (GSM8K), or of approved answers over every disapproved one
+(tau-bench, which has no pairs). The reference's own is a half. How much less likely the other log's approved answers
+became, in nats a token, is the price in forgetting. Intervals are by question or conversation. Last comes one JSON
+object.
 """
 
 import argparse
 import json
 import os
 import platform
+import random
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from connectors.imports import read
 from evals.stats import Estimate, cluster_means, estimate
+from loop.canonical import digest
 from loop.curation import curate
 from loop.models import find, native_bfloat16
 from loop.settings import CurationSettings, TrainingSettings
@@ -35,13 +41,15 @@ LOGS = {
     "tau-bench": DATA / "tau_bench" / "gpt-4o-airline.json",
     "gsm8k": DATA / "gsm8k" / "example_model_solutions.jsonl",
 }
+Scores = Sequence[tuple[float, ...]]
+"""Log-probability of each answer of each example."""
 BUDGET = 4_096
 """Tokens of a forward pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Examples nobody trained on, as token ids, and who is counted once."""
+    """Examples nobody trained on, as token ids, and the question or conversation of each."""
 
     examples: Sequence[Encoded]
     clusters: Sequence[str]
@@ -49,28 +57,39 @@ class Held:
 
 def curated(name: str) -> tuple[Example, ...]:
     """The log's examples; every user of it is held out with a chance of three in ten."""
-    events = [*read(LOGS[name], name, secret="benchmark")]
+    events = [*read(LOGS[name], name, secret=b"benchmark")]
     interactions = [event for event in events if isinstance(event, Interaction)]
     feedback = [event for event in events if isinstance(event, Feedback)]
     as_of = max(event.occurred_at for event in feedback) + timedelta(days=2)
     return curate(interactions, feedback, CurationSettings(min_account_days=0.0, burst_factor=0.0), as_of).examples
 
 
-def held_out(examples: Sequence[Example], tokenizer: object, settings: TrainingSettings, most: int) -> Held:
-    """The first `most` pairs that fit, of users in dev and vault."""
-    pairs = [e for e in examples if e.split is not Split.TRAIN and e.objective is Objective.PAIR]
-    kept, clusters = [], []
-    for pair in pairs:
-        if len(kept) == most:
-            break
-        for encoded in encode([pair], tokenizer, settings).examples:
-            kept.append(encoded)
-            clusters.append(pair.cluster)
+def held_out(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings, most: int
+) -> Held:
+    """Whole questions or conversations of held-out users, drawn until there are `most` examples with an opinion."""
+    told = [e for e in examples if e.split is not Split.TRAIN and e.objective is not Objective.DEMONSTRATION]
+    paired = [e for e in told if e.objective is Objective.PAIR] or told
+    by_cluster = groupby(sorted(paired, key=_cluster), key=_cluster)
+    drawn = [(cluster, [*members]) for cluster, members in by_cluster]
+    random.Random(0).shuffle(drawn)
+    kept: list[Encoded] = []
+    clusters: list[str] = []
+    for cluster, members in drawn:
+        if len(kept) < most:
+            fitting = encode(members, tokenizer, settings).examples
+            kept += fitting
+            clusters += [cluster] * len(fitting)
     return Held(kept, clusters)
 
 
+def _cluster(example: Example) -> str:
+    """The system prompt and the first question: what all turns of a conversation begin with."""
+    return digest([asdict(message) for message in example.prompt[:2]])
+
+
 @torch.inference_mode()
-def scored(scorer: Scorer, examples: Sequence[Encoded]) -> list[tuple[float, ...]]:
+def scored(scorer: Scorer, examples: Sequence[Encoded]) -> Scores:
     """Log-probability of each example's answers."""
     found: dict[int, tuple[float, ...]] = {}
     for group in scorer.passes(examples, BUDGET):
@@ -80,24 +99,38 @@ def scored(scorer: Scorer, examples: Sequence[Encoded]) -> list[tuple[float, ...
     return [found[i] for i in range(len(examples))]
 
 
-def accuracy(reference: Sequence[tuple[float, ...]], now: Sequence[tuple[float, ...]], held: Held) -> Estimate:
-    """Of the implicit reward, less the reference's half, by cluster."""
-    margins = [(b[0] - a[0]) - (b[1] - a[1]) for a, b in zip(reference, now, strict=True)]
-    order = [0.5 if margin == 0 else float(margin > 0) for margin in margins]
-    return estimate(cluster_means([value - 0.5 for value in order], held.clusters), len(order))
+def rewards(before: Scores, after: Scores, held: Held) -> list[tuple[float, ...]]:
+    """Implicit reward of every answer, nats a token."""
+    return [
+        tuple((b - a) / len(answer.ids) for a, b, answer in zip(was, now, example.answers, strict=True))
+        for was, now, example in zip(before, after, held.examples, strict=True)
+    ]
 
 
-def drift(reference: Sequence[tuple[float, ...]], now: Sequence[tuple[float, ...]], held: Held) -> float:
-    """Nats a token by which chosen answers became likelier."""
-    lengths = sum(len(example.answers[0].ids) for example in held.examples)
-    return sum(b[0] - a[0] for a, b in zip(reference, now, strict=True)) / lengths
+def accuracy(found: Sequence[tuple[float, ...]], held: Held) -> Estimate:
+    """How often what was chosen or approved is preferred, less the reference's half; ties count half."""
+    if held.examples[0].objective is Objective.PAIR:
+        order = [
+            (chosen, [rejected], cluster) for (chosen, rejected), cluster in zip(found, held.clusters, strict=True)
+        ]
+    else:
+        bad = [first for (first,), example in zip(found, held.examples, strict=True) if not example.desirable]
+        told = zip(found, held.examples, held.clusters, strict=True)
+        order = [(first, bad, cluster) for (first,), example, cluster in told if example.desirable]
+    shares = [fmean(0.5 * (good > each) + 0.5 * (good >= each) for each in worse) - 0.5 for good, worse, _ in order]
+    return estimate(cluster_means(shares, [cluster for *_, cluster in order]), len(shares))
+
+
+def drift(found: Sequence[tuple[float, ...]], held: Held) -> float:
+    """Mean reward of chosen or approved answers, nats a token: below zero they became less likely."""
+    return fmean(first for (first, *_), example in zip(found, held.examples, strict=True) if example.desirable)
 
 
 def learn(name: str, layout: str, folder: Path, minutes: float, most: int) -> dict[str, float]:
     """Train on one log and judge on its held-out pairs and on the other log's."""
     base = find(SMOLLM2, folder / "models")
     tokenizer = AutoTokenizer.from_pretrained(base)
-    settings = TrainingSettings(budget_minutes=minutes, layout=layout, checkpoint_minutes=60.0)
+    settings = TrainingSettings(budget_minutes=minutes, layout=layout, max_tokens=4_096, checkpoint_minutes=60.0)
     examples = curated(name)
     other = next(log for log in LOGS if log != name)
     held, elsewhere = (held_out(log, tokenizer, settings, most) for log in (examples, curated(other)))
@@ -112,7 +145,7 @@ def learn(name: str, layout: str, folder: Path, minutes: float, most: int) -> di
         folder=folder / f"{name}-{layout}",
         cache=folder / "cache",
         settings=settings,
-        dtype="float32",
+        dtype="bfloat16",
     )
     steps = 0
     for step in train(job):
@@ -120,13 +153,16 @@ def learn(name: str, layout: str, folder: Path, minutes: float, most: int) -> di
         print(
             f"{name} {layout}: step {steps}/{step.of}, loss {step.metrics['loss']:.3f}, {step.eta_seconds:.0f} s left"
         )
-    dtype = torch.bfloat16 if native_bfloat16("cpu") else torch.float32
     before, after = (
-        Scorer(adapters.load(base, parent, rank=settings.rank, seed=0, dtype=dtype, device="cpu").get_base_model())
+        Scorer(
+            adapters.load(base, parent, rank=settings.rank, seed=0, dtype=torch.float32, device="cpu").get_base_model()
+        )
         for parent in (None, job.folder)
     )
-    own, others = [(scored(before, each.examples), scored(after, each.examples)) for each in (held, elsewhere)]
-    found = accuracy(*own, held)
+    own, others = (
+        rewards(scored(before, each.examples), scored(after, each.examples), each) for each in (held, elsewhere)
+    )
+    found = accuracy(own, held)
     print(f"{name} {layout}: {0.5 + found.mean:.3f} ({0.5 + found.low:.3f} to {0.5 + found.high:.3f})")
     return {
         "steps": steps,
@@ -137,8 +173,8 @@ def learn(name: str, layout: str, folder: Path, minutes: float, most: int) -> di
         "pairs": found.items,
         "clusters": found.clusters,
         "kl": candidate(job).metrics["kl"],
-        "chosen_drift": drift(*own, held),
-        "other_log_drift": drift(*others, elsewhere),
+        "chosen_drift": drift(own, held),
+        "other_log_drift": drift(others, elsewhere),
     }
 
 
@@ -147,8 +183,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logs", nargs="+", choices=LOGS, default=[*LOGS])
     parser.add_argument("--layouts", nargs="+", choices=("tree", "rows"), default=["tree", "rows"])
-    parser.add_argument("--minutes", type=float, default=60.0 if os.environ.get("FULL") else 2.0)
-    parser.add_argument("--pairs", type=int, default=400 if os.environ.get("FULL") else 60)
+    parser.add_argument("--minutes", type=float, default=15.0 if os.environ.get("FULL") else 1.0)
+    parser.add_argument("--pairs", type=int, default=300 if os.environ.get("FULL") else 40)
     chosen = parser.parse_args()
     result: dict[str, object] = {"minutes": chosen.minutes, "pairs": chosen.pairs}
     with tempfile.TemporaryDirectory() as folder:

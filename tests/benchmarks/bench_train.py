@@ -15,13 +15,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
+from signal import SIGKILL
 
 import torch
-from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from loop.models import find, native_bfloat16
 from loop.training.tree import grow
@@ -31,8 +31,12 @@ from tests.benchmarks.trainers import TRAINERS, Bed, device
 
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 FULL = bool(os.environ.get("FULL"))
-LONGEST = 4_096 if FULL else 2_400
-"""Tokens of a conversation."""
+LONGEST = {"qwen2": 4_096 if FULL else 2_400, "smollm2": 2_400 if FULL else 1_800}
+"""Tokens of a conversation: on the larger model TRL takes 15 GiB for 2,400."""
+WARMING = 1
+"""Examples of the step that warms up."""
+TURNS = None if FULL else 4
+"""Turns of a conversation, the first ones; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,57 +74,64 @@ def qwen2(folder: Path) -> Path:
 
 
 MODELS = {"qwen2": qwen2, "smollm2": smollm2}
-SETS = {
-    "singles": partial(singles, batch=8),
-    "conversations": partial(conversations, longest=LONGEST),
-    "solutions": partial(solutions, questions=4),
-}
 
 
-def work(name: str, bed: Bed, batches: Batches, line: Connection) -> None:
-    """A trainer's process: a step for every index that comes along `line`."""
+def sets(model: str, tokenizer: PreTrainedTokenizerBase, rounds: int) -> dict[str, Batches]:
+    """The three kinds of preference data, a batch for each round."""
+    return {
+        "singles": singles(tokenizer, rounds, batch=8),
+        "conversations": [turns[:TURNS] for turns in conversations(tokenizer, rounds, LONGEST[model])],
+        "solutions": solutions(tokenizer, rounds, questions=4),
+    }
+
+
+def work(name: str, bed: Bed, line: Connection) -> None:
+    """A trainer's process: a step on every batch that comes along `line`."""
     step = TRAINERS[name](bed)
     loaded = memory.now()
     line.send("ready")
-    while (index := line.recv()) is not None:
+    while (batch := line.recv()) is not None:
         memory.forget_peak()
         started = time.perf_counter()
-        loss = step(batches[index])
-        if device() == "cuda":
-            torch.cuda.synchronize()
+        loss = step(batch)
         line.send(Taken(time.perf_counter() - started, loss, memory.peak() - loaded))
+        memory.give_back()
 
 
 @contextmanager
-def trainer(name: str, bed: Bed, batches: Batches) -> Iterator[Connection]:
-    """A trainer's process, ready."""
+def trainer(name: str, bed: Bed) -> Iterator[Connection]:
+    """A trainer's process, ready. Ends this one when that one dies."""
     spawning = multiprocessing.get_context("spawn")
     ours, theirs = spawning.Pipe()
-    process = spawning.Process(target=work, args=(name, bed, batches, theirs))
+    process = spawning.Process(target=work, args=(name, bed, theirs))
     process.start()
     theirs.close()
     try:
         ours.recv()
         yield ours
         ours.send(None)
+    except EOFError:
+        process.join()
+        why = "too little memory, give it a smaller --budget" if process.exitcode == -SIGKILL else "see above"
+        raise SystemExit(f"{name} died with exit code {process.exitcode}: {why}") from None
     finally:
         ours.close()
         process.join()
 
 
-def measure(bed: Bed, batches: Batches) -> Mapping[str, Sequence[Taken]]:
-    """The steps of every trainer; the first batch warms up and is not counted."""
-    taken: dict[str, list[Taken]] = {name: [] for name in TRAINERS}
-    with ExitStack() as running:
-        lines = {name: running.enter_context(trainer(name, bed, batches)) for name in TRAINERS}
-        for number in range(len(batches)):
-            for name, line in lines.items():
-                line.send(number)
-                step = line.recv()
-                shown = f"round {number}/{len(batches) - 1}" if number else "warming up"
-                print(f"{shown}  {name:10} {step.seconds:8.2f} s  loss {step.loss:.5f}  {step.peak_mib:6,.0f} MiB")
-                if number:
-                    taken[name].append(step)
+def measure(lines: Mapping[str, Connection], batches: Batches) -> Mapping[str, Sequence[Taken]]:
+    """The steps of every trainer, taken in turn; a short one before them warms up and is not counted."""
+    taken: dict[str, list[Taken]] = {name: [] for name in lines}
+    for number, batch in enumerate([batches[0][:WARMING], *batches]):
+        for name, line in lines.items():
+            line.send(batch)
+            step = line.recv()
+            shown = f"round {number}/{len(batches)}" if number else "warming up"
+            print(
+                f"{shown}  {name:10} {step.seconds:8.2f} s  loss {step.loss:.5f}  {step.peak_mib:6,.0f} MiB", flush=True
+            )
+            if number:
+                taken[name].append(step)
     return taken
 
 
@@ -146,7 +157,7 @@ def main() -> None:
     """Measure every model on every set, print a line each, and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS])
-    parser.add_argument("--sets", nargs="+", choices=SETS, default=[*SETS])
+    parser.add_argument("--sets", nargs="+", default=["singles", "conversations", "solutions"])
     parser.add_argument("--rounds", type=int, default=5 if FULL else 1)
     parser.add_argument("--budget", type=int, default=4_096, help="tokens of a forward pass")
     parser.add_argument("--autocast", choices=("auto", "on", "off"), default="off")
@@ -156,13 +167,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for model in chosen.models:
             bed = Bed(MODELS[model](Path(folder)), autocast, chosen.budget)
-            tokenizer = AutoTokenizer.from_pretrained(bed.folder)
-            for name in chosen.sets:
-                batches = SETS[name](tokenizer, count=chosen.rounds + 1)
-                print(f"{model} on {name}: {len(batches)} batches of {[len(batch) for batch in batches]} pairs")
-                found = summary(measure(bed, batches), batches[1:])
-                print(", ".join(f"{key} {value:.2f}" for key, value in found.items()))
-                result[f"{model}/{name}"] = found
+            every = sets(model, AutoTokenizer.from_pretrained(bed.folder), chosen.rounds)
+            with ExitStack() as running:
+                lines = {name: running.enter_context(trainer(name, bed)) for name in TRAINERS}
+                for name in chosen.sets:
+                    print(
+                        f"{model} on {name}: {len(every[name])} batches of {[*map(len, every[name])]} pairs", flush=True
+                    )
+                    found = summary(measure(lines, every[name]), every[name])
+                    print(", ".join(f"{key} {value:.2f}" for key, value in found.items()))
+                    result[f"{model}/{name}"] = found
     versions = {name: version(name) for name in ("torch", "transformers", "peft", "trl")}
     where = {"device": device(), "cores": os.cpu_count(), "python": platform.python_version()}
     print(json.dumps({**result, **where, **versions}))

@@ -35,9 +35,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("base"))
 
 
-def gradients(base: Path, cache: Path) -> tuple[dict[str, Tensor], Tensor]:
+def gradients(base: Path, cache: Path, *, sharded: bool = False) -> tuple[dict[str, Tensor], Tensor]:
     """Of one batch, in float64, and what its answers scored by example."""
-    model = load(base, None, rank=4, seed=0, dtype=torch.float64, device="cpu").double()
+    model = load(base, None, rank=4, seed=0, dtype=torch.float64, device="cpu", sharded=sharded).double()
     with torch.no_grad():
         for seed, parameter in enumerate(trainable(model).values()):
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)) / 8)
@@ -50,16 +50,17 @@ def gradients(base: Path, cache: Path) -> tuple[dict[str, Tensor], Tensor]:
     return {name: parameter.grad for name, parameter in trainable(model).items()}, in_order
 
 
-def in_rank(rank: int, base: Path, folder: Path) -> None:
+def in_rank(rank: int, base: Path, folder: Path, sharded: bool) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
-    torch.save(gradients(base, folder), folder / f"{rank}.pt")
+    torch.save(gradients(base, folder, sharded=sharded), folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
-def test_both_processes_have_the_gradient_of_one(base, tmp_path):
+@pytest.mark.parametrize("sharded", [False, True])
+def test_both_processes_have_the_gradient_of_one(base, tmp_path, sharded):
     alone, logps = gradients(base, tmp_path / "alone")
-    multiprocessing.spawn(in_rank, (base, tmp_path), nprocs=2)
+    multiprocessing.spawn(in_rank, (base, tmp_path, sharded), nprocs=2)
     for rank in (0, 1):
         found, scored = torch.load(tmp_path / f"{rank}.pt")
         assert torch.allclose(scored, logps, rtol=0, atol=1e-9)
@@ -68,13 +69,15 @@ def test_both_processes_have_the_gradient_of_one(base, tmp_path):
             assert (found[name] - gradient).abs().max() <= 1e-7 * largest, name
 
 
-def test_a_training_in_two_processes_takes_the_steps_of_one(base, tmp_path):
-    together = list(train(job(base, tmp_path / "two", settings=TWO)))
+@pytest.mark.parametrize("shard", [False, True])
+def test_a_training_in_two_processes_takes_the_steps_of_one(base, tmp_path, shard):
+    two = replace(TWO, shard=shard)
+    together = list(train(job(base, tmp_path / "two", settings=two)))
     alone = list(train(job(base, tmp_path / "one")))
     assert [step.step for step in together] == [step.step for step in alone]
     for one, other in zip(together, alone, strict=True):
         assert one.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=1e-3)
-    assert candidate(job(base, tmp_path / "two", settings=TWO)).metrics["steps"] == len(alone)
+    assert candidate(job(base, tmp_path / "two", settings=two)).metrics["steps"] == len(alone)
     assert not (tmp_path / "two" / "candidates" / "one" / LOG).exists()
 
 

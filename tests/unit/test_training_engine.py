@@ -261,11 +261,12 @@ def test_the_champion_is_asked_only_about_examples_that_training_reaches(base, t
 
 
 def test_micro_batches_do_not_change_what_is_learnt(base, tmp_path):
-    whole = steps(job(base, tmp_path / "a"))
-    cut = steps(job(base, tmp_path / "b", settings=replace(SETTINGS, micro_batch_tokens=1)))
+    exact = replace(SETTINGS, autocast="off")
+    whole = steps(job(base, tmp_path / "a", settings=exact))
+    cut = steps(job(base, tmp_path / "b", settings=replace(exact, micro_batch_tokens=1)))
     for one, other in zip(whole, cut, strict=True):
         for name in ("loss", "grad_norm", "kl"):
-            assert other.metrics[name] == pytest.approx(one.metrics[name], rel=2e-3, abs=1e-5)
+            assert other.metrics[name] == pytest.approx(one.metrics[name], rel=1e-4, abs=1e-6)
 
 
 @pytest.mark.parametrize("variant", [{"autocast": "bfloat16"}, {"unpaired_loss": "kto"}])
