@@ -235,7 +235,7 @@ class Candidate:
     candidate_id: str
     snapshot_id: str
     parent_version: int
-    """The champion it continues; 0 is the base model."""
+    """The version it continues, the champion or, on a night of consolidation, the base model: 0."""
     adapter_sha256: str
     parent_sha256: str | None
     base_fingerprint: str

@@ -53,12 +53,16 @@ def _sentence(session: Session, night: Night) -> str:
 
 @click.command()
 @click.argument("snapshot_id")
+@click.option(
+    "--from", "parent", type=click.IntRange(0), metavar="VERSION", help="Continue this version; 0 is the base."
+)
 @click.pass_obj
-def train(session: Session, snapshot_id: str) -> None:
-    """Train a candidate from the champion on a snapshot and print its id."""
+def train(session: Session, snapshot_id: str, parent: int | None) -> None:
+    """Train a candidate from the champion, or from another version, on a snapshot and print its id."""
     from loop.steps import serving_version, train_candidate
 
-    candidate = train_candidate(session.parts, snapshot_id, serving_version(session.parts))
+    version = serving_version(session.parts) if parent is None else parent
+    candidate = train_candidate(session.parts, snapshot_id, version)
     session.show(candidate.candidate_id, {"candidate_id": candidate.candidate_id, "metrics": dict(candidate.metrics)})
 
 

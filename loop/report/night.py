@@ -136,11 +136,12 @@ def _reproduce(report: NightReport) -> Block:
     if report.candidate is not None:
         facts += [
             ("base model", report.candidate.base_fingerprint),
-            ("champion's adapter", report.candidate.parent_sha256 or "none: the base model"),
+            ("continued from", report.candidate.parent_sha256 or "the base model"),
             ("candidate's adapter", report.candidate.adapter_sha256),
         ]
     if Stage.CURATE in outputs:
-        facts.append(("train it again", f"nightshift train {outputs[Stage.CURATE]}"))
+        parent = f" --from {report.candidate.parent_version}" if report.candidate else ""
+        facts.append(("train it again", f"nightshift train {outputs[Stage.CURATE]}{parent}"))
     if report.version is not None:
         facts.append(("ask it", f'nightshift ask --version {report.version} "..."'))
     return Facts("Where everything is", facts, "Ids chain: each stage's verb takes the id of the stage before it.")

@@ -133,7 +133,7 @@ class TrainingSettings:
     processes: Some = 1
     """That share one training; where there are GPUs, each has its own."""
     shard: bool = False
-    """Divide the frozen weights over the processes, for a model that is too large for each to hold."""
+    """Divide the layers' frozen weights over several processes, for a model too large for each; one holds them all."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
     """Of initialisation, shuffling and dropout."""
 

@@ -4,7 +4,8 @@ tokens     examples -> token ids with loss weights
 preflight  how many tokens a pass may have
 packs      examples -> forward passes of bounded size
 tree       token sequences -> one prefix tree
-attention  every node of a tree sees its own prefix
+attention  every node of a tree sees its own prefix, in spans of the stream or, on a GPU, in blocks of a mask
+lora       a linear layer and its adapter as one operation
 layout     examples -> the tokens of one forward pass
 logps      that pass -> log-probability and NLL of every answer
 reference  the champion's log-probabilities, once

@@ -12,7 +12,6 @@ from loop.settings import TrainingSettings
 from loop.training import objective, ranks
 from loop.training.checkpoint import State
 from loop.training.logps import Scored, Scorer, score
-from loop.training.packs import nodes
 from loop.training.reference import Reference
 from loop.training.tokens import Encoded
 
@@ -41,11 +40,11 @@ def accumulate(
     scorer: Scorer, champion: Reference, batch: Sequence[Encoded], state: State, settings: TrainingSettings
 ) -> Accumulated:
     """Add the gradient of the mean loss of `batch` to the adapter's."""
-    budget = state.budget if ranks.count() == 1 else min(state.budget, ceil(nodes(*batch) / ranks.count()))
+    budget = state.budget if ranks.count() == 1 else min(state.budget, ceil(scorer.size(batch) / ranks.count()))
     groups = scorer.passes(batch, budget)
-    mine = ranks.share(groups, [nodes(*(batch[i] for i in group)) for group in groups])
+    mine = ranks.share(groups, [scorer.size([batch[i] for i in group]) for group in groups])
     smallest = min(range(len(batch)), key=lambda index: batch[index].size)
-    turns = [*ranks.in_step(mine, [smallest])]
+    turns = ranks.turns(mine, [smallest], together=scorer.sharded)
     known = iter(champion.logps([batch[i] for group, _ in turns for i in group], state.budget))
     total = fsum(example.weight for example in batch)
     taken = []

@@ -3,7 +3,10 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,6 +14,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations.liger import apply_liger_kernel
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -38,9 +42,14 @@ def load(
 ) -> PeftModel:
     """The frozen base model in `dtype` under a float32 adapter: the champion's own weights, or fresh ones (B = 0).
 
-    Raises TrainingError when the champion's adapter has another rank or scale than `rank` asks for, or when a quantized
-    base lacks bitsandbytes.
+    Raises TrainingError when the champion's adapter has another rank or scale than `rank` asks for, when a quantized
+    base lacks bitsandbytes or would be sharded.
     """
+    if sharded and quantized:
+        raise TrainingError(
+            "`shard` and `quantize` under [training] do not go together",
+            "set one of them: four bits take a quarter of the memory in every process, sharding its part of it",
+        )
     how = {"quantization_config": _four_bits(dtype)} if quantized else {}
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(
@@ -91,14 +100,17 @@ def _shard(model: PeftModel, device: str) -> PeftModel:
     mesh = init_device_mesh(device, (ranks.count(),))
     own = {*trainable(model).values()}
     for layer in layers(model):
-        fully_shard(layer, mesh=mesh, ignored_params=own)
+        fully_shard(layer, mesh=mesh, ignored_params=own, reshard_after_forward=True)
     return model.to(device)
 
 
-def quicken(model: PreTrainedModel) -> None:
-    """On a GPU, where Liger is installed: its kernels for norms, gated products and rotations."""
+def use_liger(model: PreTrainedModel) -> None:
+    """On a GPU, where Liger is installed: its kernels for the norms and gated products of this model and no other."""
     if model.device.type == "cuda" and is_liger_kernel_available():
-        apply_liger_kernel(model, {"cross_entropy": False, "fused_linear_cross_entropy": False})
+        shared = vars(sys.modules[type(model).__module__])
+        own = dict(shared)
+        apply_liger_kernel(model, {"rope": False, "cross_entropy": False, "fused_linear_cross_entropy": False})
+        shared.update(own)
 
 
 def layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
@@ -106,16 +118,27 @@ def layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
-def checkpoint_activations(model: PeftModel) -> None:
-    """Let each layer keep only its input until backward; layers alone are set to training, so dropout stays off."""
-    model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
-    for layer in checkpointed(model):
-        layer.training = True
+def checkpoint_activations(model: nn.Module) -> None:
+    """Let each layer keep only its input until backward, and compute the layer again then."""
+    for layer in layers(model):
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
 
 
 def checkpointed(model: nn.Module) -> list[GradientCheckpointingLayer]:
     """The layers that are computed again in backward."""
-    return [layer for layer in layers(model) if layer.gradient_checkpointing]
+    return [layer for layer in layers(model) if isinstance(vars(layer).get("forward"), partial)]
+
+
+@contextmanager
+def all_kept(model: nn.Module) -> Iterator[None]:
+    """No layer is computed again while the block runs."""
+    again = checkpointed(model)
+    forwards = [vars(layer).pop("forward") for layer in again]
+    try:
+        yield
+    finally:
+        for layer, forward in zip(again, forwards, strict=True):
+            layer.forward = forward
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -8,7 +8,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from loop.errors import TrainingError
 from loop.training.blocks import blocks
-from loop.training.spans import spans
+from loop.training.spans import kept_spans, spans
 from loop.training.tree import Tree
 
 NAME, STOCK = "nightshift_tree", "sdpa"
@@ -27,9 +27,10 @@ Backend = Callable[[Tree, Tensor], Plan]
 """Makes the plan of a tree whose queries will be in the place and the numbers of a tensor."""
 
 
-def backends(where: device) -> tuple[Backend, ...]:
-    """All that run there, the fastest first."""
-    return (blocks, spans) if where.type == "cuda" else (spans,)
+def backends(where: device, *, again: bool = False) -> tuple[Backend, ...]:
+    """All that run there, the fastest first, for layers that are computed `again` in backward or not."""
+    by_chain = kept_spans if again else spans
+    return (blocks, by_chain) if where.type == "cuda" else (by_chain,)
 
 
 def select(model: PreTrainedModel, *, tree: bool) -> None:

@@ -5,6 +5,7 @@ In depth-first order a node is seen by the nodes from itself to the end of its s
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
 import torch
@@ -18,7 +19,8 @@ BLOCK = 128
 
 
 _PLAIN = cast("Callable[..., Tensor]", flex_attention)
-_COMPILED = torch.compile(_PLAIN, dynamic=True)
+VARIANTS = 64
+"""Of the compiled function: with gradients or without, of one block or many, for lengths that blocks divide or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Blocks:
 
         Keys that several heads share are repeated: the backward runs over them in parallel then, not in turn.
         """
-        compute = _COMPILED if query.is_cuda and not torch.compiler.is_compiling() else _PLAIN
+        compute = _compiled() if query.is_cuda else _PLAIN
         groups = query.shape[1] // key.shape[1]
         keys, values = (each.repeat_interleave(groups, dim=1) for each in (key, value))
         return compute(query, keys, values, block_mask=self.mask, scale=scaling)
@@ -51,6 +53,14 @@ def blocks(tree: Tree, like: Tensor) -> Blocks:
         *_indices(some & ~all_of), *_indices(all_of), BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=(size, size)
     )
     return Blocks(mask)
+
+
+@cache
+def _compiled() -> Callable[..., Tensor]:
+    from torch._dynamo import config
+
+    config.recompile_limit = max(config.recompile_limit, VARIANTS)
+    return torch.compile(_PLAIN, dynamic=True)
 
 
 def _seen_blocks(ends: Tensor) -> tuple[Tensor, Tensor]:

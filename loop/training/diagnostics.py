@@ -14,6 +14,8 @@ FALLEN = 0.1
 """Nats per token by which preferred answers may become less likely."""
 FARTHEST = 0.5
 """Nats per token from the champion: by then a model answers in another voice."""
+LENGTH_WINS, LEARNT = 0.4, 0.6
+"""Accuracy on pairs whose shorter answer was preferred, while that on all pairs shows that something was learnt."""
 WIDEST = 20.0
 """Reward between preferred and other answers; what users disagree about is never so clear."""
 
@@ -41,5 +43,10 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
         found["margin_explodes"] = (
             f"preferred answers lead by a reward of {metrics['reward_margin']:.0f}: lower `epochs`, or set `pair_loss` "
             "to `ipo` or `conservative`"
+        )
+    if metrics.get("accuracy_shorter", 1.0) < LENGTH_WINS and metrics["accuracy"] > LEARNT:
+        found["length_wins"] = (
+            f"longer answers win whatever users say (right in {metrics['accuracy_shorter']:.0%} of pairs whose shorter "
+            "one was preferred): set `pair_loss` to `simpo`, which counts by token, or lower `epochs`"
         )
     return found

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 
@@ -14,6 +14,7 @@ from loop.canonical import digest
 from loop.errors import TrainingError
 from loop.hashing import adapter_sha256
 from loop.models import fingerprint
+from loop.settings import TrainingSettings
 from loop.training import adapters, checkpoint, manifest, objective, precision, preflight, ranks
 from loop.training.accumulate import accumulate
 from loop.training.checkpoint import State, recall_best, save_best
@@ -104,11 +105,7 @@ def _plan(job: Job) -> Plan:
         sharded=settings.shard and ranks.count() > 1,
         quantized=settings.quantize == "nf4",
     )
-    if settings.activation_checkpoints:
-        adapters.checkpoint_activations(model)
-    attention = spans if settings.layout == "tree" else None
-    scorer = choose_layout(Scorer(model.get_base_model(), computed.autocast, attention), encoding.examples)
-    adapters.quicken(scorer.model)
+    scorer = _scorer(model, computed.autocast, encoding.examples, settings)
     ordered = batches(families(encoding.examples), settings.epochs, settings.batch_examples, settings.seed)
     parent = adapter_sha256(job.parent) if job.parent else None
     reference = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast, settings.quantize])
@@ -125,6 +122,14 @@ def _plan(job: Job) -> Plan:
         wanted=len(ordered),
         began_as=adapters.weights_sha256(model),
     )
+
+
+def _scorer(model: PeftModel, autocast: bool, examples: Sequence[Encoded], settings: TrainingSettings) -> Scorer:
+    if settings.activation_checkpoints:
+        adapters.checkpoint_activations(model)
+    attention = spans if settings.layout == "tree" else None
+    sharded = settings.shard and ranks.count() > 1
+    return choose_layout(Scorer(model.get_base_model(), autocast, attention, sharded), examples)
 
 
 def _budget(plan: Plan) -> int:
@@ -179,7 +184,7 @@ def _looked(plan: Plan, state: State) -> State:
     """After a look at the dev split, if one is due; a best adapter is kept."""
     if not plan.dev or not is_due(state, len(plan.batches), plan.job.settings):
         return state
-    loss = mean_loss(plan.scorer, plan.reference, plan.dev, state, plan.job.settings)
+    loss = ranks.everyones(mean_loss(plan.scorer, plan.reference, plan.dev, state, plan.job.settings))[0]
     history = (*state.history[:-1], {**state.history[-1], "dev_loss": loss})
     state = noted(replace(state, history=history), loss)
     if state.best_step == state.step and ranks.rank() == 0:

@@ -13,9 +13,10 @@ from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 from loop.errors import TrainingError
+from loop.training.adapters import checkpointed, trainable, use_liger
 from loop.training.attention import Backend, backends, select
 from loop.training.layout import lay_out
-from loop.training.packs import packs, padded
+from loop.training.packs import nodes, packs, padded
 from loop.training.spans import spans
 from loop.training.tokens import Encoded
 
@@ -23,7 +24,8 @@ _LOG = logging.getLogger(__name__)
 FULL = {"cpu": 256, "cuda": 65_536}
 """Tokens of a forward pass from which more of them are no cheaper apiece: fewer cost as much as these.
 
-Seen on two cores with a model of 135 M parameters: 400 to 4,000 tokens a pass took the same time for all of a step.
+Two cores took the same time for a step in passes of 400 to 4,000 tokens of a model of 135 M parameters. A GPU is never
+full: a pass of 6,000 tokens of a 0.5 B model took an H200 as long as one of 2,000, all of it spent on launches.
 """
 HEAD_POSITIONS = 256
 """Positions whose logits exist at the same time."""
@@ -53,6 +55,15 @@ class Scorer:
     autocast: bool = False
     attention: Backend | None = spans
     """Over the prefix tree of the answers; None gives each answer a row of its own."""
+    sharded: bool = False
+    """Whether all processes have to compute together."""
+
+    def size(self, examples: Sequence[Encoded]) -> int:
+        """Tokens of one forward pass over all of `examples`."""
+        if self.attention is None:
+            lengths = [len(sequence) for example in examples for sequence in example.sequences]
+            return len(lengths) * max(lengths)
+        return nodes(*examples)
 
     def passes(self, examples: Sequence[Encoded], budget: int) -> list[list[int]]:
         """Indices of the examples of each forward pass of at most `budget` tokens."""
@@ -83,14 +94,16 @@ def score(scorer: Scorer, examples: Sequence[Encoded]) -> Scored:
 def choose_layout(scorer: Scorer, examples: Sequence[Encoded]) -> Scorer:
     """The first layout that gives the stock forward pass's log-probabilities on the shortest and the longest example.
 
-    Rows are tried after all that attends to a tree here, or alone where `scorer` has them already. Raises
-    TrainingError when none does: soft-capped or scaled logits, for example.
+    Rows are tried after all that attends to a tree here, or alone where `scorer` has them already; Liger's kernels are
+    put in place before. Raises TrainingError when none does: soft-capped or scaled logits, for example.
     """
     ordered = sorted(examples, key=lambda example: example.size)
     checked = [ordered[0], ordered[-1]]
     expected = torch.cat([_stock_logps(scorer, example) for example in checked])
+    use_liger(scorer.model)
     name = type(scorer.model).__name__
-    for backend in (*backends(_device(scorer.model)), None) if scorer.attention else (None,):
+    trees = backends(_device(scorer.model), again=bool(checkpointed(scorer.model)))
+    for backend in (*trees, None) if scorer.attention else (None,):
         chosen = replace(scorer, attention=backend)
         if _agrees(chosen, checked, expected):
             return chosen
@@ -102,15 +115,22 @@ def choose_layout(scorer: Scorer, examples: Sequence[Encoded]) -> Scorer:
     )
 
 
-@torch.no_grad()
 def _agrees(scorer: Scorer, examples: Sequence[Encoded], expected: Tensor) -> bool:
+    """Whether `scorer` gives what is expected; on a GPU its backward, whose kernels are compiled too, runs as well."""
+    compiled = _device(scorer.model).type == "cuda"
     try:
-        found = score(scorer, examples).logp
+        with torch.set_grad_enabled(compiled):
+            found = score(scorer, examples).logp
+        if compiled:
+            torch.autograd.grad(found.sum(), [*trainable(scorer.model).values()])
+    except TrainingError:
+        return False
     except torch.OutOfMemoryError:
         raise
-    except (TrainingError, RuntimeError) as error:
+    except RuntimeError as error:
         _LOG.warning("%s", error)
         return False
+    found = found.detach()
     lengths = found.new_tensor([len(answer.ids) for example in examples for answer in example.answers])
     noise = AUTOCAST_NOISE * lengths.sqrt() if scorer.autocast else 0.0
     return bool(((found - expected).abs() <= TOLERANCE * lengths + noise).all())

@@ -32,22 +32,24 @@ class Adapted(torch.autograd.Function):
         """[..., in], [out, in], [out], [rank, in], [out, rank] -> [..., out], in autocast's numbers, if it is on."""
         kind = x.device.type
         number = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-        rows, frozen, narrow, wide = (each.to(number) for each in (x.flatten(0, -2), weight, down, up))
+        rows, narrow, wide = (each.to(number) for each in (x.flatten(0, -2), down, up))
         between = rows @ narrow.T
-        result = linear(rows, frozen, None if bias is None else bias.to(number)).addmm_(between, wide.T, alpha=scale)
-        ctx.save_for_backward(rows, between, frozen, narrow, wide)
+        result = linear(rows, weight.to(number), None if bias is None else bias.to(number))
+        result.addmm_(between, wide.T, alpha=scale)
+        ctx.save_for_backward(rows, between, weight, narrow, wide)
         ctx.scale, ctx.numbers = scale, (x.dtype, down.dtype, up.dtype)
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: _Context, gradient: Tensor) -> Gradients:
         """Of the input, where it is wanted, and of both factors of the adapter."""
-        rows, between, frozen, narrow, wide = cast("tuple[Tensor, ...]", ctx.saved_tensors)
+        rows, between, weight, narrow, wide = cast("tuple[Tensor, ...]", ctx.saved_tensors)
         of_rows = gradient.flatten(0, -2)
         of_between = (of_rows @ wide).mul_(ctx.scale)
         of_x, of_down, of_up = None, of_between.T @ rows, (of_rows.T @ between).mul_(ctx.scale)
         if ctx.needs_input_grad[0]:
-            of_x = (of_rows @ frozen).addmm_(of_between, narrow).view(*gradient.shape[:-1], -1).to(ctx.numbers[0])
+            of_x = (of_rows @ weight.to(of_rows.dtype)).addmm_(of_between, narrow)
+            of_x = of_x.view(*gradient.shape[:-1], -1).to(ctx.numbers[0])
         return of_x, None, None, of_down.to(ctx.numbers[1]), of_up.to(ctx.numbers[2]), None
 
 

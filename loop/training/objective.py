@@ -143,6 +143,8 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
     desirable = batch.desirable[batch.unpaired]
     compared = torch.cat([chosen, chosen + 1, judged])
     drift = losses.token_kl(scored.logp[compared], reference[compared], batch.lengths[compared])
+    lead = rewards[chosen] - rewards[chosen + 1]
+    shorter = batch.lengths[chosen] < batch.lengths[chosen + 1]
     measured = {
         "loss": weighted_sum(parts, batch) / batch.weights.sum(),
         "nll": scored.nll[batch.first][batch.nll_shares > 0].mean(),
@@ -151,8 +153,9 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
         "unpaired_loss": parts["unpaired"][batch.unpaired].mean(),
         "reward_chosen": rewards[chosen].mean(),
         "reward_rejected": rewards[chosen + 1].mean(),
-        "reward_margin": (rewards[chosen] - rewards[chosen + 1]).mean(),
-        "accuracy": (rewards[chosen] > rewards[chosen + 1]).double().mean(),
+        "reward_margin": lead.mean(),
+        "accuracy": (lead > 0).double().mean(),
+        "accuracy_shorter": (lead[shorter] > 0).double().mean(),
         "reward_desirable": rewards[judged][desirable].mean(),
         "reward_undesirable": rewards[judged][~desirable].mean(),
         "chosen_logp_drift": (scored.logp - reference)[chosen].mean(),

@@ -32,8 +32,8 @@ def packs(examples: Sequence[Encoded], budget: int, full: int) -> list[list[int]
     """Indices of the examples of each tree of at most `budget` nodes; an example with more stands alone.
 
     Neighbours in the order of their prompts share most, so a tree is a stretch of that order. Of all ways to cut it
-    this is the one that computes the fewest tokens, a pass counted as `full` at least, and of equals the one with the
-    smallest trees, which keep the least for backward: dynamic programming over the cuts.
+    this is the one that computes the fewest tokens, a pass counted as `full` at least. Of equals it is the one with
+    the fewest in truth, then the one with the smallest trees, which keep the least for backward: dynamic programming.
     """
     order = sorted(range(len(examples)), key=lambda index: examples[index].prompt)
     ordered = [examples[index] for index in order]
@@ -44,15 +44,16 @@ def packs(examples: Sequence[Encoded], budget: int, full: int) -> list[list[int]
 
 def _cuts(alone: Sequence[int], shared: Sequence[int], budget: int, full: int) -> list[int]:
     """Where stretches begin, and the end: of sizes `alone`, each of which has `shared` with the one before."""
-    costs, begins = [0], [0]
+    costs, begins = [(0, 0)], [0]
     for end in range(1, len(alone) + 1):
-        options: list[tuple[int, int]] = []
+        options: list[tuple[tuple[int, int], int]] = []
         size = 0
         for start in range(end - 1, -1, -1):
             size += alone[start]
             if size > budget and options:
                 break
-            options.append((costs[start] + max(size, full), -start))
+            counted, computed = costs[start]
+            options.append(((counted + max(size, full), computed + size), -start))
             size -= shared[start]
         cost, begin = min(options)
         costs.append(cost)

@@ -1,15 +1,14 @@
 """How many tokens a forward pass may have, found out before the first one runs out of memory."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.distributed.tensor import DTensor
 
 from loop.errors import TrainingError
-from loop.training.adapters import checkpointed
+from loop.training.adapters import all_kept, checkpointed
 from loop.training.logps import Scorer, score
 from loop.training.tokens import Encoded
 
@@ -42,27 +41,17 @@ def bytes_per_token(scorer: Scorer, example: Encoded) -> float:
     With activation checkpoints that is the input of each layer and all of one layer at a time.
     """
     layers = checkpointed(scorer.model)
-    if not layers:
-        return _kept(scorer, example) / example.size
-    with _all_kept(layers):
+    with all_kept(scorer.model):
         whole = _kept(scorer, example) / example.size
+    if not layers:
+        return whole
     inputs: int = len(layers) * scorer.model.config.hidden_size * scorer.model.dtype.itemsize
     return whole / len(layers) + inputs
 
 
-@contextmanager
-def _all_kept(layers: Sequence[nn.Module]) -> Iterator[None]:
-    for layer in layers:
-        layer.training = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.training = True
-
-
 def _kept(scorer: Scorer, example: Encoded) -> int:
-    weights = {parameter.untyped_storage().data_ptr() for parameter in scorer.model.parameters()}
+    whole = (parameter for parameter in scorer.model.parameters() if not isinstance(parameter, DTensor))
+    weights = {parameter.untyped_storage().data_ptr() for parameter in whole}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:

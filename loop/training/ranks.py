@@ -3,7 +3,7 @@
 They are torchrun's; alone, every function is what one process needs.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import torch
@@ -41,12 +41,10 @@ def share(work: Sequence[T], costs: Sequence[int]) -> list[T]:
     return mine
 
 
-def in_step(work: Sequence[T], filler: T) -> Iterator[tuple[T, bool]]:
-    """`work`, marked True, then fillers until every process has had as many turns: sharded weights need all of them."""
-    for _ in range(max(everyones(len(work))) - len(work)):
-        yield filler, False
-    for each in work:
-        yield each, True
+def turns(work: Sequence[T], filler: T, *, together: bool) -> list[tuple[T, bool]]:
+    """`work`, marked True, and fillers until every process has as many turns, where all have to compute `together`."""
+    missing = max(everyones(len(work))) - len(work) if together else 0
+    return [*((each, True) for each in work), *[(filler, False)] * missing]
 
 
 def everyones(value: T) -> list[T]:

@@ -6,6 +6,7 @@ Taken ahead of step 0 they would spend a wall-clock budget on examples which the
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -41,11 +42,14 @@ class Reference:
         """
         missing = [e for e in examples if _compared(e) and any(key not in self._known for key in _keys(e))]
         groups = self._scorer.passes(missing, budget) if missing else []
-        turns = [*ranks.in_step([[missing[i] for i in group] for group in groups], [examples[0]])]
+        work = [[missing[i] for i in group] for group in groups]
+        turns = ranks.turns(work, [examples[0]], together=self._scorer.sharded)
         if turns:
-            with self._restored():
-                for batch, _ in turns:
-                    self._score(batch)
+            with self._restored(), torch.no_grad():
+                for batch, counts in turns:
+                    logps = score(self._scorer, batch).logp.tolist()
+                    if counts:
+                        self._known.update(zip(chain.from_iterable(map(_keys, batch)), logps, strict=True))
             if time.monotonic() - self._saved_at > SAVE_SECONDS:
                 self.save()
         return [self._logps(example) for example in examples]
@@ -59,11 +63,6 @@ class Reference:
         """Write all that is known; a resumed training needs what its checkpoint's steps have seen."""
         write_cache(self._file, self._known)
         self._saved_at = time.monotonic()
-
-    @torch.no_grad()
-    def _score(self, batch: Sequence[Encoded]) -> None:
-        logps = score(self._scorer, batch).logp.tolist()
-        self._known.update(zip((key for example in batch for key in _keys(example)), logps, strict=True))
 
     def _logps(self, example: Encoded) -> tuple[float, ...]:
         if not _compared(example):

@@ -6,7 +6,7 @@ to itself. So no mask is wider than what a chain sees, and nothing is computed o
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 
@@ -41,18 +41,40 @@ class Spans:
     """Length of each chain."""
     spans: tuple[Span, ...]
     """In the order of the stream."""
+    frugal: bool
+    """Whether a branch makes its copy of the keys and values that it shares again in backward."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """What every node sees of the values, [1, heads, nodes, d] each."""
         keys, values = torch.split(key, self.chains, dim=2), torch.split(value, self.chains, dim=2)
         queries = torch.split(query, [span.size for span in self.spans], dim=2)
-        seen = [_seen(span, asking, keys, values, scaling) for span, asking in zip(self.spans, queries, strict=True)]
-        return torch.cat(seen, dim=2)
+        asked = zip(self.spans, queries, strict=True)
+        return torch.cat([self._seen(span, asking, keys, values, scaling) for span, asking in asked], dim=2)
+
+    def _seen(self, span: Span, query: Tensor, keys: Pieces, values: Pieces, scaling: float | None) -> Tensor:
+        """What the nodes of a span see, [1, heads, size, d]."""
+        key, value = _joined(keys, span), _joined(values, span)
+        again = {key.data_ptr(): partial(_joined, keys, span), value.data_ptr(): partial(_joined, values, span)}
+        with _made_again(again) if self.frugal and span.mask is not None else nullcontext():
+            return scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=span.mask,
+                is_causal=span.mask is None,
+                scale=scaling,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
 
 
 def spans(tree: Tree, like: Tensor) -> Spans:
     """The spans of `tree`, masks where `like` is and in its numbers, which should be the queries'."""
-    return Spans([*map(len, tree.chains)], tuple(_spans(tree, like)))
+    return Spans([*map(len, tree.chains)], tuple(_spans(tree, like)), frugal=True)
+
+
+def kept_spans(tree: Tree, like: Tensor) -> Spans:
+    """The same for layers that are computed again in backward: of nested hooks on what is kept only one would count."""
+    return replace(spans(tree, like), frugal=False)
 
 
 def _spans(tree: Tree, like: Tensor) -> Iterator[Span]:
@@ -79,22 +101,6 @@ def _trunk(tree: Tree, index: int) -> Iterator[int]:
 
 def _mask(size: int, above: int, like: Tensor) -> Tensor:
     return like.new_full((size, above + size), -inf).triu(above + 1)
-
-
-def _seen(span: Span, query: Tensor, keys: Pieces, values: Pieces, scaling: float | None) -> Tensor:
-    """What the nodes of a span see, [1, heads, size, d]."""
-    key, value = _joined(keys, span), _joined(values, span)
-    again = {key.data_ptr(): partial(_joined, keys, span), value.data_ptr(): partial(_joined, values, span)}
-    with _made_again(again) if span.mask is not None else nullcontext():
-        return scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=span.mask,
-            is_causal=span.mask is None,
-            scale=scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
-        )
 
 
 def _joined(pieces: Pieces, span: Span) -> Tensor:

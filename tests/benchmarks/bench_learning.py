@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib.metadata import version
-from itertools import groupby
+from itertools import chain, groupby, zip_longest
+from math import ceil
 from pathlib import Path
 from statistics import fmean
 
@@ -67,19 +68,20 @@ def curated(name: str) -> tuple[Example, ...]:
 def held_out(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings, most: int
 ) -> Held:
-    """Whole questions or conversations of held-out users, drawn until there are `most` examples with an opinion."""
+    """Whole questions or conversations of held-out users, approved and other ones in turn, to `most` examples."""
     told = [e for e in examples if e.split is not Split.TRAIN and e.objective is not Objective.DEMONSTRATION]
     paired = [e for e in told if e.objective is Objective.PAIR] or told
-    by_cluster = groupby(sorted(paired, key=_cluster), key=_cluster)
-    drawn = [(cluster, [*members]) for cluster, members in by_cluster]
+    drawn = [[*members] for _, members in groupby(sorted(paired, key=_cluster), key=_cluster)]
     random.Random(0).shuffle(drawn)
+    approved = [members for members in drawn if members[0].branches[0].desirable]
+    others = [members for members in drawn if not members[0].branches[0].desirable]
     kept: list[Encoded] = []
     clusters: list[str] = []
-    for cluster, members in drawn:
+    for members in filter(None, chain.from_iterable(zip_longest(approved, others))):
         if len(kept) < most:
             fitting = encode(members, tokenizer, settings).examples
             kept += fitting
-            clusters += [cluster] * len(fitting)
+            clusters += [_cluster(members[0])] * len(fitting)
     return Held(kept, clusters)
 
 
@@ -133,7 +135,8 @@ def learn(name: str, layout: str, folder: Path, minutes: float, most: int) -> di
     settings = TrainingSettings(budget_minutes=minutes, layout=layout, max_tokens=4_096, checkpoint_minutes=60.0)
     examples = curated(name)
     other = next(log for log in LOGS if log != name)
-    held, elsewhere = (held_out(log, tokenizer, settings, most) for log in (examples, curated(other)))
+    held = held_out(examples, tokenizer, settings, most)
+    elsewhere = held_out(curated(other), tokenizer, settings, ceil(most / 4))
     job = Job(
         candidate_id=f"{name}-{layout}",
         snapshot_id=name,

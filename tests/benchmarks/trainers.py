@@ -108,7 +108,7 @@ def trl(bed: Bed) -> Step:
         trainer = DPOTrainer(_base(bed), args=config, train_dataset=text, processing_class=tokenizer, peft_config=lora)
 
     budget = bed.budget if device() == "cuda" else min(bed.budget, TRL_TOKENS)
-    adapters.quicken(trainer.accelerator.unwrap_model(trainer.model).get_base_model())
+    adapters.use_liger(trainer.accelerator.unwrap_model(trainer.model).get_base_model())
 
     def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
         for group in padded(batch, budget):
@@ -125,7 +125,7 @@ TRAINERS: dict[str, Callable[[Bed], Step]] = {"nightshift": nightshift, "by_hand
 
 def _adapted(bed: Bed) -> PeftModel:
     model = adapters.begin(_base(bed), rank=bed.rank, seed=0)
-    adapters.quicken(model.get_base_model())
+    adapters.use_liger(model.get_base_model())
     return model
 
 

@@ -63,7 +63,7 @@ def test_blocks_give_the_values_and_gradients_of_separate_answers(batch):
 
 
 @pytest.mark.parametrize("batch", BATCHES)
-def test_bfloat16_rounds_blocks_no_more_than_rows(batch):
+def test_bfloat16_rounds_blocks_about_as_much_as_rows(batch):
     exact = found(replace(scorer(torch.float32), attention=None), batch)
     rounded = scorer(torch.bfloat16)
     apart = {}

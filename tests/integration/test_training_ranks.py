@@ -15,10 +15,10 @@ from loop.errors import TrainingError
 from loop.settings import TrainingSettings
 from loop.training import Job, candidate, train
 from loop.training.accumulate import accumulate
-from loop.training.adapters import load, trainable
+from loop.training.adapters import layers, load, trainable
 from loop.training.checkpoint import State
 from loop.training.launch import HANDED, LOG
-from loop.training.logps import Scorer
+from loop.training.logps import Scorer, score
 from loop.training.reference import Reference
 from loop.types import Objective
 from tests.tiny import tiny_model
@@ -41,9 +41,15 @@ def gradients(base: Path, cache: Path, *, sharded: bool = False) -> tuple[dict[s
     with torch.no_grad():
         for seed, parameter in enumerate(trainable(model).values()):
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed)) / 8)
-    scorer = Scorer(model.get_base_model())
+    scorer = Scorer(model.get_base_model(), sharded=sharded)
     champion = Reference(model, scorer, cache / "reference.json")
     done = accumulate(scorer, champion, BATCH, State(budget=4_096, delta=0.1), TrainingSettings())
+    if sharded:
+        with torch.no_grad():
+            score(scorer, BATCH)
+        own = {*trainable(model).values()}
+        frozen = [p for layer in layers(model) for p in layer.parameters() if p not in own]
+        assert sum(p.to_local().numel() for p in frozen) <= 0.6 * sum(p.numel() for p in frozen)
     order = [BATCH.index(example) for example in done.examples]
     split = done.scored.logp.split([len(example.answers) for example in done.examples])
     in_order = torch.cat([logp for _, logp in sorted(zip(order, split, strict=True), key=lambda each: each[0])])

@@ -18,9 +18,9 @@ HALF = CurationSettings(vault_share=0.5, dev_share=0.0)
 Events = list[Interaction | Feedback]
 
 
-def said(name: str, prompt: str, answer: str, user: str = "ann", days: float = 0.0) -> Events:
+def said(name: str, prompt: str, answer: str, user: str = "ann", days: float = 0.0, value: float = 1.0) -> Events:
     asked = ask(name, prompt=prompt, answer=answer, user=user, days=days)
-    return [asked, tell(name, value=1.0, user=user, days=days)]
+    return [asked, tell(name, value=value, user=user, days=days)]
 
 
 def user_in(split: Split, number: int = 0) -> str:
@@ -133,7 +133,11 @@ def test_only_the_newest_train_examples_are_kept_and_nothing_held_out_is_dropped
 
 
 def test_a_share_of_the_train_examples_is_older_approved_ones() -> None:
-    events = [e for n in range(60) for e in said(f"i{n}", f"Question {n}", f"Answer {n}", user=f"u{n}", days=n / 100)]
+    events = [
+        e
+        for n in range(60)
+        for e in said(f"i{n}", f"Question {n}", f"Answer {n}", user=f"u{n}", days=n / 100, value=float(n % 2))
+    ]
     settings = replace(HALF, max_examples=10)
     newest, mixed = made(events, settings).examples, made(events, replace(settings, replay=0.3)).examples
     train = [[example for example in each if example.split is Split.TRAIN] for each in (newest, mixed)]

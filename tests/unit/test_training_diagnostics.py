@@ -12,6 +12,7 @@ WELL = {"chosen_logp_drift": 4.0, "answer_tokens": 20.0, "kl": 0.1, "reward_marg
 def test_a_training_that_went_well_raises_no_alarm():
     assert alarms(WELL) == {}
     assert alarms({"nll": 0.4, "answer_tokens": 20.0}) == {}
+    assert alarms(WELL | {"accuracy": 0.5, "accuracy_shorter": 0.2}) == {}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,7 @@ def test_a_training_that_went_well_raises_no_alarm():
         ({"chosen_logp_drift": -5.0}, "chosen_falls", "0.25 nats a token"),
         ({"kl": 0.8}, "far_from_champion", "0.80 nats"),
         ({"reward_margin": 31.0}, "margin_explodes", "reward of 31"),
+        ({"accuracy": 0.7, "accuracy_shorter": 0.2}, "length_wins", "20%"),
     ],
 )
 def test_each_fault_has_its_alarm_with_the_figure(figures, name, said):

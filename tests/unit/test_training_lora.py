@@ -22,9 +22,12 @@ def test_its_gradients_are_those_of_its_values():
     assert torch.autograd.gradcheck(Adapted.apply, inputs)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_a_fused_model_scores_as_peft_does(tmp_path, dtype):
-    model = adapted(AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path)))
+@pytest.mark.parametrize(
+    ("base", "dtype"),
+    [(torch.float64, torch.float64), (torch.float32, torch.bfloat16), (torch.bfloat16, torch.bfloat16)],
+)
+def test_a_fused_model_scores_as_peft_does(tmp_path, base, dtype):
+    model = adapted(AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path), dtype=base))
     if dtype is torch.float64:
         model.double()
     scorer = Scorer(model.get_base_model(), autocast=dtype is torch.bfloat16)

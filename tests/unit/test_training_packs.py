@@ -55,8 +55,9 @@ def test_padded_rows_stay_within_the_budget_unless_one_example_is_larger(prompts
 def test_no_other_cut_of_the_same_order_costs_less(prompts, budget):
     examples = [example(prompt) for prompt in sorted(prompts)]
 
-    def cost(groups: list[list[int]]) -> int:
-        return sum(max(nodes(examples, group), FULL) for group in groups)
+    def cost(groups: list[list[int]]) -> tuple[int, int]:
+        sizes = [nodes(examples, group) for group in groups]
+        return sum(max(size, FULL) for size in sizes), sum(sizes)
 
     every = [
         [list(range(a, b)) for a, b in zip((0, *cuts), (*cuts, len(examples)), strict=True)]
