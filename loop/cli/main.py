@@ -38,12 +38,13 @@ def cli(
 def _log_to_stderr(*, verbose: bool) -> None:
     """Our stages when `verbose`, warnings always; libraries that set a level of their own are held to warnings.
 
-    kafka-python warns of every try to connect, with tracebacks; the error it ends in says it once.
+    kafka-python warns of every try to connect, with tracebacks; the error it ends in says it once. Bitsandbytes, which
+    peft loads wherever it is installed, advises kernels for inference.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith(OURS))
-    handler.addFilter(lambda record: verbose or not record.name.startswith("kafka."))
+    handler.addFilter(lambda record: verbose or not record.name.startswith(("kafka.", "bitsandbytes.")))
     logging.basicConfig(handlers=[handler])
     for package in OURS:
         logging.getLogger(package).setLevel(logging.INFO if verbose else logging.WARNING)
