@@ -14,13 +14,14 @@ import platform
 import random
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
 from itertools import chain, groupby, zip_longest
 from math import ceil
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -42,9 +43,10 @@ LOGS = {
     "tau-bench": DATA / "tau_bench" / "gpt-4o-airline.json",
     "gsm8k": DATA / "gsm8k" / "example_model_solutions.jsonl",
 }
+SETTINGS = TrainingSettings(max_tokens=4_096, checkpoint_minutes=60.0)
 Scores = Sequence[tuple[float, ...]]
 """Log-probability of each answer of each example."""
-BUDGET = 4_096
+BUDGET = 8_192
 """Tokens of a forward pass."""
 
 
@@ -128,57 +130,62 @@ def drift(found: Sequence[tuple[float, ...]], held: Held) -> float:
     return fmean(first for (first, *_), example in zip(found, held.examples, strict=True) if example.desirable)
 
 
-def learn(name: str, layout: str, folder: Path, minutes: float, most: int) -> dict[str, float]:
-    """Train on one log and judge on its held-out pairs and on the other log's."""
-    base = find(SMOLLM2, folder / "models")
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    settings = TrainingSettings(budget_minutes=minutes, layout=layout, max_tokens=4_096, checkpoint_minutes=60.0)
-    examples = curated(name)
-    other = next(log for log in LOGS if log != name)
-    held = held_out(examples, tokenizer, settings, most)
-    elsewhere = held_out(curated(other), tokenizer, settings, ceil(most / 4))
+class Judge:
+    """What the base model says of held-out answers of a log and of approved answers of the other one."""
+
+    def __init__(self, name: str, base: Path, most: int) -> None:
+        [other] = [log for log in LOGS if log != name]
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        self._base = base
+        self._own = held_out(curated(name), tokenizer, SETTINGS, most)
+        self._elsewhere = held_out(curated(other), tokenizer, SETTINGS, ceil(most / 4))
+        self._before = self._scores(None)
+
+    def figures(self, adapter: Path) -> dict[str, float]:
+        """Of a trained adapter."""
+        own, elsewhere = (
+            rewards(before, after, held)
+            for before, after, held in zip(
+                self._before, self._scores(adapter), (self._own, self._elsewhere), strict=True
+            )
+        )
+        found = accuracy(own, self._own)
+        return {
+            "accuracy": 0.5 + found.mean,
+            "low": 0.5 + found.low,
+            "high": 0.5 + found.high,
+            "judged": found.items,
+            "clusters": found.clusters,
+            "chosen_drift": drift(own, self._own),
+            "other_log_drift": drift(elsewhere, self._elsewhere),
+        }
+
+    def _scores(self, adapter: Path | None) -> list[Scores]:
+        model = adapters.load(self._base, adapter, rank=SETTINGS.rank, seed=0, dtype=torch.float32, device="cpu")
+        return [scored(Scorer(model.get_base_model()), held.examples) for held in (self._own, self._elsewhere)]
+
+
+def learn(name: str, layout: Literal["tree", "rows"], base: Path, folder: Path, minutes: float) -> dict[str, float]:
+    """Train on a log's train split into `folder`; how far it got."""
     job = Job(
         candidate_id=f"{name}-{layout}",
         snapshot_id=name,
-        examples=tuple(e for e in examples if e.split is Split.TRAIN),
+        examples=tuple(e for e in curated(name) if e.split is Split.TRAIN),
         dev=(),
         base=base,
         parent=None,
         parent_version=0,
-        folder=folder / f"{name}-{layout}",
+        folder=folder,
         cache=folder / "cache",
-        settings=settings,
+        settings=replace(SETTINGS, budget_minutes=minutes, layout=layout),
         dtype="bfloat16",
     )
     steps = 0
     for step in train(job):
         steps = step.step
-        print(
-            f"{name} {layout}: step {steps}/{step.of}, loss {step.metrics['loss']:.3f}, {step.eta_seconds:.0f} s left"
-        )
-    before, after = (
-        Scorer(
-            adapters.load(base, parent, rank=settings.rank, seed=0, dtype=torch.float32, device="cpu").get_base_model()
-        )
-        for parent in (None, job.folder)
-    )
-    own, others = (
-        rewards(scored(before, each.examples), scored(after, each.examples), each) for each in (held, elsewhere)
-    )
-    found = accuracy(own, held)
-    print(f"{name} {layout}: {0.5 + found.mean:.3f} ({0.5 + found.low:.3f} to {0.5 + found.high:.3f})")
-    return {
-        "steps": steps,
-        "examples_seen": steps * settings.batch_examples,
-        "accuracy": 0.5 + found.mean,
-        "low": 0.5 + found.low,
-        "high": 0.5 + found.high,
-        "pairs": found.items,
-        "clusters": found.clusters,
-        "kl": candidate(job).metrics["kl"],
-        "chosen_drift": drift(own, held),
-        "other_log_drift": drift(others, elsewhere),
-    }
+        told = f"loss {step.metrics['loss']:.3f}, {step.eta_seconds:.0f} s left"
+        print(f"{name} {layout}: step {steps}/{step.of}, {told}", flush=True)
+    return {"steps": steps, "examples_seen": steps * SETTINGS.batch_examples, "kl": candidate(job).metrics["kl"]}
 
 
 def main() -> None:
@@ -191,9 +198,16 @@ def main() -> None:
     chosen = parser.parse_args()
     result: dict[str, object] = {"minutes": chosen.minutes, "pairs": chosen.pairs}
     with tempfile.TemporaryDirectory() as folder:
+        base = find(SMOLLM2, Path(folder))
         for name in chosen.logs:
+            judge = Judge(name, base, chosen.pairs)
             for layout in chosen.layouts:
-                result[f"{name}/{layout}"] = learn(name, layout, Path(folder), chosen.minutes, chosen.pairs)
+                ends = Path(folder) / name / layout
+                figures = {**learn(name, layout, base, ends, chosen.minutes), **judge.figures(ends)}
+                print(
+                    f"{name} {layout}: " + ", ".join(f"{key} {value:.3f}" for key, value in figures.items()), flush=True
+                )
+                result[f"{name}/{layout}"] = figures
     versions = {name: version(name) for name in ("torch", "transformers", "peft")}
     where = {"cores": os.cpu_count(), "python": platform.python_version(), "bfloat16": native_bfloat16("cpu")}
     print(json.dumps({**result, **where, **versions}))

@@ -14,9 +14,9 @@ from loop.training.attention import select
 from loop.training.blocks import BLOCK, blocks
 from loop.training.layout import lay_out
 from loop.training.logps import Scored, Scorer, choose_layout, score
-from loop.training.spans import spans
+from loop.training.spans import Spans, spans
 from loop.training.tokens import Answer, Encoded
-from loop.training.tree import grow
+from loop.training.tree import Chain, Tree, grow
 from loop.types import Objective
 from tests.tiny import adapted, tiny_model
 
@@ -135,6 +135,19 @@ def test_a_beginning_common_to_all_examples_is_computed_once():
 
 def test_an_ordinary_model_gets_shared_prefixes(scorer):
     assert choose_layout(scorer, EXAMPLES).attention is spans
+
+
+def test_a_backend_that_fails_or_sees_too_much_gives_way_to_the_next(scorer, monkeypatch, caplog):
+    def fails(_tree: Tree, _like: torch.Tensor) -> Spans:
+        raise RuntimeError("no kernel for this head")
+
+    def sees_everything(tree: Tree, like: torch.Tensor) -> Spans:
+        return spans(replace(tree, chains=(Chain(0, len(tree.tokens), 0, -1),)), like)
+
+    monkeypatch.setattr("loop.training.logps.backends", lambda *_, **__: (fails, sees_everything, spans))
+    assert choose_layout(scorer, EXAMPLES).attention is spans
+    assert "no kernel for this head" in caplog.text
+    assert "sees_everything" in caplog.text
 
 
 def test_a_model_with_another_formula_for_logits_is_refused():
