@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from math import inf, isfinite
 
@@ -14,7 +14,6 @@ from loop.canonical import digest
 from loop.errors import TrainingError
 from loop.hashing import adapter_sha256
 from loop.models import fingerprint
-from loop.settings import TrainingSettings
 from loop.training import adapters, checkpoint, manifest, objective, precision, preflight, ranks
 from loop.training.accumulate import accumulate
 from loop.training.checkpoint import State, recall_best, save_best
@@ -87,6 +86,7 @@ def candidate(job: Job) -> Candidate:
 
 def _plan(job: Job) -> Plan:
     settings = job.settings
+    sharded = settings.shard and ranks.count() > 1
     computed = precision.choose(settings, job.dtype)
     tokenizer = AutoTokenizer.from_pretrained(job.base)
     encoding = encode(job.examples, tokenizer, settings)
@@ -102,11 +102,14 @@ def _plan(job: Job) -> Plan:
         seed=settings.seed,
         dtype=computed.weights,
         device=computed.device,
-        sharded=settings.shard and ranks.count() > 1,
+        sharded=sharded,
         quantized=settings.quantize == "nf4",
     )
-    scorer = _scorer(model, computed.autocast, encoding.examples, settings)
-    ordered = batches(families(encoding.examples), settings.epochs, settings.batch_examples, settings.seed)
+    if settings.activation_checkpoints:
+        adapters.checkpoint_activations(model)
+    wanted = Scorer(model.get_base_model(), computed.autocast, spans if settings.layout == "tree" else None, sharded)
+    scorer = choose_layout(wanted, encoding.examples)
+    every = batches(families(encoding.examples), settings.epochs, settings.batch_examples, settings.seed)
     parent = adapter_sha256(job.parent) if job.parent else None
     reference = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast, settings.quantize])
     return Plan(
@@ -118,18 +121,10 @@ def _plan(job: Job) -> Plan:
         encoding=encoding,
         dev=encode(job.dev, tokenizer, settings).examples,
         reference=Reference(model, scorer, job.cache / f"{reference[:16]}.json"),
-        batches=affordable(ordered, [example.size for example in encoding.examples], settings.budget_tokens),
-        wanted=len(ordered),
+        batches=affordable(every, [example.size for example in encoding.examples], settings.budget_tokens),
+        wanted=len(every),
         began_as=adapters.weights_sha256(model),
     )
-
-
-def _scorer(model: PeftModel, autocast: bool, examples: Sequence[Encoded], settings: TrainingSettings) -> Scorer:
-    if settings.activation_checkpoints:
-        adapters.checkpoint_activations(model)
-    attention = spans if settings.layout == "tree" else None
-    sharded = settings.shard and ranks.count() > 1
-    return choose_layout(Scorer(model.get_base_model(), autocast, attention, sharded), examples)
 
 
 def _budget(plan: Plan) -> int:

@@ -61,14 +61,12 @@ def fuse(model: PeftModel) -> None:
 
 
 def _is_plain(layer: Linear) -> bool:
-    [*names] = layer.active_adapters
-    [*dropouts] = layer.lora_dropout.values()
     return (
         type(layer.base_layer) is nn.Linear
-        and len(names) == 1
+        and len(layer.active_adapters) == 1
         and not layer.lora_variant
         and not any(layer.lora_bias.values())
-        and all(isinstance(dropout, nn.Identity) for dropout in dropouts)
+        and all(isinstance(dropout, nn.Identity) for dropout in layer.lora_dropout.values())
     )
 
 

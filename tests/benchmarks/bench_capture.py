@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
@@ -39,6 +38,7 @@ from tests.benchmarks.contestants import (
     sink_alone,
     two_processes,
 )
+from tests.benchmarks.versions import versions
 
 Contestant = Callable[[Bed, Sequence[Interaction]], float]
 CONTESTANTS: Sequence[Contestant] = (sink_alone, poll_and_json, nightshift, two_processes, embedded, orm)
@@ -128,10 +128,8 @@ def main() -> None:
         shown = ratios(median)
         print(f"{database}: " + ", ".join(f"{name} {value:.2f}" for name, value in shown.items()))
         result[database] = {**median, **shown}
-    versions = {
-        name: version(name) for name in ("kafka-python", "msgspec", "psycopg", "pydantic", "sqlalchemy", "sqlmodel")
-    }
-    print(json.dumps({**result, "python": platform.python_version(), **versions}))
+    used = versions("kafka-python", "msgspec", "psycopg", "pydantic", "sqlalchemy", "sqlmodel")
+    print(json.dumps({**result, "python": platform.python_version(), **used}))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,12 +21,13 @@ import torch
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, Qwen2Config
 
 from loop.models import find
+from loop.settings import ModelSettings
 from loop.training.tokens import Encoded
 from loop.training.tree import grow
 from tests.benchmarks import memory
-from tests.benchmarks.bench_train import SMOLLM2
 from tests.benchmarks.preference_sets import Batches, conversations, singles, solutions
 from tests.benchmarks.trainers import TRAINERS, Bed, Step
+from tests.benchmarks.versions import versions
 
 PEAK = 989e12
 """Dense bfloat16 operations a second of an H100 or H200 (SXM)."""
@@ -161,7 +161,7 @@ def main() -> None:
         return
     result: dict[str, object] = {"device": torch.cuda.get_device_name(), "rounds": chosen.rounds}
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = chosen.tokenizer or find(SMOLLM2, Path(folder))
+        tokenizer = chosen.tokenizer or find(ModelSettings().base, Path(folder))
         for model in chosen.models:
             size = SIZES[model]
             write(size, tokenizer, Path(folder) / model)
@@ -175,7 +175,7 @@ def main() -> None:
                 for kind, figures in found.items():
                     print(f"{model} {kind} {name}: {asdict(figures)}", flush=True)
                     result[f"{model}/{kind}/{name}"] = asdict(figures)
-    print(json.dumps({**result, **versions()}))
+    print(json.dumps({**result, **versions("torch", "transformers", "peft", "trl", "liger-kernel")}))
 
 
 def shape(batches: Batches) -> dict[str, float]:
@@ -184,17 +184,6 @@ def shape(batches: Batches) -> dict[str, float]:
     tree = sum(len(grow(each).tokens) for each in sequences)
     flat = sum(len(sequence) for each in sequences for sequence in each)
     return {"pairs": statistics.mean(map(len, batches[1:])), "tokens_flat_to_tree": flat / tree}
-
-
-def versions() -> dict[str, str]:
-    """Of what was measured."""
-    found = {}
-    for package in ("torch", "transformers", "peft", "trl", "liger-kernel"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
-    return found
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from importlib.metadata import version
 from itertools import chain, groupby, zip_longest
 from math import ceil
 from pathlib import Path
@@ -31,14 +30,14 @@ from evals.stats import Estimate, cluster_means, estimate
 from loop.canonical import digest
 from loop.curation import curate
 from loop.models import find, native_bfloat16
-from loop.settings import CurationSettings, TrainingSettings
+from loop.settings import CurationSettings, ModelSettings, TrainingSettings
 from loop.training import Job, adapters, candidate, train
 from loop.training.logps import Scored, Scorer, score
 from loop.training.tokens import Encoded, encode
 from loop.types import Example, Feedback, Interaction, Objective, Split
+from tests.benchmarks.versions import versions
 from tests.conftest import DATA
 
-SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 LOGS = {
     "tau-bench": DATA / "tau_bench" / "gpt-4o-airline.json",
     "gsm8k": DATA / "gsm8k" / "example_model_solutions.jsonl",
@@ -198,7 +197,7 @@ def main() -> None:
     chosen = parser.parse_args()
     result: dict[str, object] = {"minutes": chosen.minutes, "pairs": chosen.pairs}
     with tempfile.TemporaryDirectory() as folder:
-        base = find(SMOLLM2, Path(folder))
+        base = find(ModelSettings().base, Path(folder))
         for name in chosen.logs:
             judge = Judge(name, base, chosen.pairs)
             for layout in chosen.layouts:
@@ -208,9 +207,8 @@ def main() -> None:
                     f"{name} {layout}: " + ", ".join(f"{key} {value:.3f}" for key, value in figures.items()), flush=True
                 )
                 result[f"{name}/{layout}"] = figures
-    versions = {name: version(name) for name in ("torch", "transformers", "peft")}
     where = {"cores": os.cpu_count(), "python": platform.python_version(), "bfloat16": native_bfloat16("cpu")}
-    print(json.dumps({**result, **where, **versions}))
+    print(json.dumps({**result, **where, **versions("torch", "transformers", "peft")}))
 
 
 if __name__ == "__main__":

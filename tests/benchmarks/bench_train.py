@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from signal import SIGKILL
@@ -24,12 +23,13 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from loop.models import find, native_bfloat16
+from loop.settings import ModelSettings
 from loop.training.tree import grow
 from tests.benchmarks import memory
 from tests.benchmarks.preference_sets import Batches, conversations, singles, solutions
 from tests.benchmarks.trainers import TRAINERS, Bed, device
+from tests.benchmarks.versions import versions
 
-SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 FULL = bool(os.environ.get("FULL"))
 LONGEST = {"qwen2": 4_096 if FULL else 2_400, "smollm2": 2_400 if FULL else 1_800}
 """Tokens of a conversation: on the larger model TRL takes 15 GiB for 2,400."""
@@ -51,12 +51,12 @@ class Taken:
 
 def smollm2(folder: Path) -> Path:
     """The real 135 M-parameter model."""
-    return find(SMOLLM2, folder)
+    return find(ModelSettings().base, folder)
 
 
 def qwen2(folder: Path) -> Path:
     """A random Qwen2 of 13 M parameters under SmolLM2's tokenizer."""
-    tokenizer = AutoTokenizer.from_pretrained(find(SMOLLM2, folder))
+    tokenizer = AutoTokenizer.from_pretrained(find(ModelSettings().base, folder))
     config = Qwen2Config(
         vocab_size=len(tokenizer),
         hidden_size=192,
@@ -177,9 +177,8 @@ def main() -> None:
                     found = summary(measure(lines, every[name]), every[name])
                     print(", ".join(f"{key} {value:.2f}" for key, value in found.items()))
                     result[f"{model}/{name}"] = found
-    versions = {name: version(name) for name in ("torch", "transformers", "peft", "trl")}
     where = {"device": device(), "cores": os.cpu_count(), "python": platform.python_version()}
-    print(json.dumps({**result, **where, **versions}))
+    print(json.dumps({**result, **where, **versions("torch", "transformers", "peft", "trl")}))
 
 
 if __name__ == "__main__":
