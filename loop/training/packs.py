@@ -6,6 +6,9 @@ from itertools import pairwise
 from loop.training.tokens import Encoded
 from loop.training.tree import common_prefix
 
+ROOMY = 20_000
+"""Tokens of a pass that would make each of them twice as dear, for the memory that they keep together."""
+
 
 def nodes(*examples: Encoded) -> int:
     """Of the tree of all answers."""
@@ -32,8 +35,8 @@ def packs(examples: Sequence[Encoded], budget: int, full: int) -> list[list[int]
     """Indices of the examples of each tree of at most `budget` nodes; an example with more stands alone.
 
     Neighbours in the order of their prompts share most, so a tree is a stretch of that order. Of all ways to cut it
-    this is the one that computes the fewest tokens, a pass counted as `full` at least. Of equals it is the one with
-    the fewest in truth, then the one with the smallest trees, which keep the least for backward: dynamic programming.
+    this is the cheapest, by dynamic programming. A pass costs its tokens, `full` at least, and a share of them more
+    the larger it is: what two trees share is worth computing twice where it is little and one tree would be large.
     """
     order = sorted(range(len(examples)), key=lambda index: examples[index].prompt)
     ordered = [examples[index] for index in order]
@@ -42,21 +45,25 @@ def packs(examples: Sequence[Encoded], budget: int, full: int) -> list[list[int]
     return [order[start:end] for start, end in pairwise(_cuts(alone, [0, *shared], budget, full))]
 
 
+def cost(size: int, full: int) -> int:
+    """Of a pass of `size` tokens, in parts of a token."""
+    return ROOMY * max(size, full) + size * size
+
+
 def _cuts(alone: Sequence[int], shared: Sequence[int], budget: int, full: int) -> list[int]:
     """Where stretches begin, and the end: of sizes `alone`, each of which has `shared` with the one before."""
-    costs, begins = [(0, 0)], [0]
+    costs, begins = [0], [0]
     for end in range(1, len(alone) + 1):
-        options: list[tuple[tuple[int, int], int]] = []
+        options: list[tuple[int, int]] = []
         size = 0
         for start in range(end - 1, -1, -1):
             size += alone[start]
             if size > budget and options:
                 break
-            counted, computed = costs[start]
-            options.append(((counted + max(size, full), computed + size), -start))
+            options.append((costs[start] + cost(size, full), -start))
             size -= shared[start]
-        cost, begin = min(options)
-        costs.append(cost)
+        cheapest, begin = min(options)
+        costs.append(cheapest)
         begins.append(-begin)
     cuts = [len(alone)]
     while cuts[-1]:

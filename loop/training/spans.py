@@ -104,7 +104,8 @@ def _mask(size: int, above: int, like: Tensor) -> Tensor:
 
 
 def _joined(pieces: Pieces, span: Span) -> Tensor:
-    return torch.cat([pieces[i] for i in span.sees], dim=2)
+    first, *others = (pieces[i] for i in span.sees)
+    return torch.cat([first, *others], dim=2) if others else first
 
 
 def _made_again(recipes: Mapping[int, Recipe]) -> saved_tensors_hooks:

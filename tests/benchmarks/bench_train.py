@@ -88,6 +88,7 @@ def sets(model: str, tokenizer: PreTrainedTokenizerBase, rounds: int) -> dict[st
 def work(name: str, bed: Bed, line: Connection) -> None:
     """A trainer's process: a step on every batch that comes along `line`."""
     step = TRAINERS[name](bed)
+    memory.give_back()
     loaded = memory.now()
     line.send("ready")
     while (batch := line.recv()) is not None:
@@ -158,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS])
     parser.add_argument("--sets", nargs="+", default=["singles", "conversations", "solutions"])
-    parser.add_argument("--rounds", type=int, default=5 if FULL else 1)
+    parser.add_argument("--rounds", type=int, default=3 if FULL else 1)
     parser.add_argument("--budget", type=int, default=4_096, help="tokens of a forward pass")
     parser.add_argument("--autocast", choices=("auto", "on", "off"), default="off")
     chosen = parser.parse_args()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -57,7 +57,8 @@ def device() -> str:
 
 def nightshift(bed: Bed) -> Step:
     """Ours: one tree a pass."""
-    model = _adapted(bed)
+    model = adapters.begin(_base(bed), rank=bed.rank, seed=0)
+    adapters.use_liger(model.get_base_model())
     [attention, *_] = backends(torch.device(device()))
     scorer = Scorer(model.get_base_model(), bed.autocast, attention)
     settings = TrainingSettings(beta=BETA, chosen_nll=0.0)
@@ -72,8 +73,10 @@ def nightshift(bed: Bed) -> Step:
 
 
 def by_hand(bed: Bed) -> Step:
-    """A careful loop: answers without padding one after the other, logits of completion tokens alone."""
-    model = _adapted(bed)
+    """A careful loop over peft's model: answers without padding one by one, logits of completion tokens alone."""
+    torch.manual_seed(0)
+    model = get_peft_model(_base(bed), _lora(bed))
+    adapters.use_liger(model.get_base_model())
 
     def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
         for example in batch:
@@ -91,7 +94,6 @@ def trl(bed: Bed) -> Step:
 
     text = Dataset.from_list([{"prompt": "a b", "chosen": " c", "rejected": " d"}])
     tokenizer = AutoTokenizer.from_pretrained(bed.folder)
-    lora = LoraConfig(r=bed.rank, lora_alpha=2 * bed.rank, target_modules="all-linear", task_type="CAUSAL_LM")
     config = DPOConfig(
         output_dir=tempfile.mkdtemp(),
         beta=BETA,
@@ -105,7 +107,9 @@ def trl(bed: Bed) -> Step:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = DPOTrainer(_base(bed), args=config, train_dataset=text, processing_class=tokenizer, peft_config=lora)
+        trainer = DPOTrainer(
+            _base(bed), args=config, train_dataset=text, processing_class=tokenizer, peft_config=_lora(bed)
+        )
 
     budget = bed.budget if device() == "cuda" else min(bed.budget, TRL_TOKENS)
     adapters.use_liger(trainer.accelerator.unwrap_model(trainer.model).get_base_model())
@@ -123,10 +127,8 @@ def trl(bed: Bed) -> Step:
 TRAINERS: dict[str, Callable[[Bed], Step]] = {"nightshift": nightshift, "by_hand": by_hand, "trl": trl}
 
 
-def _adapted(bed: Bed) -> PeftModel:
-    model = adapters.begin(_base(bed), rank=bed.rank, seed=0)
-    adapters.use_liger(model.get_base_model())
-    return model
+def _lora(bed: Bed) -> LoraConfig:
+    return LoraConfig(r=bed.rank, lora_alpha=2 * bed.rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def _base(bed: Bed) -> PreTrainedModel:

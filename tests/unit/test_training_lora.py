@@ -2,13 +2,17 @@
 
 import pytest
 import torch
+from peft import PeftModel
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.functional import silu
 from transformers import AutoModelForCausalLM
 
 from loop.training.logps import Scorer, score
-from loop.training.lora import Adapted, fuse
+from loop.training.lora import Adapted, Gated, fuse
 from tests.tiny import adapted, tiny_model
 from tests.unit.test_training_logps import EXAMPLES, gradients, loss_of
 
+ROWS = 7
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -16,10 +20,49 @@ def drawn(*sizes: int) -> torch.Tensor:
     return torch.randn(*sizes, dtype=torch.float64, requires_grad=True)
 
 
+def kept(model: PeftModel, width: int) -> int:
+    """Tensors of `width` columns that the first gated layer keeps for its backward."""
+    layer = next(m for m in model.modules() if hasattr(m, "gate_proj"))
+    storages = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.shape[-1] == width and tensor.shape[-2] == ROWS:
+            storages[tensor.data_ptr()] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        layer(torch.ones(1, ROWS, model.config.hidden_size, requires_grad=True))
+    return len(storages)
+
+
 def test_its_gradients_are_those_of_its_values():
     torch.manual_seed(0)
     inputs = (drawn(2, 3, 5), drawn(4, 5).detach(), drawn(4).detach(), drawn(2, 5), drawn(4, 2), 1.7)
     assert torch.autograd.gradcheck(Adapted.apply, inputs)
+
+
+def test_so_are_those_of_a_gated_product():
+    torch.manual_seed(0)
+    layer = (drawn(4, 5).detach(), drawn(4).detach(), drawn(2, 5), drawn(4, 2), 1.7)
+    assert torch.autograd.gradcheck(Gated.apply, (drawn(2, 3, 5), drawn(2, 3, 5), silu, *layer))
+
+
+def test_a_gated_product_is_not_kept(tmp_path):
+    model = adapted(AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path)))
+    wide = model.config.intermediate_size
+    before = kept(model, wide)
+    fuse(model)
+    assert (before, kept(model, wide)) == (4, 2)
+
+
+def test_a_gated_layer_of_another_formula_stays_as_it_is(tmp_path):
+    model = adapted(AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path)))
+    [usual, other] = [m for m in model.modules() if hasattr(m, "gate_proj")][:2]
+    stock = type(other).forward
+    other.forward = lambda x: stock(other, x) + 1
+    fuse(model)
+    assert usual.forward.__name__ == "_gated"
+    assert other.forward.__name__ == "<lambda>"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.training.packs import packs, padded
+from loop.training.packs import cost, packs, padded
 from loop.training.tokens import Answer, Encoded
 from loop.training.tree import grow
 from loop.types import Objective
@@ -55,9 +55,8 @@ def test_padded_rows_stay_within_the_budget_unless_one_example_is_larger(prompts
 def test_no_other_cut_of_the_same_order_costs_less(prompts, budget):
     examples = [example(prompt) for prompt in sorted(prompts)]
 
-    def cost(groups: list[list[int]]) -> tuple[int, int]:
-        sizes = [nodes(examples, group) for group in groups]
-        return sum(max(size, FULL) for size in sizes), sum(sizes)
+    def total(groups: list[list[int]]) -> int:
+        return sum(cost(nodes(examples, group), FULL) for group in groups)
 
     every = [
         [list(range(a, b)) for a, b in zip((0, *cuts), (*cuts, len(examples)), strict=True)]
@@ -65,7 +64,7 @@ def test_no_other_cut_of_the_same_order_costs_less(prompts, budget):
         for cuts in combinations(range(1, len(examples)), count)
     ]
     allowed = [groups for groups in every if all(len(g) == 1 or nodes(examples, g) <= budget for g in groups)]
-    assert cost(packs(examples, budget, FULL)) == min(map(cost, allowed))
+    assert total(packs(examples, budget, FULL)) == min(map(total, allowed))
 
 
 def test_a_conversation_is_cut_where_little_is_repeated():
@@ -73,6 +72,23 @@ def test_a_conversation_is_cut_where_little_is_repeated():
     other = [(99, *range(30 * turn)) for turn in range(1, 3)]
     examples = [example(prompt) for prompt in [*turns, *other]]
     assert [sorted(group) for group in packs(examples, 260, full=256)] == [list(range(8)), [8, 9]]
+
+
+def test_a_large_tree_is_cut_where_it_would_spare_little():
+    system = tuple(range(20))
+    questions = [(*system, *range(1_000 * n, 1_000 * n + 600)) for n in range(1, 5)]
+    examples = [example(question) for question in questions for _ in range(3)]
+    assert [sorted(group) for group in packs(examples, 4_096, full=256)] == [
+        [0, 1, 2],
+        [3, 4, 5],
+        [6, 7, 8],
+        [9, 10, 11],
+    ]
+
+
+def test_on_a_device_that_is_never_full_passes_are_as_large_as_they_may_be():
+    examples = [example(tuple(range(1_000 * n, 1_000 * n + 600))) for n in range(1, 9)]
+    assert [len(group) for group in packs(examples, 4_096, full=65_536)] == [4, 4]
 
 
 def test_a_million_tokens_are_packed_in_seconds():
