@@ -135,7 +135,7 @@ class TrainingSettings:
     shard: bool = False
     """Divide the layers' frozen weights over several processes, for a model too large for each; one holds them all."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
-    """Of initialisation, shuffling and dropout."""
+    """Of initialisation and shuffling."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def accumulate(
         if counts:
             taken.append(_Pass(group, scored.logp.tolist(), scored.nll.tolist(), reference))
     ranks.add_gradients(parameter for parameter in scorer.model.parameters() if parameter.requires_grad)
-    return _together(batch, _shared(batch, taken, champion), scorer.model.device)
+    return _together(batch, [*chain.from_iterable(ranks.everyones(taken))], scorer.model.device)
 
 
 def weighted_loss(
@@ -74,17 +74,6 @@ def weighted_loss(
     flat = scored.logp.new_tensor([*chain.from_iterable(reference)])
     parts = objective.example_losses(batch, scored, flat, delta, settings)
     return objective.weighted_sum(parts, batch), scored
-
-
-def _shared(batch: Sequence[Encoded], taken: list[_Pass], champion: Reference) -> list[_Pass]:
-    """The passes of all processes; what the champion said in them every process knows from now on."""
-    if ranks.count() == 1:
-        return taken
-    everyones = [*chain.from_iterable(ranks.everyones(taken))]
-    for each in everyones:
-        for index, logps in zip(each.group, each.reference, strict=True):
-            champion.learn(batch[index], logps)
-    return everyones
 
 
 def _together(batch: Sequence[Encoded], taken: Sequence[_Pass], device: torch.device) -> Accumulated:

@@ -19,6 +19,11 @@ def is_due(state: State, steps: int, settings: TrainingSettings) -> bool:
     return settings.patience > 0 and (state.step % settings.look_every == 0 or state.step == steps)
 
 
+def is_unseen(state: State, settings: TrainingSettings) -> bool:
+    """Whether nobody looked after the last step, which time or a budget of tokens can make of any."""
+    return settings.patience > 0 and "dev_loss" not in state.history[-1]
+
+
 def noted(state: State, loss: float) -> State:
     """`state` after a look that found `loss`."""
     if loss < state.best:

@@ -30,7 +30,7 @@ def is_spike(norm: float, history: Sequence[Mapping[str, float]], settings: Trai
 def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
     """By name, what is wrong with a training whose last quarter came to `metrics`, and what to do about it."""
     found = {}
-    drift = metrics.get("chosen_logp_drift", 0.0) / metrics.get("answer_tokens", 1.0)
+    drift = metrics.get("chosen_logp_drift", 0.0)
     if drift < -FALLEN:
         found["chosen_falls"] = (
             f"preferred answers became less likely, by {-drift:.2f} nats a token: raise `chosen_nll`"

@@ -17,7 +17,7 @@ from loop.models import fingerprint
 from loop.training import adapters, checkpoint, manifest, objective, precision, preflight, ranks
 from loop.training.accumulate import accumulate
 from loop.training.checkpoint import State, recall_best, save_best
-from loop.training.dev import has_enough, is_due, mean_loss, noted
+from loop.training.dev import has_enough, is_due, is_unseen, mean_loss, noted
 from loop.training.diagnostics import SPIKE, alarms, is_spike
 from loop.training.job import Job, Step
 from loop.training.logps import Scorer, choose_layout
@@ -30,6 +30,7 @@ from loop.types import Candidate
 
 _LOG = logging.getLogger(__name__)
 LARGEST_SKIPPED_SHARE = 0.1
+"""Of the steps; one may always be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ def train(job: Job) -> Iterator[Step]:
     first, before, started = state.step, state.seconds, time.monotonic()
     saved = each = 0.0
     while state.step < len(plan.batches) and _seconds_left(job, state) > each and not has_enough(state, job.settings):
-        state = _looked(plan, _step(plan, state))
+        state = _step(plan, state)
+        if plan.dev and is_due(state, len(plan.batches), job.settings):
+            state = _looked(plan, state)
         elapsed = ranks.everyones(time.monotonic() - started)[0]
         state = replace(state, seconds=before + elapsed)
         if elapsed - saved >= 60 * job.settings.checkpoint_minutes:
@@ -76,6 +79,8 @@ def train(job: Job) -> Iterator[Step]:
         each = elapsed / (state.step - first)
         eta = min(each * (len(plan.batches) - state.step), _seconds_left(job, state))
         yield Step(state.step, len(plan.batches), state.seconds, eta, state.history[-1])
+    if plan.dev and is_unseen(state, job.settings):
+        state = _looked(plan, state)
     _finish(plan, state)
 
 
@@ -95,18 +100,7 @@ def _plan(job: Job) -> Plan:
             f"none of {len(job.examples)} examples can be trained on",
             "raise `max_tokens` under [training], or look into the snapshot for empty answers",
         )
-    model = adapters.load(
-        job.base,
-        job.parent,
-        rank=settings.rank,
-        seed=settings.seed,
-        dtype=computed.weights,
-        device=computed.device,
-        sharded=sharded,
-        quantized=settings.quantize == "nf4",
-    )
-    if settings.activation_checkpoints:
-        adapters.checkpoint_activations(model)
+    model = _model(job, computed, sharded=sharded)
     wanted = Scorer(model.get_base_model(), computed.autocast, spans if settings.layout == "tree" else None, sharded)
     scorer = choose_layout(wanted, encoding.examples)
     every = batches(families(encoding.examples), settings.epochs, settings.batch_examples, settings.seed)
@@ -125,6 +119,23 @@ def _plan(job: Job) -> Plan:
         wanted=len(every),
         began_as=adapters.weights_sha256(model),
     )
+
+
+def _model(job: Job, computed: precision.Precision, *, sharded: bool) -> PeftModel:
+    settings = job.settings
+    model = adapters.load(
+        job.base,
+        job.parent,
+        rank=settings.rank,
+        seed=settings.seed,
+        dtype=computed.weights,
+        device=computed.device,
+        sharded=sharded,
+        quantized=settings.quantize == "nf4",
+    )
+    if settings.activation_checkpoints:
+        adapters.checkpoint_activations(model)
+    return model
 
 
 def _budget(plan: Plan) -> int:
@@ -176,20 +187,19 @@ def _step(plan: Plan, state: State) -> State:
 
 
 def _looked(plan: Plan, state: State) -> State:
-    """After a look at the dev split, if one is due; a best adapter is kept."""
-    if not plan.dev or not is_due(state, len(plan.batches), plan.job.settings):
-        return state
+    """After a look at the dev split; a best adapter is kept."""
     loss = ranks.everyones(mean_loss(plan.scorer, plan.reference, plan.dev, state, plan.job.settings))[0]
     history = (*state.history[:-1], {**state.history[-1], "dev_loss": loss})
     state = noted(replace(state, history=history), loss)
     if state.best_step == state.step and ranks.rank() == 0:
         save_best(plan.job.folder, state, plan.model)
+    ranks.wait()
     return state
 
 
 def _skipped(state: State, steps: int) -> State:
     state = replace(state, skipped=state.skipped + 1)
-    if state.skipped > LARGEST_SKIPPED_SHARE * steps:
+    if state.skipped > max(1, LARGEST_SKIPPED_SHARE * steps):
         raise TrainingError(
             f"loss or gradient was not finite or {SPIKE:.0f} times the usual in {state.skipped} of {state.step} steps",
             "lower `learning_rate` under [training], or set `autocast` to `off`",
@@ -206,6 +216,7 @@ def _seconds_left(job: Job, state: State) -> float:
 def _finish(plan: Plan, state: State) -> None:
     job = plan.job
     recall_best(job.folder, state, plan.model)
+    ranks.wait()
     if adapters.weights_sha256(plan.model) == plan.began_as:
         raise TrainingError(
             f"the adapter did not change in {state.step} steps: this run learnt nothing",
@@ -243,5 +254,5 @@ def _metrics(plan: Plan, state: State) -> dict[str, float]:
         "examples": len(plan.encoding.examples),
         "dropped": plan.encoding.dropped,
         "truncated": plan.encoding.truncated,
-        "budget_hit": float(state.step < plan.wanted),
+        "budget_hit": float(state.step < plan.wanted and not has_enough(state, plan.job.settings)),
     }

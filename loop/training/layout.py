@@ -23,7 +23,8 @@ class Layout:
     """[rows, width]; a tree is one row."""
     positions: Tensor | None
     """[1, width] of a tree's nodes."""
-    tree: Plan | None
+    plan: Plan | None
+    """How a tree is attended to."""
     sources: Tensor
     """Flat node that predicts each answer token, [tokens of all answers]."""
     targets: Tensor
@@ -41,16 +42,16 @@ def lay_out(examples: Sequence[Encoded], attention: Backend | None, like: Tensor
     if attention:
         tree = grow(sequences)
         nodes = [tree.nodes(index) for index in range(len(sequences))]
-        tokens, positions, chains = [tree.tokens], torch.tensor([tree.depths], device=device), attention(tree, like)
+        tokens, positions, plan = [tree.tokens], torch.tensor([tree.depths], device=device), attention(tree, like)
     else:
         width = max(map(len, sequences))
         nodes = [list(range(row * width, row * width + len(sequence))) for row, sequence in enumerate(sequences)]
-        tokens, positions, chains = [(*s, *[0] * (width - len(s))) for s in sequences], None, None
+        tokens, positions, plan = [(*s, *[0] * (width - len(s))) for s in sequences], None, None
     sources = [path[-len(answer.ids) - 1 : -1] for path, answer in zip(nodes, answers, strict=True)]
     return Layout(
         tokens=torch.tensor(tokens, device=device),
         positions=positions,
-        tree=chains,
+        plan=plan,
         sources=torch.tensor([node for path in sources for node in path], device=device),
         targets=torch.tensor([token for answer in answers for token in answer.ids], device=device),
         answers=torch.tensor([i for i, answer in enumerate(answers) for _ in answer.ids], device=device),

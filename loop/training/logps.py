@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
@@ -16,6 +17,7 @@ from loop.errors import TrainingError
 from loop.training.adapters import checkpointed, trainable, use_liger
 from loop.training.attention import Backend, backends, select
 from loop.training.layout import lay_out
+from loop.training.lora import unfused
 from loop.training.packs import nodes, packs, padded
 from loop.training.spans import spans
 from loop.training.tokens import Encoded
@@ -78,7 +80,7 @@ def score(scorer: Scorer, examples: Sequence[Encoded]) -> Scored:
     number = torch.bfloat16 if scorer.autocast else scorer.model.dtype
     like = torch.empty(0, dtype=number, device=_device(scorer.model))
     layout = lay_out(examples, scorer.attention, like)
-    of_tree = {"tree": layout.tree} if layout.tree else {}
+    of_tree = {"tree": layout.plan} if layout.plan else {}
     with torch.autocast(layout.tokens.device.type, torch.bfloat16, enabled=scorer.autocast):
         hidden = scorer.model.base_model(
             input_ids=layout.tokens, position_ids=layout.positions, use_cache=False, **of_tree
@@ -99,7 +101,8 @@ def choose_layout(scorer: Scorer, examples: Sequence[Encoded]) -> Scorer:
     """
     ordered = sorted(examples, key=lambda example: example.size)
     checked = [ordered[0], ordered[-1]]
-    expected = torch.cat([_stock_logps(scorer, example) for example in checked])
+    with unfused(scorer.model):
+        expected = torch.cat([_stock_logps(scorer, example) for example in checked])
     use_liger(scorer.model)
     name = type(scorer.model).__name__
     trees = backends(_device(scorer.model), again=bool(checkpointed(scorer.model)))
@@ -135,14 +138,14 @@ def _agrees(scorer: Scorer, examples: Sequence[Encoded], expected: Tensor) -> bo
 
 
 class FrozenLogSumExp(torch.autograd.Function):
-    """log sum_v exp(h . W_v) for each row of h under a frozen W; keeps [rows, hidden] for backward, never [rows, V]."""
+    """log sum_v exp(h . W_v + b_v) for each row of h under a frozen head; keeps [rows, hidden], never [rows, V]."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, hidden: Tensor, head: Tensor) -> Tensor:
-        """[rows, hidden], [V, hidden] -> [rows]. The gradient softmax(h W') W is taken here, logits at hand."""
+    def forward(ctx: torch.autograd.function.FunctionCtx, hidden: Tensor, head: Tensor, bias: Tensor | None) -> Tensor:
+        """[rows, hidden], [V, hidden], [V] -> [rows]. The gradient softmax(h W') W is taken here, logits at hand."""
         sums, means = [], []
         for part in torch.split(hidden, HEAD_POSITIONS):
-            logits = _at_least_float32(linear(part, head))
+            logits = _at_least_float32(linear(part, head, bias))
             largest = logits.amax(-1)
             exponentials = logits.sub_(largest[:, None]).exp_()
             total = exponentials.sum(-1)
@@ -153,18 +156,21 @@ class FrozenLogSumExp(torch.autograd.Function):
         return torch.cat(sums)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.BackwardCFunction, gradient: Tensor) -> tuple[Tensor, None]:
+    @once_differentiable
+    def backward(ctx: torch.autograd.function.BackwardCFunction, gradient: Tensor) -> tuple[Tensor, None, None]:
         """The expected head row times the incoming gradient."""
         mean = torch.cat(ctx.saved_tensors)
-        return gradient[:, None].to(mean.dtype) * mean, None
+        return gradient[:, None].to(mean.dtype) * mean, None, None
 
 
-def _token_logps(hidden: Tensor, head: Tensor, sources: Tensor, targets: Tensor) -> Tensor:
+def _token_logps(hidden: Tensor, head: nn.Linear, sources: Tensor, targets: Tensor) -> Tensor:
     """Log-probability of each target at its source node; a source with several targets is normalised once."""
     nodes, which = torch.unique(sources, return_inverse=True)
-    predicting = hidden[nodes].to(head.dtype)
-    wanted = (_at_least_float32(predicting)[which] * head[targets]).sum(-1)
-    normaliser: Tensor = FrozenLogSumExp.apply(predicting, head)
+    predicting = hidden[nodes].to(head.weight.dtype)
+    wanted = (_at_least_float32(predicting)[which] * head.weight[targets]).sum(-1)
+    if head.bias is not None:
+        wanted = wanted + head.bias[targets]
+    normaliser: Tensor = FrozenLogSumExp.apply(predicting, head.weight, head.bias)
     return wanted - normaliser[which]
 
 
@@ -185,8 +191,8 @@ def _stock_logps(scorer: Scorer, example: Encoded) -> Tensor:
     return torch.stack(logps)
 
 
-def _head(model: PreTrainedModel) -> Tensor:
-    head: Tensor = model.get_output_embeddings().weight
+def _head(model: PreTrainedModel) -> nn.Linear:
+    head: nn.Linear = model.get_output_embeddings()
     return head
 
 

@@ -3,7 +3,8 @@
 The formula is peft's, y = x W' + b + s (x A') B', with one rounding of the sum instead of three.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import MethodType
 from typing import cast
 
@@ -11,10 +12,12 @@ import torch
 from peft import PeftModel
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
-from torch.autograd.function import BackwardCFunction
+from torch.autograd.function import BackwardCFunction, once_differentiable
 from torch.nn.functional import linear
 
 Tensors = tuple[Tensor, ...]
+LARGE = 1e4
+"""Times what a layer is usually given: enough to show where one clamps."""
 Activation = Callable[[Tensor], Tensor]
 Operands = tuple[Tensor, Tensor | None, Tensor, Tensor, float]
 """Frozen weight [out, in] and bias [out], the adapter's factors [rank, in] and [out, rank], and its scale."""
@@ -40,6 +43,7 @@ class Adapted(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Of the input, where it is wanted, and of both factors of the adapter."""
         rows, *kept = cast("Tensors", ctx.saved_tensors)
@@ -59,6 +63,7 @@ class Gated(torch.autograd.Function):
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: _Context, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Of the gate, the other tensor, and both factors of the adapter."""
         gate, other, *kept = cast("Tensors", ctx.saved_tensors)
@@ -106,13 +111,33 @@ def _back(
 
 
 def fuse(model: PeftModel) -> None:
-    """Compute every plain adapter of `model` over a plain linear layer so; all others stay as peft has them."""
+    """Compute every plain adapter of `model` over a plain linear layer so; all others stay as peft has them.
+
+    peft's `disable_adapter` has no effect on those that are fused.
+    """
     for module in model.modules():
         if isinstance(module, Linear) and _is_plain(module):
             module.forward = MethodType(_forward, module)
     for module in model.modules():
         if _is_gated(module):
             module.forward = MethodType(_gated, module)
+
+
+@contextmanager
+def unfused(model: nn.Module) -> Iterator[None]:
+    """Everything is computed as transformers and peft do while the block runs."""
+    ours = {each: vars(each)["forward"] for each in model.modules() if _is_ours(vars(each).get("forward"))}
+    for module in ours:
+        del module.forward
+    try:
+        yield
+    finally:
+        for module, forward in ours.items():
+            module.forward = forward
+
+
+def _is_ours(forward: object) -> bool:
+    return isinstance(forward, MethodType) and forward.__func__ in (_forward, _gated)
 
 
 def _is_plain(layer: Linear) -> bool:
@@ -127,14 +152,14 @@ def _is_plain(layer: Linear) -> bool:
 
 @torch.no_grad()
 def _is_gated(module: nn.Module) -> bool:
-    """Whether it is down(act(gate(x)) * up(x)), by its parts' names and by what it computes."""
-    if not all(hasattr(module, part) for part in ("gate_proj", "up_proj", "down_proj", "act_fn")):
+    """Whether it is down(act(gate(x)) * up(x)), by its parts' names and by what it computes, of large numbers too."""
+    parts = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj")]
+    plain = [part for part in parts if isinstance(part, Linear) and _is_plain(part)]
+    if len(plain) < len(parts) or not hasattr(module, "act_fn"):
         return False
-    down = module.down_proj
-    if not (isinstance(down, Linear) and _is_plain(down)):
-        return False
-    weight: Tensor = down.base_layer.weight
-    x = torch.linspace(-1, 1, weight.shape[0], dtype=weight.dtype, device=weight.device)[None]
+    weight: Tensor = plain[0].base_layer.weight
+    x = torch.linspace(-1, 1, weight.shape[1], dtype=weight.dtype, device=weight.device)
+    x = torch.stack([x, LARGE * x])
     return torch.equal(module(x), _gated(module, x))
 
 

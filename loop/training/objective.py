@@ -158,9 +158,8 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
         "accuracy_shorter": (lead[shorter] > 0).double().mean(),
         "reward_desirable": rewards[judged][desirable].mean(),
         "reward_undesirable": rewards[judged][~desirable].mean(),
-        "chosen_logp_drift": (scored.logp - reference)[chosen].mean(),
+        "chosen_logp_drift": ((scored.logp - reference) / batch.lengths)[chosen].mean(),
         "kl": drift.mean(),
-        "answer_tokens": batch.lengths.double().mean(),
     }
     values = zip(measured, torch.stack([*measured.values()]).tolist(), strict=True)
     return {name: value for name, value in values if value == value}  # noqa: PLR0124 - NaN: the mean of nothing

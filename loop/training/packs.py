@@ -1,4 +1,4 @@
-"""Examples cut into forward passes of a bounded number of tokens, with as little as possible computed twice."""
+"""Examples cut into forward passes of a bounded number of tokens, with little computed twice and little kept."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,7 +7,10 @@ from loop.training.tokens import Encoded
 from loop.training.tree import common_prefix
 
 ROOMY = 20_000
-"""Tokens of a pass that would make each of them twice as dear, for the memory that they keep together."""
+"""Tokens of a pass of which each costs twice what it does in a small one, for the memory that they keep together.
+
+Four GSM8K questions a tree each took two cores as long as in one tree of 2,000 tokens, and half the memory.
+"""
 
 
 def nodes(*examples: Encoded) -> int:
@@ -47,7 +50,7 @@ def packs(examples: Sequence[Encoded], budget: int, full: int) -> list[list[int]
 
 def cost(size: int, full: int) -> int:
     """Of a pass of `size` tokens, in parts of a token."""
-    return ROOMY * max(size, full) + size * size
+    return max(ROOMY, full) * max(size, full) + size * size
 
 
 def _cuts(alone: Sequence[int], shared: Sequence[int], budget: int, full: int) -> list[int]:

@@ -8,6 +8,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.distributed.tensor import DTensor
 
 from loop.errors import TrainingError
+from loop.training import ranks
 from loop.training.adapters import all_kept, checkpointed
 from loop.training.logps import Scorer, score
 from loop.training.tokens import Encoded
@@ -24,7 +25,7 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded) -> int:
 
     Raises TrainingError, with the figures, when `largest` alone would not fit.
     """
-    each, free = bytes_per_token(scorer, probe), free_bytes(scorer.model.device)
+    each, free = bytes_per_token(scorer, probe), free_bytes(scorer.model.device) // _sharing(scorer.model.device)
     fitting = int(SHARE * free / each)
     if largest.size > fitting:
         raise TrainingError(
@@ -73,6 +74,11 @@ def free_bytes(device: torch.device) -> int:
         return free
     [available] = [line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable")]
     return min([int(available.split()[1]) * 1024, *_left_in_group()])
+
+
+def _sharing(device: torch.device) -> int:
+    """Processes that take from the same memory: each has a GPU of its own, where there are any."""
+    return 1 if device.type == "cuda" else ranks.count()
 
 
 def _left_in_group() -> list[int]:

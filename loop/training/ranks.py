@@ -47,6 +47,12 @@ def turns(work: Sequence[T], filler: T, *, together: bool) -> list[tuple[T, bool
     return [*((each, True) for each in work), *[(filler, False)] * missing]
 
 
+def wait() -> None:
+    """Until every process has come here."""
+    if count() > 1:
+        distributed.barrier()
+
+
 def everyones(value: T) -> list[T]:
     """What every process brings, in their order."""
     if count() == 1:

@@ -38,26 +38,25 @@ class Reference:
     def logps(self, examples: Sequence[Encoded], budget: int) -> list[tuple[float, ...]]:
         """Log-probability of each example's answers under the copy; 0 where the objective compares with nothing.
 
-        `budget` is the tokens of one forward pass.
+        `budget` is the tokens of one forward pass. Processes share what they find, so all have to ask equally often;
+        what is known stays as it is, for another pass would round it otherwise.
         """
         missing = [e for e in examples if _compared(e) and any(key not in self._known for key in _keys(e))]
         groups = self._scorer.passes(missing, budget) if missing else []
         work = [[missing[i] for i in group] for group in groups]
-        turns = ranks.turns(work, [examples[0]], together=self._scorer.sharded)
+        turns = ranks.turns(work, examples[:1], together=self._scorer.sharded)
+        found: dict[str, float] = {}
         if turns:
             with self._restored(), torch.no_grad():
                 for batch, counts in turns:
                     logps = score(self._scorer, batch).logp.tolist()
                     if counts:
-                        self._known.update(zip(chain.from_iterable(map(_keys, batch)), logps, strict=True))
-            if time.monotonic() - self._saved_at > SAVE_SECONDS:
-                self.save()
+                        found |= zip(chain.from_iterable(map(_keys, batch)), logps, strict=True)
+        for key, logp in chain.from_iterable(each.items() for each in ranks.everyones(found)):
+            self._known.setdefault(key, logp)
+        if time.monotonic() - self._saved_at > SAVE_SECONDS:
+            self.save()
         return [self._logps(example) for example in examples]
-
-    def learn(self, example: Encoded, logps: Sequence[float]) -> None:
-        """Take over what another process has found out."""
-        if _compared(example):
-            self._known.update(zip(_keys(example), logps, strict=True))
 
     def save(self) -> None:
         """Write all that is known; a resumed training needs what its checkpoint's steps have seen."""

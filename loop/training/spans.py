@@ -54,7 +54,7 @@ class Spans:
     def _seen(self, span: Span, query: Tensor, keys: Pieces, values: Pieces, scaling: float | None) -> Tensor:
         """What the nodes of a span see, [1, heads, size, d]."""
         key, value = _joined(keys, span), _joined(values, span)
-        again = {key.data_ptr(): partial(_joined, keys, span), value.data_ptr(): partial(_joined, values, span)}
+        again = {_identity(key): partial(_joined, keys, span), _identity(value): partial(_joined, values, span)}
         with _made_again(again) if self.frugal and span.mask is not None else nullcontext():
             return scaled_dot_product_attention(
                 query,
@@ -108,11 +108,15 @@ def _joined(pieces: Pieces, span: Span) -> Tensor:
     return torch.cat([first, *others], dim=2) if others else first
 
 
-def _made_again(recipes: Mapping[int, Recipe]) -> saved_tensors_hooks:
+def _identity(tensor: Tensor) -> tuple[int, torch.Size]:
+    return tensor.data_ptr(), tensor.shape
+
+
+def _made_again(recipes: Mapping[tuple[int, torch.Size], Recipe]) -> saved_tensors_hooks:
     """Until its backward a branch keeps no copy of the keys and values that it shares, only how to make it."""
 
     def keep(tensor: Tensor) -> Tensor | Recipe:
-        return recipes.get(tensor.data_ptr(), tensor)
+        return recipes.get(_identity(tensor), tensor)
 
     def give(kept: Tensor | Recipe) -> Tensor:
         return kept if isinstance(kept, Tensor) else kept()

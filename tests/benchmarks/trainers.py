@@ -119,7 +119,8 @@ def trl(bed: Bed) -> Step:
             rows = trainer.data_collator([_row(batch[i]) for i in group])
             inputs = trainer._prepare_inputs(rows)
             with bed.numbers():
-                yield trainer.compute_loss(trainer.model, inputs) * len(group) / len(batch)
+                loss = trainer.compute_loss(trainer.model, inputs) * len(group) / len(batch)
+            yield loss
 
     return _step(trainer.model.train(), losses)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from loop.training.logps import Scored, Scorer, choose_layout, score
+from loop.training.lora import fuse
 from loop.training.spans import spans
 from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
@@ -62,7 +63,11 @@ def tiny(family: str, **different: object) -> PreTrainedModel:
     """A random model of a family."""
     torch.manual_seed(0)
     config = getattr(transformers, f"{family}Config")(**SIZES | different)
-    return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.normal_(parameter)
+    return model
 
 
 def _norm(self: nn.Module, hidden: Tensor) -> Tensor:
@@ -108,8 +113,10 @@ def scorer(request: pytest.FixtureRequest) -> Scorer:
 
 @pytest.fixture(scope="module")
 def both(scorer) -> tuple[Scored, Scored]:
-    """The log scored as one tree, and every answer alone."""
-    return score(scorer, log()), plainly(scorer.model, log())
+    """The log scored as one tree by fused layers, and every answer alone as peft and transformers do it."""
+    alone = plainly(scorer.model, log())
+    fuse(scorer.model)
+    return score(scorer, log()), alone
 
 
 @pytest.mark.parametrize("chosen", LOSSES, ids=lambda chosen: next(iter(chosen.values())))

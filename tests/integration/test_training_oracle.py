@@ -15,6 +15,7 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from loop.settings import TrainingSettings
 from loop.training import losses, objective
 from loop.training.logps import Scorer, score
+from loop.training.lora import fuse
 from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
 from tests.tiny import adapted, tiny_model
@@ -64,6 +65,7 @@ def reference(examples: list[Encoded]) -> list[list[float]]:
 
 def ours(base: Path, examples: list[Encoded], loss: Callable[[objective.Batch, Tensor, Tensor], Tensor]) -> tuple:
     model = adapter_over(base)
+    fuse(model)
     scored = score(Scorer(model.get_base_model()), examples)
     batch = objective.gather(examples, torch.device("cpu"))
     flat = torch.tensor([value for each in reference(examples) for value in each], dtype=torch.float64)

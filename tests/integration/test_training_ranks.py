@@ -22,7 +22,7 @@ from loop.training.logps import Scorer, score
 from loop.training.reference import Reference
 from loop.types import Objective
 from tests.tiny import tiny_model
-from tests.unit.test_training_engine import SETTINGS, job
+from tests.unit.test_training_engine import SETTINGS, examples, job
 from tests.unit.test_training_logps import EXAMPLES, encoded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -77,12 +77,16 @@ def test_both_processes_have_the_gradient_of_one(base, tmp_path, sharded):
 
 @pytest.mark.parametrize("shard", [False, True])
 def test_a_training_in_two_processes_takes_the_steps_of_one(base, tmp_path, shard):
-    two = replace(TWO, shard=shard)
-    together = list(train(job(base, tmp_path / "two", settings=two)))
-    alone = list(train(job(base, tmp_path / "one")))
+    looking = replace(SETTINGS, patience=3, look_every=2)
+    two = replace(looking, processes=2, shard=shard)
+    given = {"examples": examples(9), "dev": examples(5)}
+    together = list(train(replace(job(base, tmp_path / "two", settings=two), **given)))
+    alone = list(train(replace(job(base, tmp_path / "one", settings=looking), **given)))
     assert [step.step for step in together] == [step.step for step in alone]
     for one, other in zip(together, alone, strict=True):
         assert one.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=1e-3)
+    looks = [[step.metrics["dev_loss"] for step in steps[1::2]] for steps in (together, alone)]
+    assert looks[0] == pytest.approx(looks[1], rel=1e-3)
     assert candidate(job(base, tmp_path / "two", settings=two)).metrics["steps"] == len(alone)
     assert not (tmp_path / "two" / "candidates" / "one" / LOG).exists()
 
@@ -95,7 +99,7 @@ def test_a_process_that_dies_ends_the_training_which_then_goes_on(base, tmp_path
     with pytest.raises(TrainingError, match="died") as died:
         list(running)
     assert LOG in died.value.remedy
-    again = train(replace(work, settings=replace(work.settings)))
+    again = train(work)
     assert next(again).step > 1
     again.close()
     assert not [child for child in psutil.Process().children(recursive=True) if "loop.training" in child.cmdline()]

@@ -6,19 +6,19 @@ from loop.settings import TrainingSettings
 from loop.training.diagnostics import alarms, is_spike
 
 SETTINGS = TrainingSettings(max_grad_norm=1.0)
-WELL = {"chosen_logp_drift": 4.0, "answer_tokens": 20.0, "kl": 0.1, "reward_margin": 2.0}
+WELL = {"chosen_logp_drift": 0.2, "kl": 0.1, "reward_margin": 2.0}
 
 
 def test_a_training_that_went_well_raises_no_alarm():
     assert alarms(WELL) == {}
-    assert alarms({"nll": 0.4, "answer_tokens": 20.0}) == {}
+    assert alarms({"nll": 0.4}) == {}
     assert alarms(WELL | {"accuracy": 0.5, "accuracy_shorter": 0.2}) == {}
 
 
 @pytest.mark.parametrize(
     ("figures", "name", "said"),
     [
-        ({"chosen_logp_drift": -5.0}, "chosen_falls", "0.25 nats a token"),
+        ({"chosen_logp_drift": -0.25}, "chosen_falls", "0.25 nats a token"),
         ({"kl": 0.8}, "far_from_champion", "0.80 nats"),
         ({"reward_margin": 31.0}, "margin_explodes", "reward of 31"),
         ({"accuracy": 0.7, "accuracy_shorter": 0.2}, "length_wins", "20%"),

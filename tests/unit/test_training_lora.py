@@ -7,8 +7,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import silu
 from transformers import AutoModelForCausalLM
 
-from loop.training.logps import Scorer, score
+from loop.errors import TrainingError
+from loop.training.logps import Scorer, choose_layout, score
 from loop.training.lora import Adapted, Gated, fuse
+from loop.training.lora import _operands as operands
 from tests.tiny import adapted, tiny_model
 from tests.unit.test_training_logps import EXAMPLES, gradients, loss_of
 
@@ -58,11 +60,20 @@ def test_a_gated_product_is_not_kept(tmp_path):
 def test_a_gated_layer_of_another_formula_stays_as_it_is(tmp_path):
     model = adapted(AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path)))
     [usual, other] = [m for m in model.modules() if hasattr(m, "gate_proj")][:2]
-    stock = type(other).forward
-    other.forward = lambda x: stock(other, x) + 1
+    other.forward = lambda x: other.down_proj(other.act_fn(other.gate_proj(x).clamp(max=10)) * other.up_proj(x))
     fuse(model)
     assert usual.forward.__name__ == "_gated"
     assert other.forward.__name__ == "<lambda>"
+
+
+def test_a_model_that_is_fused_wrongly_is_not_trained(tmp_path, monkeypatch):
+    model = adapted(AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path)))
+    fuse(model)
+    right = choose_layout(Scorer(model.get_base_model()), EXAMPLES)
+    assert right.attention is not None
+    monkeypatch.setattr("loop.training.lora._operands", lambda layer: (*operands(layer)[:-1], 9.0))
+    with pytest.raises(TrainingError, match="does not reproduce"):
+        choose_layout(Scorer(model.get_base_model()), EXAMPLES)
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,14 @@ def test_the_budget_is_a_power_of_two_that_fits(scorer, monkeypatch, gibibytes, 
     assert preflight.budget(scorer, SHORT, LONG) == tokens
 
 
+def test_processes_on_cpus_share_the_memory(scorer, monkeypatch):
+    monkeypatch.setattr(preflight, "bytes_per_token", lambda *_: 20_000.0)
+    monkeypatch.setattr(preflight, "free_bytes", lambda _: 2**27)
+    alone = preflight.budget(scorer, SHORT, LONG)
+    monkeypatch.setattr("loop.training.ranks.count", lambda: 4)
+    assert preflight.budget(scorer, SHORT, LONG) == alone / 4
+
+
 def test_an_example_that_cannot_fit_is_refused_before_it_takes_the_memory(scorer, monkeypatch):
     monkeypatch.setattr(preflight, "free_bytes", lambda _: 1 << 20)
     with pytest.raises(TrainingError, match="305 tokens needs"):
