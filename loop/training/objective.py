@@ -158,7 +158,7 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
         "accuracy_shorter": (lead[shorter] > 0).double().mean(),
         "reward_desirable": rewards[judged][desirable].mean(),
         "reward_undesirable": rewards[judged][~desirable].mean(),
-        "chosen_logp_drift": ((scored.logp - reference) / batch.lengths)[chosen].mean(),
+        "chosen_logp_drift": (scored.logp - reference)[chosen].sum() / batch.lengths[chosen].sum(),
         "kl": drift.mean(),
     }
     values = zip(measured, torch.stack([*measured.values()]).tolist(), strict=True)

@@ -58,11 +58,17 @@ def test_a_base_in_four_bits_has_the_gradients_of_its_dequantized_weights(base):
     assert max((a - b).abs().max() for a, b in zip(found, wanted, strict=True)) <= 1e-3 * largest
 
 
-def test_a_training_on_four_bits_learns_and_its_adapter_fits_the_whole_base(base, tmp_path):
-    steps = list(train(job(base, tmp_path, settings=FOUR_BITS)))
+@pytest.mark.parametrize("again", [False, True])
+def test_a_training_on_four_bits_learns_and_its_adapter_fits_the_whole_base(base, tmp_path, again):
+    steps = list(train(job(base, tmp_path, settings=replace(FOUR_BITS, activation_checkpoints=again))))
     assert steps[-1].metrics["nll"] < steps[0].metrics["nll"]
     with quiet():
         PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "candidates" / "one")
+
+
+def test_four_bits_are_not_divided(base):
+    with pytest.raises(TrainingError, match="do not go together"):
+        adapters.load(base, None, rank=4, seed=0, dtype=torch.float32, device="cpu", sharded=True, quantized=True)
 
 
 def test_without_bitsandbytes_it_says_what_to_install(base, tmp_path, monkeypatch):

@@ -75,10 +75,10 @@ def test_both_processes_have_the_gradient_of_one(base, tmp_path, sharded):
             assert (found[name] - gradient).abs().max() <= 1e-7 * largest, name
 
 
-@pytest.mark.parametrize("shard", [False, True])
-def test_a_training_in_two_processes_takes_the_steps_of_one(base, tmp_path, shard):
+@pytest.mark.parametrize("variant", [{}, {"shard": True}, {"shard": True, "activation_checkpoints": True}])
+def test_a_training_in_two_processes_takes_the_steps_of_one(base, tmp_path, variant):
     looking = replace(SETTINGS, patience=3, look_every=2)
-    two = replace(looking, processes=2, shard=shard)
+    two = replace(looking, processes=2, **variant)
     given = {"examples": examples(9), "dev": examples(5)}
     together = list(train(replace(job(base, tmp_path / "two", settings=two), **given)))
     alone = list(train(replace(job(base, tmp_path / "one", settings=looking), **given)))
@@ -89,6 +89,17 @@ def test_a_training_in_two_processes_takes_the_steps_of_one(base, tmp_path, shar
     assert looks[0] == pytest.approx(looks[1], rel=1e-3)
     assert candidate(job(base, tmp_path / "two", settings=two)).metrics["steps"] == len(alone)
     assert not (tmp_path / "two" / "candidates" / "one" / LOG).exists()
+
+
+def test_divided_layers_go_on_from_the_champion(base, tmp_path):
+    champion = job(base, tmp_path)
+    list(train(champion))
+    second = replace(job(base, tmp_path, "two"), parent=champion.folder, parent_version=1)
+    alone = list(train(second))
+    divided = replace(second, folder=tmp_path / "divided", settings=replace(TWO, shard=True))
+    for one, other in zip(train(divided), alone, strict=True):
+        assert one.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=1e-3)
+    assert candidate(divided).parent_sha256 == candidate(champion).adapter_sha256
 
 
 def test_a_process_that_dies_ends_the_training_which_then_goes_on(base, tmp_path):
