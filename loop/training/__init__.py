@@ -4,7 +4,7 @@ tokens     examples -> token ids with loss weights
 preflight  how many tokens a pass may have
 packs      examples -> forward passes of bounded size
 tree       token sequences -> one prefix tree
-attention  every node of a tree sees its own prefix, in spans of the stream or, on a GPU, in blocks of a mask
+attention  every node of a tree sees its own prefix: in spans of the stream, whole where it is small, in blocks on a GPU
 lora       a linear layer and its adapter as one operation
 layout     examples -> the tokens of one forward pass
 logps      that pass -> log-probability and NLL of every answer

@@ -6,7 +6,7 @@ to itself. So no mask is wider than what a chain sees, and nothing is computed o
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from math import inf
 
@@ -16,6 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import scaled_dot_product_attention
 
 from loop.training.tree import Tree
+from loop.training.whole import Whole, is_small, whole
 
 Pieces = Sequence[Tensor]
 """Keys or values of each chain, [1, heads, nodes, d]."""
@@ -67,14 +68,18 @@ class Spans:
             )
 
 
-def spans(tree: Tree, like: Tensor) -> Spans:
-    """The spans of `tree`, masks where `like` is and in its numbers, which should be the queries'."""
-    return Spans([*map(len, tree.chains)], tuple(_spans(tree, like)), frugal=True)
+def spans(tree: Tree, like: Tensor) -> Spans | Whole:
+    """The spans of `tree`, or all of it where that is faster; masks where `like` is and in the queries' numbers."""
+    return whole(tree, like) if is_small(tree, like) else _cut(tree, like, frugal=True)
 
 
-def kept_spans(tree: Tree, like: Tensor) -> Spans:
+def kept_spans(tree: Tree, like: Tensor) -> Spans | Whole:
     """The same for layers that are computed again in backward: of nested hooks on what is kept only one would count."""
-    return replace(spans(tree, like), frugal=False)
+    return whole(tree, like) if is_small(tree, like) else _cut(tree, like, frugal=False)
+
+
+def _cut(tree: Tree, like: Tensor, *, frugal: bool) -> Spans:
+    return Spans([*map(len, tree.chains)], tuple(_spans(tree, like)), frugal)
 
 
 def _spans(tree: Tree, like: Tensor) -> Iterator[Span]:

@@ -17,6 +17,7 @@ from loop.training.logps import Scored, Scorer, choose_layout, score
 from loop.training.spans import Spans, spans
 from loop.training.tokens import Answer, Encoded
 from loop.training.tree import Chain, Tree, grow
+from loop.training.whole import Whole, whole
 from loop.types import Objective
 from tests.tiny import adapted, tiny_model
 
@@ -85,6 +86,21 @@ def test_losses_and_gradients_are_those_of_separate_answers(scorer, backend):
     for found, wanted in zip(gradients(scorer.model, loss), gradients(scorer.model, expected), strict=True):
         # The model itself normalises in float32, so rounding of the inputs shows at 1e-8.
         assert ((found - wanted).norm() / wanted.norm()).item() <= 1e-7
+
+
+def test_a_whole_tree_scores_as_its_spans_do(scorer):
+    found = [score(replace(scorer, attention=backend), EXAMPLES) for backend in (whole, spans)]
+    losses = [loss_of(scored, EXAMPLES) for scored in found]
+    assert torch.allclose(found[0].logp, found[1].logp, rtol=0, atol=1e-12)
+    for one, other in zip(*(gradients(scorer.model, loss) for loss in losses), strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-8 * other.abs().max().item())
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(100, Whole), (300, Spans)])
+def test_a_small_tree_is_attended_to_whole_in_bfloat16(answer, kind):
+    tree = grow(encoded(20, answer, 30).sequences)
+    assert type(spans(tree, torch.empty(0, dtype=torch.bfloat16))) is kind
+    assert type(spans(tree, torch.empty(0))) is Spans
 
 
 def test_blocks_of_a_tree_score_as_its_spans_do(scorer):
