@@ -20,7 +20,7 @@ def is_due(state: State, steps: int, settings: TrainingSettings) -> bool:
 
 
 def is_unseen(state: State, settings: TrainingSettings) -> bool:
-    """Whether nobody looked after the last step, which time or a budget of tokens can make of any."""
+    """Whether nobody looked after the step just taken, which is the last one when time is up."""
     return settings.patience > 0 and "dev_loss" not in state.history[-1]
 
 

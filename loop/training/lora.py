@@ -16,11 +16,11 @@ from torch.autograd.function import BackwardCFunction, once_differentiable
 from torch.nn.functional import linear
 
 Tensors = tuple[Tensor, ...]
-LARGE = 1e4
-"""Times what a layer is usually given: enough to show where one clamps."""
 Activation = Callable[[Tensor], Tensor]
 Operands = tuple[Tensor, Tensor | None, Tensor, Tensor, float]
 """Frozen weight [out, in] and bias [out], the adapter's factors [rank, in] and [out, rank], and its scale."""
+LARGE = 1e4
+"""Times what a layer is usually given: enough to show where one clamps."""
 
 
 class _Context(BackwardCFunction):

@@ -54,7 +54,7 @@ class Reference:
                         found |= zip(chain.from_iterable(map(_keys, batch)), logps, strict=True)
         for key, logp in chain.from_iterable(each.items() for each in ranks.everyones(found)):
             self._known.setdefault(key, logp)
-        if time.monotonic() - self._saved_at > SAVE_SECONDS:
+        if found and time.monotonic() - self._saved_at > SAVE_SECONDS:
             self.save()
         return [self._logps(example) for example in examples]
 

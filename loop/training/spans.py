@@ -68,18 +68,16 @@ class Spans:
             )
 
 
-def spans(tree: Tree, like: Tensor) -> Spans | Whole:
+def spans(tree: Tree, like: Tensor, *, frugal: bool = True) -> Spans | Whole:
     """The spans of `tree`, or all of it where that is faster; masks where `like` is and in the queries' numbers."""
-    return whole(tree, like) if is_small(tree, like) else _cut(tree, like, frugal=True)
+    if is_small(tree, like):
+        return whole(tree, like)
+    return Spans([*map(len, tree.chains)], tuple(_spans(tree, like)), frugal)
 
 
 def kept_spans(tree: Tree, like: Tensor) -> Spans | Whole:
     """The same for layers that are computed again in backward: of nested hooks on what is kept only one would count."""
-    return whole(tree, like) if is_small(tree, like) else _cut(tree, like, frugal=False)
-
-
-def _cut(tree: Tree, like: Tensor, *, frugal: bool) -> Spans:
-    return Spans([*map(len, tree.chains)], tuple(_spans(tree, like)), frugal)
+    return spans(tree, like, frugal=False)
 
 
 def _spans(tree: Tree, like: Tensor) -> Iterator[Span]:

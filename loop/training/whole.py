@@ -41,6 +41,8 @@ def is_small(tree: Tree, like: Tensor) -> bool:
 
 def whole(tree: Tree, like: Tensor) -> Whole:
     """A node sees itself and those before it whose subtree it is in."""
-    nodes, ends = (torch.tensor(each, device=like.device) for each in (range(len(tree.tokens)), tree.ends))
-    seen = (nodes <= nodes[:, None]) & (nodes[:, None] < ends)
+    ends = torch.tensor(tree.ends, device=like.device)
+    keys = torch.arange(len(ends), device=like.device)
+    queries = keys[:, None]
+    seen = (keys <= queries) & (queries < ends)
     return Whole(like.new_zeros(seen.shape).masked_fill(~seen, -inf))

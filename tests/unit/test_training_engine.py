@@ -66,6 +66,14 @@ def steps(job: Job) -> list[Step]:
     return list(train(job))
 
 
+def break_off(job: Job, after: int) -> None:
+    """Train `job` and leave it after so many steps."""
+    running = train(job)
+    for _ in range(after):
+        next(running)
+    running.close()
+
+
 def test_a_training_learns_and_leaves_a_candidate(base, tmp_path):
     work = job(base, tmp_path)
     taken = steps(work)
@@ -95,10 +103,7 @@ def test_a_finished_folder_yields_nothing_and_an_unfinished_one_has_no_candidate
 def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(base, tmp_path, killed_after):
     whole, broken = job(base, tmp_path / "a"), job(base, tmp_path / "b")
     steps(whole)
-    running = train(broken)
-    for _ in range(killed_after):
-        next(running)
-    running.close()
+    break_off(broken, killed_after)
     rest = steps(broken)
     assert rest[0].step == killed_after + 1
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
@@ -110,9 +115,7 @@ def test_a_damaged_checkpoint_or_cache_costs_its_work_and_nothing_else(base, tmp
     settings = replace(SETTINGS, patience=3, look_every=1)
     whole, broken = (replace(job(base, tmp_path / name, settings=settings), dev=examples(5)) for name in "ab")
     steps(whole)
-    running = train(broken)
-    next(running)
-    running.close()
+    break_off(broken, 1)
     [file] = [*broken.folder.glob(damaged), *broken.cache.glob(damaged)]
     file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
     rest = steps(broken)
@@ -123,9 +126,7 @@ def test_a_damaged_checkpoint_or_cache_costs_its_work_and_nothing_else(base, tmp
 
 
 def test_the_checkpoint_of_another_job_is_not_resumed(base, tmp_path):
-    running = train(job(base, tmp_path))
-    next(running)
-    running.close()
+    break_off(job(base, tmp_path), 1)
     other = job(base, tmp_path, settings=replace(SETTINGS, beta=0.2))
     assert steps(other)[0].step == 1
 
@@ -160,9 +161,7 @@ def steps_of_night_one(base: Path, home: Path) -> list[Step]:
 
 def test_a_reference_that_is_not_the_champion_stops_the_training(base, tmp_path):
     work = job(base, tmp_path)
-    running = train(work)
-    next(running)
-    running.close()
+    break_off(work, 1)
     (work.folder / "checkpoint.pt").unlink()
     [cached] = work.cache.glob("*.json")
     cached.write_text(
@@ -209,7 +208,7 @@ def test_what_was_learnt_since_the_last_look_is_looked_at_when_time_is_up(base, 
     monkeypatch.setattr("loop.training.engine.time.monotonic", lambda: next(clock))
     ended = []
     monkeypatch.setattr("loop.training.engine.recall_best", lambda _folder, state, _model: ended.append(state))
-    settings = replace(SETTINGS, patience=3, look_every=2, budget_minutes=3.5, checkpoint_minutes=60.0, epochs=20.0)
+    settings = replace(SETTINGS, patience=3, look_every=2, budget_minutes=3.0, checkpoint_minutes=60.0, epochs=20.0)
     taken = steps(replace(job(base, tmp_path, settings=settings), dev=examples(5)))
     assert [step.step for step in taken if "dev_loss" in step.metrics] == [2]
     assert len(taken) == 3
@@ -234,10 +233,7 @@ def test_an_answer_in_several_pairs_keeps_its_reference_through_a_kill(base, tmp
     rare = replace(SETTINGS, checkpoint_minutes=60.0, batch_examples=2)
     whole, broken = (replace(job(base, tmp_path / name, settings=rare), examples=shared) for name in "ab")
     steps(whole)
-    running = train(broken)
-    for _ in range(killed_after):
-        next(running)
-    running.close()
+    break_off(broken, killed_after)
     steps(broken)
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
 
@@ -272,10 +268,7 @@ def test_a_killed_training_that_looks_at_dev_ends_with_the_same_bytes(base, tmp_
     settings = replace(SETTINGS, patience=3, look_every=1)
     whole, broken = (replace(job(base, tmp_path / name, settings=settings), dev=examples(5)) for name in "ab")
     steps(whole)
-    running = train(broken)
-    for _ in range(killed_after):
-        next(running)
-    running.close()
+    break_off(broken, killed_after)
     steps(broken)
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
 
