@@ -96,7 +96,7 @@ def score(scorer: Scorer, examples: Sequence[Encoded]) -> Scored:
 def choose_layout(scorer: Scorer, examples: Sequence[Encoded]) -> Scorer:
     """The first layout that gives the stock forward pass's log-probabilities on the shortest and the longest example.
 
-    Rows are tried after all that attends to a tree here, or alone where `scorer` has them already; Liger's kernels are
+    A small tree may be attended to in another way than a large one: both examples are scored apart and together. Rows are tried after all that attends to a tree here, or alone where `scorer` has them already; Liger's kernels are
     put in place before. Raises TrainingError when none does: soft-capped or scaled logits, for example.
     """
     ordered = sorted(examples, key=lambda example: example.size)
@@ -122,6 +122,7 @@ def _agrees(scorer: Scorer, examples: Sequence[Encoded], expected: Tensor) -> bo
     """Whether `scorer` gives what is expected; on a GPU, where it is compiled too, its backward runs on the first."""
     try:
         with torch.no_grad():
+            apart = torch.cat([score(scorer, [example]).logp for example in examples])
             found = score(scorer, examples).logp
         if found.is_cuda:
             torch.autograd.grad(score(scorer, examples[:1]).logp.sum(), [*trainable(scorer.model).values()])
@@ -134,7 +135,8 @@ def _agrees(scorer: Scorer, examples: Sequence[Encoded], expected: Tensor) -> bo
         return False
     lengths = found.new_tensor([len(answer.ids) for example in examples for answer in example.answers])
     noise = AUTOCAST_NOISE * lengths.sqrt() if scorer.autocast else 0.0
-    return bool(((found - expected).abs() <= TOLERANCE * lengths + noise).all())
+    allowed = TOLERANCE * lengths + noise
+    return all(bool(((logps - expected).abs() <= allowed).all()) for logps in (apart, found))
 
 
 class FrozenLogSumExp(torch.autograd.Function):

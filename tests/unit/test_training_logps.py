@@ -166,6 +166,17 @@ def test_a_backend_that_fails_or_sees_too_much_gives_way_to_the_next(scorer, mon
     assert "sees_everything" in caplog.text
 
 
+def test_a_backend_that_fails_for_small_trees_only_gives_way_too(scorer, monkeypatch, caplog):
+    def fails_below_twenty(tree: Tree, like: torch.Tensor) -> Spans:
+        if len(tree.tokens) < 20:
+            raise RuntimeError("no kernel for so few")
+        return spans(tree, like)
+
+    monkeypatch.setattr("loop.training.logps.backends", lambda *_, **__: (fails_below_twenty, spans))
+    assert choose_layout(scorer, EXAMPLES).attention is spans
+    assert "no kernel for so few" in caplog.text
+
+
 def test_a_model_with_another_formula_for_logits_is_refused():
     from transformers import CohereConfig, CohereForCausalLM
 
