@@ -96,7 +96,8 @@ def score(scorer: Scorer, examples: Sequence[Encoded]) -> Scored:
 def choose_layout(scorer: Scorer, examples: Sequence[Encoded]) -> Scorer:
     """The first layout that gives the stock forward pass's log-probabilities on the shortest and the longest example.
 
-    A small tree may be attended to in another way than a large one: both examples are scored apart and together. Rows are tried after all that attends to a tree here, or alone where `scorer` has them already; Liger's kernels are
+    A small tree may be attended to in another way than a large one: both examples are scored apart and together.
+    Rows are tried after all that attends to a tree here, or alone where `scorer` has them already; Liger's kernels are
     put in place before. Raises TrainingError when none does: soft-capped or scaled logits, for example.
     """
     ordered = sorted(examples, key=lambda example: example.size)
