@@ -109,7 +109,7 @@ class TrainingSettings:
     anchor: Amount = 0.0
     """Weight of the KL to the champion in nats per token, beside the loss of pairs and unpaired examples."""
     max_grad_norm: Amount = 1.0
-    """Clip of the global gradient norm."""
+    """Clip of the global gradient norm of a batch of usual weight; lighter and heavier ones in proportion."""
     weight_decay: Amount = 0.0
     """AdamW's."""
     autocast: Literal["auto", "bfloat16", "off"] = "auto"

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import ceil, fsum
+from math import ceil
+from statistics import fmean
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 
 from loop.settings import TrainingSettings
 from loop.training import objective, ranks
@@ -39,23 +41,36 @@ class _Pass:
 def accumulate(
     scorer: Scorer, champion: Reference, batch: Sequence[Encoded], state: State, settings: TrainingSettings
 ) -> Accumulated:
-    """Add the gradient of the mean loss of `batch` to the adapter's."""
+    """Add the gradient of the mean loss of `batch` to the adapter's.
+
+    A mean over examples, not over weights: a batch of one conversation, all of it approved or all of it not, keeps its
+    class's weight.
+    """
     budget = state.budget if ranks.count() == 1 else min(state.budget, ceil(scorer.size(batch) / ranks.count()))
     groups = scorer.passes(batch, budget)
     mine = ranks.share(groups, [scorer.size([batch[i] for i in group]) for group in groups])
     smallest = min(range(len(batch)), key=lambda index: batch[index].size)
     turns = ranks.turns(mine, [smallest], together=scorer.sharded)
     known = iter(champion.logps([batch[i] for group, _ in turns for i in group], state.budget))
-    total = fsum(example.weight for example in batch)
     taken = []
     for group, counts in turns:
         reference = [next(known) for _ in group]
         loss, scored = weighted_loss(scorer, [batch[i] for i in group], reference, state.delta, settings)
-        torch.autograd.backward(loss / total if counts else 0 * loss)
+        torch.autograd.backward(loss / len(batch) if counts else 0 * loss)
         if counts:
             taken.append(_Pass(group, scored.logp.tolist(), scored.nll.tolist(), reference))
     ranks.add_gradients(parameter for parameter in scorer.model.parameters() if parameter.requires_grad)
     return _together(batch, [*chain.from_iterable(ranks.everyones(taken))], scorer.model.device)
+
+
+def clip(parameters: Iterable[nn.Parameter], batch: Sequence[Encoded], largest: float) -> float:
+    """Shorten the gradient of `batch` to `largest` and return its norm before, both for examples of weight 1.
+
+    So a batch keeps its weight: cut to one length, two conversations that users disapproved of would outweigh one that
+    they approved of and that counts twice.
+    """
+    weight = fmean(example.weight for example in batch)
+    return float(clip_grad_norm_(parameters, weight * largest)) / weight
 
 
 def weighted_loss(

@@ -15,7 +15,7 @@ from loop.errors import TrainingError
 from loop.hashing import adapter_sha256
 from loop.models import fingerprint
 from loop.training import adapters, checkpoint, manifest, objective, precision, preflight, ranks
-from loop.training.accumulate import accumulate
+from loop.training.accumulate import accumulate, clip
 from loop.training.checkpoint import State, recall_best, save_best
 from loop.training.dev import has_enough, is_due, is_unseen, mean_loss, noted
 from loop.training.diagnostics import SPIKE, alarms, is_spike
@@ -161,7 +161,7 @@ def _step(plan: Plan, state: State) -> State:
         group["lr"] = learning_rate
     chosen = [plan.encoding.examples[index] for index in plan.batches[state.step]]
     done = accumulate(plan.scorer, plan.reference, chosen, state, settings)
-    norm = float(torch.nn.utils.clip_grad_norm_(adapters.trainable(plan.model).values(), settings.max_grad_norm))
+    norm = clip(adapters.trainable(plan.model).values(), chosen, settings.max_grad_norm)
     batch = objective.gather(done.examples, done.reference.device)
     parts = objective.example_losses(batch, done.scored, done.reference, state.delta, settings)
     if state.step == 0:

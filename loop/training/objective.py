@@ -108,7 +108,7 @@ def _pair_loss(pairs: losses.Pairs, settings: TrainingSettings) -> Tensor:
 
 
 def weighted_sum(parts: dict[str, Tensor], batch: Batch) -> Tensor:
-    """Sum of weighted example losses; divided by the optimiser batch's total weight it is the loss."""
+    """Sum of weighted example losses; divided by the number of examples of the optimiser batch it is the loss."""
     return (batch.weights * torch.stack([*parts.values()]).sum(0)).sum()
 
 
@@ -136,7 +136,10 @@ def check_first(batch: Batch, scored: Scored, reference: Tensor, beta: float) ->
 
 
 def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Tensor], beta: float) -> dict[str, float]:
-    """What a step reports; rewards are beta (logp - reference), names without examples in the batch are left out."""
+    """What a step reports; rewards are beta (logp - reference), the loss is as if examples weighed 1 on average.
+
+    Names without examples in the batch are left out.
+    """
     chosen = batch.first[batch.pairs]
     judged = batch.first[batch.unpaired]
     rewards = beta * (scored.logp - reference)

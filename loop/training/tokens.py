@@ -36,7 +36,7 @@ class Encoded:
     desirable: bool
     """Of the first answer."""
     weight: float
-    """Of the example in a batch."""
+    """Of the example's loss; 1 on average over all that were encoded together."""
     nll_share: float
     """Coefficient of the first answer's NLL."""
 
@@ -63,7 +63,7 @@ class Encoding:
 
 
 def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings) -> Encoding:
-    """Tokenise `examples` and balance the classes of the unpaired ones."""
+    """Tokenise `examples` and balance the classes of the unpaired ones; weights are 1 on average."""
     encoded: list[Encoded] = []
     truncated = 0
     for example in examples:
@@ -77,7 +77,7 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
             continue
         truncated += len(kept) < len(example.prompt)
         encoded.append(_encoded(example, prompt, answers, settings))
-    return Encoding(_balanced(encoded), truncated, len(examples) - len(encoded))
+    return Encoding(_scaled(_balanced(encoded)), truncated, len(examples) - len(encoded))
 
 
 def _answers(example: Example, tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings) -> tuple[Answer, ...]:
@@ -130,6 +130,11 @@ def _nll_share(example: Example, first: Branch, settings: TrainingSettings) -> f
     if example.objective is Objective.PAIR:
         return settings.chosen_nll
     return settings.desirable_nll if first.desirable else 0.0
+
+
+def _scaled(encoded: Sequence[Encoded]) -> tuple[Encoded, ...]:
+    total = fsum(example.weight for example in encoded)
+    return tuple(replace(example, weight=example.weight * len(encoded) / total) for example in encoded)
 
 
 def _balanced(encoded: Sequence[Encoded]) -> tuple[Encoded, ...]:

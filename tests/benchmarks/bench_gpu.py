@@ -25,7 +25,7 @@ from loop.settings import ModelSettings
 from loop.training.tokens import Encoded
 from loop.training.tree import grow
 from tests.benchmarks import memory
-from tests.benchmarks.preference_sets import Batches, conversations, singles, solutions
+from tests.benchmarks.preference_sets import Batches, conversations, singles, solutions, token_ratios
 from tests.benchmarks.trainers import TRAINERS, Bed, Step
 from tests.benchmarks.versions import versions
 
@@ -180,10 +180,7 @@ def main() -> None:
 
 def shape(batches: Batches) -> dict[str, float]:
     """Pairs of a batch, and how much less a tree has to compute."""
-    sequences = [[sequence for example in batch for sequence in example.sequences] for batch in batches[1:]]
-    tree = sum(len(grow(each).tokens) for each in sequences)
-    flat = sum(len(sequence) for each in sequences for sequence in each)
-    return {"pairs": statistics.mean(map(len, batches[1:])), "tokens_flat_to_tree": flat / tree}
+    return {"pairs": statistics.mean(map(len, batches[1:])), **token_ratios(batches[1:])}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What a training on real logs learns: held-out preference accuracy after the same minutes with a tree and with rows.
 
-Users never trained on judge by the implicit reward of an answer, log p_candidate - log p_reference per token: the share
-of chosen answers that it prefers to the rejected one (GSM8K), or of approved answers over every disapproved one
-(tau-bench, which has no pairs). The reference's own is a half. How much less likely the other log's approved answers
-became, in nats a token, is the price in forgetting. Intervals are by question or conversation. Last comes one JSON
-object.
+Questions and tasks never trained on judge by the implicit reward of an answer, log p_candidate - log p_reference per
+token: the share of chosen answers that it prefers to the rejected one (GSM8K), or of approved answers over every
+disapproved one to the same task (tau-bench, whose turns have no pairs). The reference's own is a half. How much less
+likely the other log's approved answers became, in nats a token, is the price in forgetting. Intervals are by question
+or task. Last comes one JSON object.
 """
 
 import argparse
@@ -13,11 +13,12 @@ import os
 import platform
 import random
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import chain, groupby, zip_longest
+from itertools import chain, groupby, product, zip_longest
 from math import ceil
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -27,7 +28,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from connectors.imports import read
 from evals.stats import Estimate, cluster_means, estimate
-from loop.canonical import digest
 from loop.curation import curate
 from loop.models import find, native_bfloat16
 from loop.settings import CurationSettings, ModelSettings, TrainingSettings
@@ -45,50 +45,51 @@ LOGS = {
 SETTINGS = TrainingSettings(max_tokens=4_096, checkpoint_minutes=60.0)
 Scores = Sequence[tuple[float, ...]]
 """Log-probability of each answer of each example."""
+EACH = 24
+"""Held-out examples of a question or task at most."""
 BUDGET = 8_192
 """Tokens of a forward pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Examples nobody trained on, as token ids, and the question or conversation of each."""
+    """Examples nobody trained on, as token ids, and the question or task of each."""
 
     examples: Sequence[Encoded]
     clusters: Sequence[str]
 
 
 def curated(name: str) -> tuple[Example, ...]:
-    """The log's examples; every user of it is held out with a chance of three in ten."""
+    """The log's examples; every question or task of it is held out with a chance of a half."""
     events = [*read(LOGS[name], name, secret=b"benchmark")]
     interactions = [event for event in events if isinstance(event, Interaction)]
     feedback = [event for event in events if isinstance(event, Feedback)]
     as_of = max(event.occurred_at for event in feedback) + timedelta(days=2)
-    return curate(interactions, feedback, CurationSettings(min_account_days=0.0, burst_factor=0.0), as_of).examples
+    settings = CurationSettings(min_account_days=0.0, burst_factor=0.0, per_user_cap=0, vault_share=0.4)
+    return curate(interactions, feedback, settings, as_of).examples
 
 
 def held_out(
     examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings, most: int
 ) -> Held:
-    """Whole questions or conversations of held-out users, approved and other ones in turn, to `most` examples."""
+    """Up to EACH examples of every held-out question or task with good and bad answers, until there are `most`."""
+    by_cluster = attrgetter("cluster")
     told = [e for e in examples if e.split is not Split.TRAIN and e.objective is not Objective.DEMONSTRATION]
     paired = [e for e in told if e.objective is Objective.PAIR] or told
-    drawn = [[*members] for _, members in groupby(sorted(paired, key=_cluster), key=_cluster)]
-    random.Random(0).shuffle(drawn)
-    approved = [members for members in drawn if members[0].branches[0].desirable]
-    others = [members for members in drawn if not members[0].branches[0].desirable]
+    drawn = [[*members] for _, members in groupby(sorted(paired, key=by_cluster), key=by_cluster)]
+    draw = random.Random(0)
+    draw.shuffle(drawn)
     kept: list[Encoded] = []
     clusters: list[str] = []
-    for members in filter(None, chain.from_iterable(zip_longest(approved, others))):
-        if len(kept) < most:
-            fitting = encode(members, tokenizer, settings).examples
+    for members in drawn:
+        draw.shuffle(members)
+        good, bad = ([e for e in members if e.branches[0].desirable is verdict] for verdict in (True, False))
+        if len(kept) < most and (bad or good[0].objective is Objective.PAIR) and good:
+            turns = [*filter(None, chain.from_iterable(zip_longest(good, bad)))][:EACH]
+            fitting = encode(turns, tokenizer, settings).examples
             kept += fitting
-            clusters += [_cluster(members[0])] * len(fitting)
+            clusters += [members[0].cluster] * len(fitting)
     return Held(kept, clusters)
-
-
-def _cluster(example: Example) -> str:
-    """The system prompt and the first question: what all turns of a conversation begin with."""
-    return digest([asdict(message) for message in example.prompt[:2]])
 
 
 @torch.inference_mode()
@@ -112,16 +113,22 @@ def rewards(before: Scores, after: Scores, held: Held) -> list[tuple[float, ...]
 
 def accuracy(found: Sequence[tuple[float, ...]], held: Held) -> Estimate:
     """How often what was chosen or approved is preferred, less the reference's half; ties count half."""
-    if held.examples[0].objective is Objective.PAIR:
-        order = [
-            (chosen, [rejected], cluster) for (chosen, rejected), cluster in zip(found, held.clusters, strict=True)
-        ]
-    else:
-        bad = [first for (first,), example in zip(found, held.examples, strict=True) if not example.desirable]
-        told = zip(found, held.examples, held.clusters, strict=True)
-        order = [(first, bad, cluster) for (first,), example, cluster in told if example.desirable]
-    shares = [fmean(0.5 * (good > each) + 0.5 * (good >= each) for each in worse) - 0.5 for good, worse, _ in order]
-    return estimate(cluster_means(shares, [cluster for *_, cluster in order]), len(shares))
+    compared = [*_compared(found, held)]
+    shares = [0.5 * (good > bad) + 0.5 * (good >= bad) - 0.5 for _, good, bad in compared]
+    return estimate(cluster_means(shares, [cluster for cluster, *_ in compared]), len(shares))
+
+
+def _compared(found: Sequence[tuple[float, ...]], held: Held) -> Iterator[tuple[str, float, float]]:
+    """Cluster and rewards of a better and a worse answer: those of a pair, else any two of one cluster."""
+    verdicts: dict[str, dict[bool, list[float]]] = {}
+    for rewarded, example, cluster in zip(found, held.examples, held.clusters, strict=True):
+        if example.objective is Objective.PAIR:
+            yield cluster, *rewarded
+        else:
+            verdicts.setdefault(cluster, {True: [], False: []})[example.desirable] += rewarded
+    for cluster, told in verdicts.items():
+        for good, bad in product(told[True], told[False]):
+            yield cluster, good, bad
 
 
 def drift(found: Sequence[tuple[float, ...]], held: Held) -> float:

@@ -24,9 +24,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2Config, Qw
 
 from loop.models import find, native_bfloat16
 from loop.settings import ModelSettings
-from loop.training.tree import grow
 from tests.benchmarks import memory
-from tests.benchmarks.preference_sets import Batches, conversations, singles, solutions
+from tests.benchmarks.preference_sets import Batches, conversations, singles, solutions, token_ratios
 from tests.benchmarks.trainers import TRAINERS, Bed, device
 from tests.benchmarks.versions import versions
 
@@ -140,13 +139,10 @@ def summary(taken: Mapping[str, Sequence[Taken]], batches: Batches) -> dict[str,
     """Medians of time and memory, ours against the others, and how much less there was to compute in `batches`."""
     seconds = {name: statistics.median(step.seconds for step in steps) for name, steps in taken.items()}
     peaks = {name: max(step.peak_mib for step in steps) for name, steps in taken.items()}
-    sequences = [[sequence for example in batch for sequence in example.sequences] for batch in batches]
-    tree = sum(len(grow(each).tokens) for each in sequences)
     return {
         "times_trl": seconds["trl"] / seconds["nightshift"],
         "times_by_hand": seconds["by_hand"] / seconds["nightshift"],
-        "tokens_flat_to_tree": sum(map(len, (s for each in sequences for s in each))) / tree,
-        "tokens_padded_to_tree": sum(len(each) * max(map(len, each)) for each in sequences) / tree,
+        **token_ratios(batches),
         "memory_of_trl": peaks["nightshift"] / peaks["trl"],
         "loss_apart": max(abs(a.loss - b.loss) for a, b in zip(taken["nightshift"], taken["by_hand"], strict=True)),
         **{f"seconds_{name}": value for name, value in seconds.items()},

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 from connectors.imports import read
 from loop.models import prompt_ids, response_ids
 from loop.training.tokens import Answer, Encoded
+from loop.training.tree import grow
 from loop.types import Feedback, Interaction, Message, Objective
 from tests.conftest import DATA
 
@@ -61,6 +62,16 @@ def solutions(tokenizer: PreTrainedTokenizerBase, count: int, questions: int = 4
         )
     ]
     return [list(chain(*pairs[start : start + questions])) for start in range(0, len(pairs), questions)]
+
+
+def token_ratios(batches: Batches) -> dict[str, float]:
+    """How much less a tree has to compute in `batches` than rows, without padding and with it."""
+    sequences = [[sequence for example in batch for sequence in example.sequences] for batch in batches]
+    tree = sum(len(grow(each).tokens) for each in sequences)
+    return {
+        "tokens_flat_to_tree": sum(map(len, chain(*sequences))) / tree,
+        "tokens_padded_to_tree": sum(len(each) * max(map(len, each)) for each in sequences) / tree,
+    }
 
 
 def _turns(tokenizer: PreTrainedTokenizerBase, one: Sequence[Message], other: Sequence[Message]) -> Iterator[Encoded]:

@@ -3,8 +3,9 @@
 import itertools
 import json
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
-from math import log
+from math import inf, log
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from loop.errors import NotFoundError, TrainingError
 from loop.hashing import adapter_sha256
 from loop.settings import TrainingSettings
 from loop.training import Job, Step, candidate, train
+from loop.training.accumulate import clip
 from loop.training.logps import Scored, Scorer, score
 from loop.training.tokens import Encoded
 from loop.types import Branch, Example, FeedbackKind, Message, Objective
@@ -193,10 +195,18 @@ def test_a_run_that_diverges_is_an_error(base, tmp_path):
         steps(replace(work, examples=(infinite,) * 4))
 
 
-def test_a_step_that_leaps_is_left_out_and_counted(base, tmp_path):
+def test_a_step_that_leaps_is_left_out_and_counted(base, tmp_path, monkeypatch):
     work = job(base, tmp_path, settings=replace(SETTINGS, epochs=1.0))
-    infinite = tuple(replace(branch, weight=float("inf")) for branch in work.examples[0].branches)
-    taken = steps(replace(work, examples=(replace(work.examples[0], branches=infinite), *work.examples[1:])))
+    leaping = iter([False, True, False])
+
+    def leaps_once(parameters: Iterable[torch.nn.Parameter], *others: object) -> float:
+        parameters = [*parameters]
+        if next(leaping):
+            parameters[0].grad.fill_(inf)
+        return clip(parameters, *others)
+
+    monkeypatch.setattr("loop.training.engine.clip", leaps_once)
+    taken = steps(work)
     made = candidate(work)
     assert (len(taken), made.metrics["skipped"]) == (3, 1)
     weights = safetensors.torch.load_file(work.folder / "adapter_model.safetensors")

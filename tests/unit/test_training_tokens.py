@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import pairwise
 
 import pytest
 
 from loop.settings import TrainingSettings
-from loop.training.tokens import UNCHANGED, encode, span_weights
+from loop.training.tokens import LARGEST_CLASS_WEIGHT, UNCHANGED, encode, span_weights
 from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split
 from tests.tiny import tiny_tokenizer
 
@@ -120,9 +119,13 @@ def test_one_thumb_against_many_is_not_blown_up(tokenizer):
         example(f"Answer {i}.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, desirable=i > 0)
         for i in range(30)
     ]
-    weights = sorted(e.weight for e in encode(thumbs, tokenizer, SETTINGS).examples)
-    assert weights[-1] == 4.0
-    assert all(a <= b for a, b in pairwise(weights))
+    encoded = encode(thumbs, tokenizer, SETTINGS).examples
+    assert encoded[0].weight / encoded[1].weight == pytest.approx(LARGEST_CLASS_WEIGHT / (30 / (2 * 29)))
+
+
+def test_weights_are_one_on_average(tokenizer):
+    made = [example("A.", "B.", weight=0.2), example("C.", "D.", weight=0.6)]
+    assert [e.weight for e in encode(made, tokenizer, SETTINGS).examples] == pytest.approx([0.5, 1.5])
 
 
 def test_an_edit_can_be_trained_as_a_demonstration_of_the_whole_answer(tokenizer):
