@@ -82,9 +82,11 @@ def held_out(
     kept: list[Encoded] = []
     clusters: list[str] = []
     for members in drawn:
+        if len(kept) >= most:
+            break
         draw.shuffle(members)
         good, bad = ([e for e in members if e.branches[0].desirable is verdict] for verdict in (True, False))
-        if len(kept) < most and (bad or good[0].objective is Objective.PAIR) and good:
+        if good and (bad or good[0].objective is Objective.PAIR):
             turns = [*filter(None, chain.from_iterable(zip_longest(good, bad)))][:EACH]
             fitting = encode(turns, tokenizer, settings).examples
             kept += fitting

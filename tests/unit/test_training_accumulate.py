@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from loop.settings import TrainingSettings
 from loop.training.accumulate import accumulate, clip
@@ -13,6 +14,7 @@ from loop.training.adapters import trainable
 from loop.training.checkpoint import State
 from loop.training.logps import Scorer
 from loop.training.reference import Reference
+from loop.training.tokens import Encoded
 from tests.tiny import adapted, tiny_model
 from tests.unit.test_training_logps import EXAMPLES, encoded
 
@@ -21,12 +23,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def model(tmp_path: Path) -> PeftModel:
-    from transformers import AutoModelForCausalLM
-
     return adapted(AutoModelForCausalLM.from_pretrained(tiny_model(tmp_path / "base"))).double()
 
 
-def gradient(model: PeftModel, folder: Path, batch: list) -> torch.Tensor:
+def gradient(model: PeftModel, folder: Path, batch: list[Encoded]) -> torch.Tensor:
     model.zero_grad()
     scorer = Scorer(model.get_base_model())
     champion = Reference(model, scorer, folder / "reference.json")

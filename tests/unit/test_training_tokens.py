@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from loop.settings import TrainingSettings
-from loop.training.tokens import LARGEST_CLASS_WEIGHT, UNCHANGED, encode, span_weights
+from loop.training.tokens import UNCHANGED, encode, span_weights
 from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split
 from tests.tiny import tiny_tokenizer
 
@@ -120,7 +120,7 @@ def test_one_thumb_against_many_is_not_blown_up(tokenizer):
         for i in range(30)
     ]
     encoded = encode(thumbs, tokenizer, SETTINGS).examples
-    assert encoded[0].weight / encoded[1].weight == pytest.approx(LARGEST_CLASS_WEIGHT / (30 / (2 * 29)))
+    assert encoded[0].weight / encoded[1].weight == pytest.approx(4.0 / (30 / (2 * 29)))
 
 
 def test_weights_are_one_on_average(tokenizer):
