@@ -59,7 +59,7 @@ class Encoding:
     truncated: int
     """Examples whose prompt lost its oldest turns."""
     dropped: int
-    """Examples with an empty answer, two equal answers, or too long for `max_tokens`."""
+    """Examples with an empty answer, two equal answers or no weight, or too long for `max_tokens`."""
 
 
 def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings) -> Encoding:
@@ -68,7 +68,7 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
     truncated = 0
     for example in examples:
         answers = _answers(example, tokenizer, settings)
-        if not _tells_something(answers):
+        if not (_tells_something(answers) and example.branches[0].weight > 0):
             continue
         room = settings.max_tokens - max(len(answer.ids) for answer in answers)
         kept = fit(tokenizer, example.prompt, room)

@@ -58,6 +58,11 @@ def test_empty_and_equal_answers_are_dropped_and_counted(tokenizer):
     assert (len(encoding.examples), encoding.dropped, encoding.truncated) == (1, 2, 0)
 
 
+def test_what_has_aged_to_no_weight_is_dropped(tokenizer):
+    encoding = encode([example("no", "yes", weight=0.0), example("blue", "red")], tokenizer, SETTINGS)
+    assert ([made.weight for made in encoding.examples], encoding.dropped) == ([1.0], 1)
+
+
 def test_a_long_conversation_loses_its_oldest_turns_but_not_its_system_message(tokenizer):
     turns = [Message(role, f"{role} says number {i}") for i in range(10) for role in ("user", "assistant")]
     long = example("Yes.", "No.", prompt=(Message("system", "Be brief."), *turns, Message("user", "And now?")))
