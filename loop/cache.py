@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from typing import Any
 def read_cache(file: Path) -> dict[str, Any]:
     """What is kept in `file`; nothing where it is absent or damaged."""
     try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError):
+        content = json.loads(file.read_text())
+        known = dict(content["known"])
+        return known if content["sha256"] == _digest(known) else {}
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
@@ -21,5 +24,9 @@ def write_cache(file: Path, known: Mapping[str, object]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem}-")
     with os.fdopen(descriptor, "w") as building:
-        json.dump(known, building)
+        json.dump({"sha256": _digest(known), "known": known}, building)
     Path(temporary).replace(file)
+
+
+def _digest(known: Mapping[str, object]) -> str:
+    return sha256(json.dumps(known).encode()).hexdigest()

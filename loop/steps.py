@@ -74,13 +74,16 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int) -> Candidate:
     job = _job(parts, snapshot_id, parent)
     with parts.registry.run(job.candidate_id) as run:
         run.log_settings(policy(parts.settings))
+        parts.progress("train", 0, 1, "begins")
         for step in training.train(job):
             run.log_metrics(step.metrics, step.step)
             _append_line(job.folder / STEPS_FILE, {"step": step.step, **step.metrics})
             note = f"loss {step.metrics['loss']:.3f}  {step.eta_seconds:.0f} s left"
             parts.progress("train", step.step, step.of, note)
         parts.progress("train", 1, 1, "ended")
-    candidate = training.candidate(job)
+        candidate = training.candidate(job)
+        ended = {f"ended/{name}": value for name, value in candidate.metrics.items()}
+        run.log_metrics(ended, int(candidate.metrics["steps"]))
     parts.store.save_candidate(candidate)
     return candidate
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evals.standings import Standing, standings
+from loop.alarms import alarms
 from loop.report import plots
 from loop.report.page import Block, Facts, Figure, Table, Tone, page
 from loop.types import Candidate, Decision, Evidence, Night, Snapshot, Stage, TestResult, Verdict
@@ -54,7 +55,7 @@ def _blocks(report: NightReport) -> Iterator[Block]:
     if report.snapshot is not None:
         yield from _data(report.snapshot)
     if report.steps:
-        yield _training(report)
+        yield from _training(report)
     if report.answers:
         yield _answers(report.answers)
     if report.earlier:
@@ -97,11 +98,22 @@ def _data(snapshot: Snapshot) -> Iterator[Block]:
     yield Table("What curation did with the feedback", ("what", "how many"), rows, note)
 
 
-def _training(report: NightReport) -> Block:
+def _training(report: NightReport) -> Iterator[Block]:
     shown = {name: [(step["step"], step[name]) for step in report.steps if name in step] for name in CURVES}
     metrics = report.candidate.metrics if report.candidate else {}
-    note = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
-    return Figure("Training", plots.curves({name: points for name, points in shown.items() if points}, x="step"), note)
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
+    curves = plots.curves({name: points for name, points in shown.items() if points}, x="step")
+    yield Figure("Training", curves, f"{_how_far(metrics)} {figures}")
+    if found := alarms(metrics):
+        yield Table("Alarms of this training", ("alarm", "what is wrong, and what to do"), [*found.items()])
+
+
+def _how_far(metrics: Mapping[str, float]) -> str:
+    """A sentence on the steps of a training that has ended; nothing of one that has not."""
+    if "steps_planned" not in metrics:
+        return ""
+    why = "; its budget ended it" if metrics["budget_hit"] else ""
+    return f"{metrics['steps']:.0f} of {metrics['steps_planned']:.0f} steps, {metrics['skipped']:.0f} left out{why}."
 
 
 def _answers(answers: Sequence[Mapping[str, object]]) -> Block:

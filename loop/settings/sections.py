@@ -109,13 +109,13 @@ class TrainingSettings:
     anchor: Amount = 0.0
     """Weight of the KL to the champion in nats per token, beside the loss of pairs and unpaired examples."""
     max_grad_norm: Amount = 1.0
-    """Clip of the global gradient norm of a batch of usual weight; lighter and heavier ones in proportion."""
+    """Clip of the global gradient norm of a batch of usual weight, others in proportion; 0 clips nothing."""
     weight_decay: Amount = 0.0
     """AdamW's."""
     autocast: Literal["auto", "bfloat16", "off"] = "auto"
     """`auto`: bfloat16 where CPU or GPU computes in it natively."""
     budget_minutes: Amount = 0.0
-    """Wall-clock limit of one training's steps, without loading the model; 0 for none."""
+    """Wall-clock limit of one training's steps, the first always taken, without loading the model; 0 for none."""
     budget_tokens: Count = 0
     """Limit of the tokens that one training sees, what is shared counted each time; 0 for none."""
     consolidate_every: Count = 0

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import ceil
+from math import ceil, inf
 from statistics import fmean
 
 import torch
@@ -64,13 +64,13 @@ def accumulate(
 
 
 def clip(parameters: Iterable[nn.Parameter], batch: Sequence[Encoded], largest: float) -> float:
-    """Shorten the gradient of `batch` to `largest` and return its norm before, both for examples of weight 1.
+    """Shorten the gradient of `batch` to `largest`, unless 0, and return its norm before, both for weights of 1.
 
     So a batch keeps its weight: cut to one length, two conversations that users disapproved of would outweigh one that
     they approved of and that counts twice.
     """
     weight = fmean(example.weight for example in batch)
-    return float(clip_grad_norm_(parameters, weight * largest)) / weight
+    return float(clip_grad_norm_(parameters, weight * largest or inf)) / weight
 
 
 def weighted_loss(

@@ -4,15 +4,17 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from hashlib import sha256
+from io import BytesIO
 from math import inf
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from loop.errors import TrainingError
 from loop.training.adapters import put, trainable
 
 _LOG = logging.getLogger(__name__)
@@ -59,18 +61,25 @@ def save_best(folder: Path, state: State, model: nn.Module) -> None:
 
 
 def recall_best(folder: Path, state: State, model: nn.Module) -> None:
-    """Set the adapter to the best one, if the dev split was ever looked at."""
-    if state.best_step:
-        put(model, torch.load(_best(folder, state.best_step), map_location="cpu", weights_only=True))
+    """Set the adapter to the best one, if the dev split was ever looked at. Raises TrainingError when it is damaged."""
+    if not state.best_step:
+        return
+    kept = read(_best(folder, state.best_step))
+    if kept is None:
+        raise TrainingError(
+            f"the best adapter, of step {state.best_step}, was damaged or removed while the training went on",
+            "run the night again: it trains anew",
+        )
+    put(model, kept)
 
 
 def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer) -> State:
     """The state kept in `folder`, adapter and optimiser set to it; the beginning where this job has kept none whole."""
-    kept = _read(folder / FILE)
+    kept = read(folder / FILE)
     if kept is None or kept["key"] != key:
         return State()
     state = State(**{**kept["state"], "history": tuple(kept["state"]["history"])})
-    if state.best_step and _read(_best(folder, state.best_step)) is None:
+    if state.best_step and read(_best(folder, state.best_step)) is None:
         return State()
     put(model, kept["adapter"])
     optimizer.load_state_dict(kept["optimizer"])
@@ -90,23 +99,27 @@ def _adapter(model: nn.Module) -> dict[str, Tensor]:
 def _write(file: Path, content: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     building = file.with_name(f"{file.name}.part")
+    buffer = BytesIO()
+    torch.save(content, buffer)
     with building.open("wb") as part:
-        torch.save(content, part)
+        part.write(sha256(buffer.getbuffer()).digest())
+        part.write(buffer.getbuffer())
         part.flush()
         os.fsync(part.fileno())
     building.replace(file)
 
 
-def _read(file: Path) -> dict[str, Any] | None:
-    """None where there is no file, or a damaged one, which the log then names."""
+def read(file: Path) -> dict[str, Any] | None:
+    """None where there is no file, or a damaged one, which the log then names; torch.load would not see a wrong bit."""
     if not file.exists():
         return None
-    try:
-        content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, UnpicklingError) as error:
-        _LOG.warning("%s is damaged, the training begins anew: %s", file, str(error).partition("\n")[0])
+    with file.open("rb") as kept:
+        digest, content = kept.read(sha256().digest_size), kept.read()
+    if digest != sha256(content).digest():
+        _LOG.warning("%s is damaged, the training begins anew", file)
         return None
-    return content
+    loaded: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+    return loaded
 
 
 def _best(folder: Path, step: int) -> Path:

@@ -8,23 +8,25 @@ from math import inf, isfinite
 
 import torch
 from peft import PeftModel
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
+from loop.alarms import alarms
 from loop.canonical import digest
 from loop.errors import TrainingError
 from loop.hashing import adapter_sha256
 from loop.models import fingerprint
+from loop.settings import TrainingSettings
 from loop.training import adapters, checkpoint, manifest, objective, precision, preflight, ranks
 from loop.training.accumulate import accumulate, clip
 from loop.training.checkpoint import State, recall_best, save_best
 from loop.training.dev import has_enough, is_due, is_unseen, mean_loss, noted
-from loop.training.diagnostics import SPIKE, alarms, is_spike
 from loop.training.job import Job, Step
 from loop.training.logps import Scorer, choose_layout
 from loop.training.packs import nodes
 from loop.training.reference import Reference
 from loop.training.schedule import affordable, batches, families, progress, rate
 from loop.training.spans import spans
+from loop.training.spikes import SPIKE, is_spike
 from loop.training.tokens import Encoded, Encoding, encode
 from loop.types import Candidate
 
@@ -94,12 +96,16 @@ def _plan(job: Job) -> Plan:
     sharded = settings.shard and ranks.count() > 1
     computed = precision.choose(settings, job.dtype)
     tokenizer = AutoTokenizer.from_pretrained(job.base)
-    encoding = encode(job.examples, tokenizer, settings)
+    fitting = _fitting(job)
+    encoding = encode(job.examples, tokenizer, fitting)
     if not encoding.examples:
         raise TrainingError(
             f"none of {len(job.examples)} examples can be trained on",
-            "raise `max_tokens` under [training], or look into the snapshot for empty answers",
+            "raise `max_tokens` under [training], or look into the snapshot for empty or equal answers",
         )
+    dev = encode(job.dev, tokenizer, fitting).examples
+    if settings.patience and not dev:
+        _LOG.warning("`patience` waits in vain: the dev split has no example that can be looked at")
     model = _model(job, computed, sharded=sharded)
     wanted = Scorer(model.get_base_model(), computed.autocast, spans if settings.layout == "tree" else None, sharded)
     scorer = choose_layout(wanted, encoding.examples)
@@ -113,12 +119,19 @@ def _plan(job: Job) -> Plan:
         scorer=scorer,
         optimizer=torch.optim.AdamW(adapters.trainable(model).values(), weight_decay=settings.weight_decay, fused=True),
         encoding=encoding,
-        dev=encode(job.dev, tokenizer, settings).examples,
+        dev=dev,
         reference=Reference(model, scorer, job.cache / f"{reference[:16]}.json"),
         batches=affordable(every, [example.size for example in encoding.examples], settings.budget_tokens),
         wanted=len(every),
         began_as=adapters.weights_sha256(model),
     )
+
+
+def _fitting(job: Job) -> TrainingSettings:
+    """The job's settings, with no longer examples than the base model has positions for."""
+    config = AutoConfig.from_pretrained(job.base).get_text_config()
+    positions = getattr(config, "max_position_embeddings", job.settings.max_tokens)
+    return replace(job.settings, max_tokens=min(job.settings.max_tokens, positions))
 
 
 def _model(job: Job, computed: precision.Precision, *, sharded: bool) -> PeftModel:
@@ -249,6 +262,7 @@ def _metrics(plan: Plan, state: State) -> dict[str, float]:
         **last,
         **{f"alarm_{name}": 1.0 for name in found},
         "steps": state.step,
+        "steps_planned": plan.wanted,
         "seconds": state.seconds,
         "skipped": state.skipped,
         "examples": len(plan.encoding.examples),

@@ -189,8 +189,10 @@ def _stock_logps(scorer: Scorer, example: Encoded) -> Tensor:
         ids = torch.tensor([sequence], device=_device(scorer.model))
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=scorer.autocast):
             logits = scorer.model(input_ids=ids, use_cache=False, logits_to_keep=len(answer.ids) + 1).logits
-        tokens = logits[0, :-1].double().log_softmax(-1).gather(1, ids[0, -len(answer.ids) :, None])
-        logps.append(tokens.sum())
+        rows, wanted = logits[0, :-1], ids[0, -len(answer.ids) :, None]
+        parts = [slice(start, start + HEAD_POSITIONS) for start in range(0, len(rows), HEAD_POSITIONS)]
+        tokens = [rows[part].double().log_softmax(-1).gather(1, wanted[part]) for part in parts]
+        logps.append(torch.cat(tokens).sum())
     return torch.stack(logps)
 
 

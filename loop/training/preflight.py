@@ -29,8 +29,8 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded) -> int:
     fitting = int(SHARE * free / each)
     if largest.size > fitting:
         raise TrainingError(
-            f"an example of {largest.size:,} tokens needs {largest.size * each / 2**30:.1f} GiB for its activations "
-            f"({each / 2**20:.2f} MiB a token), {SHARE * free / 2**30:.1f} GiB may be used",
+            f"an example of {largest.size:,} tokens needs {largest.size * each / 2**30:.2f} GiB for its activations "
+            f"({each / 2**20:.2f} MiB a token), {SHARE * free / 2**30:.2f} GiB may be used",
             f"set `max_tokens` under [training] to {fitting:,} or less, or train where more memory is free",
         )
     return 1 << (min(max(fitting, SMALLEST), LARGEST[scorer.model.device.type]).bit_length() - 1)

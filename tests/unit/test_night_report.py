@@ -1,6 +1,7 @@
 """The page of a night: what a reviewer reads is what the evidence says."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +10,7 @@ from evals.standings import standings
 from loop import gate, report
 from loop.settings import GateSettings
 from loop.types import Evidence, Night, NightStatus, PairedScore, Stage, SuiteEvidence, SuiteRole
+from tests.memory_registry import make_candidate
 
 MORNING = datetime(2026, 3, 1, 3, tzinfo=UTC)
 
@@ -93,3 +95,25 @@ def test_what_users_wrote_is_text_on_the_page(hostile: str) -> None:
     assert "<script" not in shown
     assert "<img" not in shown
     assert shown.count("{{ 7 * 7 }}") == 3 * (hostile == "{{ 7 * 7 }}")
+
+
+def test_a_training_says_how_far_it_came_and_what_went_wrong(tmp_path) -> None:
+    trained = replace(
+        make_candidate(tmp_path / "adapter", "c"),
+        metrics={"kl": 0.8, "steps": 3, "steps_planned": 39, "skipped": 1, "budget_hit": 1.0},
+    )
+    night = Night(
+        night_id="night-0001",
+        as_of=MORNING,
+        status=NightStatus.RUNNING,
+        champion_version=0,
+        outputs={},
+        started_at=MORNING,
+    )
+    shown = report.render(
+        report.NightReport(night=night, model="desk", candidate=trained, steps=({"step": 1, "kl": 0.8},))
+    )
+
+    assert "3 of 39 steps, 1 left out; its budget ended it." in shown
+    assert "0.80 nats a token from the champion" in shown
+    assert "lower `learning_rate`" in shown

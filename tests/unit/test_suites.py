@@ -220,7 +220,7 @@ def test_every_chunk_says_how_far_it_is_and_what_was_answered_is_not_asked_again
     assert {(stage, of) for stage, _, of, _ in told} == {("evaluate", 10)}
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[1]", '"text"'])
+@pytest.mark.parametrize("damage", ["", "{", "[1]", '"text"', '{"sha256": "0", "known": {}}'])
 def test_a_damaged_cache_is_answered_anew(tmp_path: Path, damage: str) -> None:
     (tmp_path / "one.json").write_text(damage)
     model = Canned("one")

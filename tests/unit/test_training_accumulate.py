@@ -40,6 +40,13 @@ def test_a_light_batch_has_a_small_gradient(model, tmp_path):
     assert torch.allclose(gradient(model, tmp_path, light), expected, rtol=1e-9, atol=0)
 
 
+def test_a_norm_of_0_cuts_nothing():
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([3.0, 4.0])
+    assert clip([parameter], [replace(encoded(5, 4), weight=1.0)], 0.0) == pytest.approx(5.0)
+    assert parameter.grad.tolist() == [3.0, 4.0]
+
+
 def test_a_batch_keeps_its_weight_when_it_is_cut():
     parameter = torch.nn.Parameter(torch.zeros(2))
     for weight, norm, cut in ((1.0, 5.0, 1.0), (0.5, 10.0, 0.5), (4.0, 1.25, 4.0), (8.0, 0.625, 5.0)):

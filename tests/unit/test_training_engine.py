@@ -12,17 +12,18 @@ import pytest
 import safetensors.torch
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
+from loop.cache import read_cache, write_cache
 from loop.errors import NotFoundError, TrainingError
 from loop.hashing import adapter_sha256
 from loop.settings import TrainingSettings
-from loop.training import Job, Step, candidate, train
+from loop.training import Job, Step, candidate, checkpoint, train
 from loop.training.accumulate import clip
 from loop.training.logps import Scored, Scorer, score
 from loop.training.tokens import Encoded
 from loop.types import Branch, Example, FeedbackKind, Message, Objective
-from tests.tiny import tiny_model
+from tests.tiny import tiny_model, tiny_tokenizer
 from tests.unit.test_training_tokens import example
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -111,15 +112,28 @@ def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(base, tmp_p
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.5])
+def emptied(content: bytes) -> bytes:
+    return content[:0]
+
+
+def halved(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def with_one_wrong_bit(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [emptied, halved, with_one_wrong_bit])
 @pytest.mark.parametrize("damaged", ["checkpoint.pt", "best-*.pt", "*.json"])
-def test_a_damaged_checkpoint_or_cache_costs_its_work_and_nothing_else(base, tmp_path, damaged, kept, caplog):
+def test_a_damaged_checkpoint_or_cache_costs_its_work_and_nothing_else(base, tmp_path, damaged, damage, caplog):
     settings = replace(SETTINGS, patience=3, look_every=1)
     whole, broken = (replace(job(base, tmp_path / name, settings=settings), dev=examples(5)) for name in "ab")
     steps(whole)
     break_off(broken, 1)
     [file] = [*broken.folder.glob(damaged), *broken.cache.glob(damaged)]
-    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    file.write_bytes(damage(file.read_bytes()))
     rest = steps(broken)
     if file.parent == broken.folder:
         assert f"{file} is damaged" in caplog.text
@@ -166,9 +180,7 @@ def test_a_reference_that_is_not_the_champion_stops_the_training(base, tmp_path)
     break_off(work, 1)
     (work.folder / "checkpoint.pt").unlink()
     [cached] = work.cache.glob("*.json")
-    cached.write_text(
-        json.dumps({key: logp - 40 * i for i, (key, logp) in enumerate(json.loads(cached.read_text()).items())})
-    )
+    write_cache(cached, {key: logp - 40 * i for i, (key, logp) in enumerate(read_cache(cached).items())})
     with pytest.raises(TrainingError, match="ln 2"):
         steps(work)
 
@@ -262,7 +274,7 @@ def test_a_training_ends_when_dev_no_longer_improves_and_keeps_its_best(base, tm
     weights = {}
     for step in train(short):
         if step.step == len(taken) - 2:
-            weights = torch.load(short.folder / "checkpoint.pt", weights_only=True)["adapter"]
+            weights = checkpoint.read(short.folder / checkpoint.FILE)["adapter"]
             break
     kept = safetensors.torch.load_file(work.folder / "adapter_model.safetensors")
     assert made.metrics["steps"] == len(taken)
@@ -283,10 +295,43 @@ def test_a_killed_training_that_looks_at_dev_ends_with_the_same_bytes(base, tmp_
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
 
 
+def test_patience_without_a_dev_split_is_said(base, tmp_path, caplog):
+    work = job(base, tmp_path, settings=replace(SETTINGS, patience=1))
+    assert len(steps(work)) == 6
+    assert "`patience` waits in vain" in caplog.text
+
+
 def test_nothing_to_train_on_is_an_error(base, tmp_path):
     empty = replace(examples(5)[4], branches=(Branch(Message("assistant", ""), desirable=True),))
     with pytest.raises(TrainingError, match="none of 1 examples"):
         steps(replace(job(base, tmp_path), examples=(empty,)))
+
+
+def test_a_best_adapter_that_is_damaged_at_the_end_is_not_the_candidate(base, tmp_path):
+    work = replace(job(base, tmp_path, settings=replace(SETTINGS, patience=9, look_every=1)), dev=examples(5))
+    running = train(work)
+    assert all(step.step < step.of for step in itertools.islice(running, 5))
+    assert next(running).step == 6
+    for best in work.folder.glob("best-*.pt"):
+        best.write_bytes(with_one_wrong_bit(best.read_bytes()))
+    with pytest.raises(TrainingError, match="the best adapter, of step"):
+        next(running)
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")  # peft says that it sets it right itself
+def test_no_example_is_longer_than_the_model_has_positions(tmp_path):
+    tokenizer = tiny_tokenizer()
+    config = GPT2Config(
+        vocab_size=len(tokenizer), n_positions=64, n_embd=32, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2
+    )
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    told = (Message("user", "Where is order 4711? " * 20), Message("assistant", "Late."), Message("user", "Refund?"))
+    long = replace(examples(1)[0], prompt=told)
+    work = replace(job(tmp_path / "gpt2", tmp_path), examples=(long, *examples(4)))
+    steps(work)
+    metrics = candidate(work).metrics
+    assert (metrics["examples"], metrics["truncated"], metrics["dropped"]) == (5, 1, 0)
 
 
 def test_a_step_that_would_outlast_the_budget_is_not_begun(base, tmp_path, monkeypatch):
@@ -310,7 +355,7 @@ def test_the_champion_is_asked_only_about_examples_that_training_reaches(base, t
     work = job(base, tmp_path, settings=replace(SETTINGS, budget_minutes=1e-9, batch_examples=1))
     steps(replace(work, examples=tuple(e for e in work.examples if e.objective is Objective.PAIR)))
     [cached] = work.cache.glob("*.json")
-    assert len(json.loads(cached.read_text())) == 2
+    assert len(read_cache(cached)) == 2
 
 
 def test_micro_batches_do_not_change_what_is_learnt(base, tmp_path):

@@ -1,15 +1,7 @@
 """What a training's own figures say went wrong, long before an evaluation does."""
 
-from collections.abc import Mapping, Sequence
-from math import isfinite
-from statistics import median
+from collections.abc import Mapping
 
-from loop.settings import TrainingSettings
-
-SPIKE = 10.0
-"""Times the usual gradient norm, and the one that is clipped to."""
-REMEMBERED = 50
-"""Steps that say what is usual."""
 FALLEN = 0.1
 """Nats per token by which preferred answers may become less likely."""
 FARTHEST = 0.5
@@ -18,13 +10,6 @@ LENGTH_WINS, LEARNT = 0.4, 0.6
 """Accuracy on pairs whose shorter answer was preferred, while that on all pairs shows that something was learnt."""
 WIDEST = 20.0
 """Reward between preferred and other answers; what users disagree about is never so clear."""
-
-
-def is_spike(norm: float, history: Sequence[Mapping[str, float]], settings: TrainingSettings) -> bool:
-    """Whether a gradient is so large that the step it asks for is better not taken."""
-    before = [metrics["grad_norm"] for metrics in history[-REMEMBERED:]]
-    usual = [*filter(isfinite, before)]
-    return bool(usual) and norm > SPIKE * max(settings.max_grad_norm, median(usual))
 
 
 def alarms(metrics: Mapping[str, float]) -> dict[str, str]:

@@ -2,10 +2,8 @@
 
 import pytest
 
-from loop.settings import TrainingSettings
-from loop.training.diagnostics import alarms, is_spike
+from loop.alarms import alarms
 
-SETTINGS = TrainingSettings(max_grad_norm=1.0)
 WELL = {"chosen_logp_drift": 0.2, "kl": 0.1, "reward_margin": 2.0}
 
 
@@ -27,11 +25,3 @@ def test_a_training_that_went_well_raises_no_alarm():
 def test_each_fault_has_its_alarm_with_the_figure(figures, name, said):
     assert [*alarms(WELL | figures)] == [name]
     assert said in alarms(WELL | figures)[name]
-
-
-def test_a_gradient_is_a_spike_only_beside_what_is_usual_and_what_is_clipped():
-    steps = [{"grad_norm": norm} for norm in (0.5, 0.7, 0.6)]
-    assert not is_spike(9.0, steps, SETTINGS)
-    assert is_spike(11.0, steps, SETTINGS)
-    assert not is_spike(11.0, [{"grad_norm": 2.0}], SETTINGS)
-    assert not is_spike(1_000.0, [], SETTINGS)
