@@ -80,7 +80,10 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
         asdict(done),
     )
     if not done.interactions + done.feedback and file.stat().st_size:
-        raise UsageError(f"nothing in {file} is of the format {format_name}: {reason}", "name its format with --format")
+        raise UsageError(
+            f"nothing in {file} is of the format {format_name}: {reason}",
+            f"name its own with --format: {', '.join(each for each in FORMATS if each != format_name)}",
+        )
 
 
 @click.command()

@@ -14,6 +14,7 @@ from loop.training.logps import Scored, Scorer, choose_layout, score
 from loop.training.lora import fuse
 from loop.training.spans import spans
 from loop.training.tokens import Answer, Encoded
+from loop.training.whole import whole
 from loop.types import Objective
 from tests.tiny import adapted
 from tests.unit.test_training_logps import SETTINGS, gradients, loss_of, plainly
@@ -121,11 +122,19 @@ def both(scorer) -> tuple[Scored, Scored]:
 
 @pytest.mark.parametrize("chosen", LOSSES, ids=lambda chosen: next(iter(chosen.values())))
 def test_every_loss_over_a_tree_has_the_value_and_the_gradients_of_separate_answers(scorer, both, chosen):
-    losses = [loss_of(scored, log(), replace(SETTINGS, **chosen)) for scored in both]
-    assert abs(losses[0] - losses[1]).item() <= 1e-12 * max(1.0, abs(losses[1].item()))
-    found, wanted = (gradients(scorer.model, loss) for loss in losses)
+    assert_equal(scorer.model, *(loss_of(scored, log(), replace(SETTINGS, **chosen)) for scored in both))
+
+
+def assert_equal(model: PreTrainedModel, loss: Tensor, expected: Tensor) -> None:
+    assert abs(loss - expected).item() <= 1e-12 * max(1.0, abs(expected.item()))
+    found, wanted = (gradients(model, each) for each in (loss, expected))
     largest = max(gradient.abs().max() for gradient in wanted)
     assert max((a - b).abs().max() for a, b in zip(found, wanted, strict=True)) <= 1e-8 * largest
+
+
+def test_a_tree_attended_to_whole_has_the_value_and_the_gradients_of_separate_answers(scorer, both):
+    at_once = score(replace(scorer, attention=whole), log())
+    assert_equal(scorer.model, *(loss_of(scored, log()) for scored in (at_once, both[1])))
 
 
 def test_a_family_on_plain_attention_is_found_to_share_its_prefixes(scorer):
@@ -164,7 +173,6 @@ def test_a_sliding_window_gets_one_row_per_answer_and_says_so(caplog):
     found = choose_layout(exactly(tiny("Gemma3Text", **windows)), log())
     assert found.attention is None
     assert "Gemma3ForCausalLM" in caplog.text
-    losses = [loss_of(scored, log()) for scored in (score(found, log()), plainly(found.model, log()))]
-    assert abs(losses[0] - losses[1]).item() <= 1e-12 * max(1.0, abs(losses[1].item()))
-    for a, b in zip(*(gradients(found.model, loss) for loss in losses), strict=True):
-        assert torch.allclose(a, b, rtol=0, atol=1e-8)
+    assert_equal(
+        found.model, *(loss_of(scored, log()) for scored in (score(found, log()), plainly(found.model, log())))
+    )
