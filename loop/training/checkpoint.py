@@ -8,6 +8,7 @@ from hashlib import sha256
 from io import BytesIO
 from math import inf
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -110,16 +111,24 @@ def _write(file: Path, content: object) -> None:
 
 
 def read(file: Path) -> dict[str, Any] | None:
-    """None where there is no file, or a damaged one, which the log then names; torch.load would not see a wrong bit."""
+    """None where there is no file, or a damaged one, which the log then names."""
     if not file.exists():
         return None
+    try:
+        loaded: dict[str, Any] = torch.load(_verified(file), map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, UnpicklingError, ValueError) as error:
+        _LOG.warning("%s is damaged, the training begins anew: %s", file, str(error).partition("\n")[0])
+        return None
+    return loaded
+
+
+def _verified(file: Path) -> BytesIO:
+    """What was saved; torch.load would not see a wrong bit. Raises ValueError for one."""
     with file.open("rb") as kept:
         digest, content = kept.read(sha256().digest_size), kept.read()
     if digest != sha256(content).digest():
-        _LOG.warning("%s is damaged, the training begins anew", file)
-        return None
-    loaded: dict[str, Any] = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
-    return loaded
+        raise ValueError("its sha256 is another")
+    return BytesIO(content)
 
 
 def _best(folder: Path, step: int) -> Path:
