@@ -55,16 +55,14 @@ def _kept(scorer: Scorer, example: Encoded) -> int:
     weights = {parameter.untyped_storage().data_ptr() for parameter in whole}
     kept: dict[int, torch.UntypedStorage] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
+    def keep(tensor: Tensor) -> None:
+        """Nobody goes back through this pass; an operation that kept its own result would keep itself, for ever."""
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage
-        return tensor
 
-    with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
-        scored = score(scorer, [example])
-    total = sum(storage.nbytes() for place, storage in kept.items() if place not in weights)
-    del scored
-    return total
+    with torch.enable_grad(), saved_tensors_hooks(keep, lambda nothing: nothing):
+        score(scorer, [example])
+    return sum(storage.nbytes() for place, storage in kept.items() if place not in weights)
 
 
 def free_bytes(device: torch.device) -> int:

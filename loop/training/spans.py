@@ -116,10 +116,14 @@ def _identity(tensor: Tensor) -> tuple[int, torch.Size]:
 
 
 def _made_again(recipes: Mapping[tuple[int, torch.Size], Recipe]) -> saved_tensors_hooks:
-    """Until its backward a branch keeps no copy of the keys and values that it shares, only how to make it."""
+    """Until its backward a branch keeps no copy of the keys and values that it shares, only how to make it.
+
+    What else it keeps is cut from its history: attention's own result would keep the operation that made it, and this
+    the result, for ever where nobody asks for gradients.
+    """
 
     def keep(tensor: Tensor) -> Tensor | Recipe:
-        return recipes.get(_identity(tensor), tensor)
+        return recipes.get(_identity(tensor)) or tensor.detach()
 
     def give(kept: Tensor | Recipe) -> Tensor:
         return kept if isinstance(kept, Tensor) else kept()
