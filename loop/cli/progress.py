@@ -19,7 +19,7 @@ class ShownProgress:
 
     def __call__(self, stage: str, done: int, of: int, note: str) -> None:
         """Show it where standard error goes."""
-        line, now = f"{stage} {done}/{of} {note}", time.monotonic()
+        line, now = f"{stage} {done}/{of} {note}" if done else f"{stage} {note}", time.monotonic()
         if sys.stderr.isatty():
             sys.stderr.write(ERASE_LINE + (line if done < of else ""))
             sys.stderr.flush()

@@ -82,6 +82,8 @@ def test_progress_is_a_line_a_minute_where_nobody_watches(monkeypatch, caplog):
 def test_progress_on_a_terminal_is_one_line_that_is_gone_at_the_end(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     show = ShownProgress()
+    show("train", 0, 1, "begins")
+    assert capsys.readouterr().err.endswith("train begins")
     show("train", 1, 9, "loss 1.0")
     assert capsys.readouterr().err.endswith("train 1/9 loss 1.0")
     show("train", 1, 1, "ended")
