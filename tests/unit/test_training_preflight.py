@@ -44,7 +44,7 @@ def alive(work: Callable[[], object]) -> int:
 
 
 def dropped(scorer: Scorer) -> None:
-    score(scorer, [LONG])
+    assert score(scorer, [LONG]).logp.requires_grad
 
 
 def measured(scorer: Scorer) -> None:
