@@ -6,6 +6,8 @@ FALLEN = 0.1
 """Nats per token by which preferred answers may become less likely."""
 FARTHEST = 0.5
 """Nats per token from the champion: by then a model answers in another voice."""
+NEAREST = 1e-4
+"""Nats per token from the champion; bfloat16's rounding alone is 1e-5 (SmolLM2 on GSM8K at a learning rate of 0)."""
 LENGTH_WINS, LEARNT = 0.4, 0.6
 """Accuracy on pairs whose shorter answer was preferred, while that on all pairs shows that something was learnt."""
 WIDEST = 20.0
@@ -23,6 +25,11 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
     if metrics.get("kl", 0.0) > FARTHEST:
         found["far_from_champion"] = (
             f"answers are {metrics['kl']:.2f} nats a token from the champion's: lower `learning_rate` or `epochs`"
+        )
+    if metrics.get("kl", FARTHEST) < NEAREST:
+        found["hardly_moved"] = (
+            f"answers are {metrics['kl']:.1g} nats a token from the champion's, as good as none: raise "
+            "`learning_rate`, `epochs` or `budget_minutes`"
         )
     if metrics.get("reward_margin", 0.0) > WIDEST:
         found["margin_explodes"] = (

@@ -85,7 +85,7 @@ class TrainingSettings:
     batch_examples: Some = 8
     """Examples per optimiser step."""
     micro_batch_tokens: Count = 0
-    """Tokens per forward pass, shared prefixes once, of the passes of a step; 0 for what memory allows."""
+    """Tokens per forward pass, shared prefixes once, of the passes of a step, no more than fit; 0 for what is fast."""
     layout: Literal["tree", "rows"] = "tree"
     """Of a forward pass: shared prefixes once where the model allows it, or a padded row for each answer."""
     max_tokens: Some = 2_048

@@ -152,10 +152,10 @@ def _model(job: Job, computed: precision.Precision, *, sharded: bool) -> PeftMod
 
 
 def _budget(plan: Plan) -> int:
-    """Tokens of a forward pass: as the settings say, or as many as fit."""
+    """Tokens of a forward pass: as the settings say or as many as fit, the same in every process."""
     ordered = sorted(plan.encoding.examples, key=lambda example: example.size)
-    fitting = preflight.budget(plan.scorer, ordered[len(ordered) // 2], ordered[-1])
-    return plan.job.settings.micro_batch_tokens or min(ranks.everyones(fitting))
+    wanted = plan.job.settings.micro_batch_tokens
+    return min(ranks.everyones(preflight.budget(plan.scorer, ordered[len(ordered) // 2], ordered[-1], wanted)))
 
 
 def _save(plan: Plan, state: State) -> None:

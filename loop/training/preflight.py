@@ -1,5 +1,6 @@
 """How many tokens a forward pass may have, found out before the first one runs out of memory."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from loop.training.adapters import all_kept, checkpointed
 from loop.training.logps import Scorer, score
 from loop.training.tokens import Encoded
 
+_LOG = logging.getLogger(__name__)
 SHARE = 0.5
 """Of the memory that is free, for what a pass keeps until its backward; the rest is for what comes and goes."""
 SMALLEST, LARGEST = 256, {"cpu": 8_192, "cuda": 65_536}
@@ -20,20 +22,33 @@ SMALLEST, LARGEST = 256, {"cpu": 8_192, "cuda": 65_536}
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def budget(scorer: Scorer, probe: Encoded, largest: Encoded) -> int:
-    """Tokens of a pass that fit into the free memory, a power of two; `probe` is scored once to find out.
+def budget(scorer: Scorer, probe: Encoded, largest: Encoded, wanted: int = 0) -> int:
+    """Tokens of a pass: `wanted`, or 0 for a power of two, and no more than fit; `probe` is scored once to find out.
 
-    Raises TrainingError, with the figures, when `largest` alone would not fit.
+    Says so in the log when fewer fit than are wanted: what is learnt is the same. Raises TrainingError, with the
+    figures, when `largest` alone would not fit.
     """
-    each, free = bytes_per_token(scorer, probe), free_bytes(scorer.model.device) // _sharing(scorer.model.device)
-    fitting = int(SHARE * free / each)
+    each = bytes_per_token(scorer, probe)
+    room = SHARE * (free_bytes(scorer.model.device) // _sharing(scorer.model.device))
+    fitting = int(room / each)
     if largest.size > fitting:
         raise TrainingError(
-            f"an example of {largest.size:,} tokens needs {largest.size * each / 2**30:.2f} GiB for its activations "
-            f"({each / 2**20:.2f} MiB a token), {SHARE * free / 2**30:.2f} GiB may be used",
+            f"an example of {largest.size:,} tokens {_needs(largest.size, each, room)}",
             f"set `max_tokens` under [training] to {fitting:,} or less, or train where more memory is free",
         )
+    if wanted > fitting:
+        said = "`micro_batch_tokens` is lowered to %s: a pass of %s tokens %s"
+        _LOG.warning(said, f"{fitting:,}", f"{wanted:,}", _needs(wanted, each, room))
+    if wanted:
+        return min(wanted, fitting)
     return 1 << (min(max(fitting, SMALLEST), LARGEST[scorer.model.device.type]).bit_length() - 1)
+
+
+def _needs(tokens: int, each: float, room: float) -> str:
+    return (
+        f"needs {tokens * each / 2**30:.2f} GiB for its activations ({each / 2**20:.2f} MiB a token), "
+        f"{room / 2**30:.2f} GiB may be used"
+    )
 
 
 def bytes_per_token(scorer: Scorer, example: Encoded) -> float:

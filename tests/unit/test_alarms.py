@@ -18,6 +18,7 @@ def test_a_training_that_went_well_raises_no_alarm():
     [
         ({"chosen_logp_drift": -0.25}, "chosen_falls", "0.25 nats a token"),
         ({"kl": 0.8}, "far_from_champion", "0.80 nats"),
+        ({"kl": 2e-6}, "hardly_moved", "2e-06 nats"),
         ({"reward_margin": 31.0}, "margin_explodes", "reward of 31"),
         ({"accuracy": 0.7, "accuracy_shorter": 0.2}, "length_wins", "20%"),
     ],

@@ -198,6 +198,13 @@ def test_a_run_that_learns_nothing_is_an_error(base, tmp_path):
         steps(job(base, tmp_path, settings=replace(SETTINGS, learning_rate=0.0)))
 
 
+@pytest.mark.parametrize(("learning_rate", "alarm"), [(1e-9, 1.0), (1e-2, None)])
+def test_a_run_that_hardly_moves_is_an_alarm(base, tmp_path, learning_rate, alarm):
+    work = job(base, tmp_path, settings=replace(SETTINGS, learning_rate=learning_rate))
+    steps(work)
+    assert candidate(work).metrics.get("alarm_hardly_moved") == alarm
+
+
 def test_a_run_that_diverges_is_an_error(base, tmp_path):
     work = job(base, tmp_path)
     infinite = replace(

@@ -83,6 +83,15 @@ def test_the_budget_is_a_power_of_two_that_fits(scorer, monkeypatch, gibibytes, 
     assert preflight.budget(scorer, SHORT, LONG) == tokens
 
 
+@pytest.mark.parametrize(("wanted", "tokens", "said"), [(400, 400, ""), (9_000, 838, "lowered to 838:")])
+def test_a_wanted_budget_holds_as_far_as_it_fits(scorer, monkeypatch, caplog, wanted, tokens, said):
+    monkeypatch.setattr(preflight, "bytes_per_token", lambda *_: 20_000.0)
+    monkeypatch.setattr(preflight, "free_bytes", lambda _: 2**25)
+    assert preflight.budget(scorer, SHORT, LONG, wanted) == tokens
+    assert said in caplog.text
+    assert bool(said) == bool(caplog.records)
+
+
 def test_processes_on_cpus_share_the_memory(scorer, monkeypatch):
     monkeypatch.setattr(preflight, "bytes_per_token", lambda *_: 20_000.0)
     monkeypatch.setattr(preflight, "free_bytes", lambda _: 2**27)
