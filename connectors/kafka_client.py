@@ -8,7 +8,9 @@ from pathlib import Path
 
 from kafka import KafkaAdminClient, errors
 from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
 from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.net.transport import KafkaTCPTransport
 
 from loop.errors import EventError, IntegrityError, NightshiftError, NotFoundError, UnreachableError, UsageError
 from loop.settings import KafkaAccess
@@ -129,6 +131,7 @@ def opening(access: KafkaAccess) -> Iterator[Config]:
         started.append(KafkaNetClient(**settings))
         # kafka-python 3.0 does not hand on what producer and consumer are told
         started[-1]._manager.cluster.config["allow_auto_create_topics"] = False  # noqa: SLF001
+        _keep_last_words(started[-1]._manager)  # noqa: SLF001
         return started[-1]
 
     manager.addHandler(told)
@@ -150,6 +153,28 @@ def administering(access: KafkaAccess) -> Iterator[KafkaAdminClient]:
     """A client that asks for topics and makes them."""
     with opening(access) as settings, KafkaAdminClient(**settings) as admin:
         yield admin
+
+
+def _keep_last_words(manager: KafkaConnectionManager) -> None:
+    """Have what came together with a connection's end read before the end is seen, which the next read meets again.
+
+    kafka-python 3.0 throws it away: on a busy machine that is the answer of a broker that refuses credentials and hangs
+    up, and all that is known is "socket disconnected".
+    """
+    build = manager._build_transport  # noqa: SLF001
+
+    async def built(*node: object, **named: object) -> KafkaTCPTransport:
+        transport = await build(*node, **named)
+        receive = transport._sock_recv  # noqa: SLF001
+
+        def received() -> tuple[bytes, Exception | None]:
+            data, end = receive()
+            return data, None if data else end
+
+        transport._sock_recv = received  # noqa: SLF001
+        return transport
+
+    manager._build_transport = built  # noqa: SLF001
 
 
 class _Told(logging.Handler):

@@ -1,10 +1,13 @@
 """Who may be talked to, and how, is decided before a connection is opened."""
 
+import socket
 from pathlib import Path
 
 import pytest
+from kafka.errors import KafkaConnectionError
+from kafka.future import Future
 
-from connectors.kafka_client import connection
+from connectors.kafka_client import connection, opening
 from loop import settings
 from loop.errors import UsageError
 from loop.settings import KafkaAccess
@@ -73,3 +76,37 @@ def test_an_unknown_word_is_refused_with_those_that_are_known(name, text):
 
 def test_secrets_do_not_show_when_settings_are_printed():
     assert "s3cret" not in repr(access(servers="localhost:1", password="s3cret", key_password="s3cret"))
+
+
+class Hearing:
+    """What a connection of kafka-python is told by its transport."""
+
+    _sensors = None
+
+    def __init__(self) -> None:
+        self.said = b""
+        self.ended = Future()
+
+    def data_received(self, data: bytes) -> None:
+        self.said += data
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.ended.failure(error)
+
+
+def test_what_a_broker_says_as_it_hangs_up_is_heard_before_the_end():
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        with opening(access(servers=f"127.0.0.1:{broker.getsockname()[1]}")) as config:
+            client = config.pop("kafka_client")(**config)
+        [node] = client.cluster.bootstrap_brokers()
+        transport = client._net.run(client._manager._build_transport, node)
+        accepted, _ = broker.accept()
+        with accepted:
+            accepted.sendall(b"wrong password")
+        heard = Hearing()
+        transport.set_protocol(heard)
+        transport.resume_reading()
+        client._net.poll(timeout_ms=10_000, future=heard.ended)
+        client.close()
+    assert heard.said == b"wrong password"
+    assert isinstance(heard.ended.exception, KafkaConnectionError)
