@@ -15,7 +15,10 @@ WIDEST = 20.0
 
 
 def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
-    """By name, what is wrong with a training whose last quarter came to `metrics`, and what to do about it."""
+    """By name, what is wrong with a training whose last quarter came to `metrics`, and what to do about it.
+
+    A step is measured before it is taken: where it is the only one, nobody knows how far it went.
+    """
     found = {}
     drift = metrics.get("chosen_logp_drift", 0.0)
     if drift < -FALLEN:
@@ -26,10 +29,10 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
         found["far_from_champion"] = (
             f"answers are {metrics['kl']:.2f} nats a token from the champion's: lower `learning_rate` or `epochs`"
         )
-    if metrics.get("kl", FARTHEST) < NEAREST:
+    if metrics.get("kl", FARTHEST) < NEAREST and metrics.get("steps") != 1:
         found["hardly_moved"] = (
             f"answers are {metrics['kl']:.1g} nats a token from the champion's, as good as none: raise "
-            "`learning_rate`, `epochs` or `budget_minutes`"
+            f"`learning_rate` or {what_ended(metrics)}"
         )
     if metrics.get("reward_margin", 0.0) > WIDEST:
         found["margin_explodes"] = (
@@ -42,3 +45,10 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
             "one was preferred): set `pair_loss` to `simpo`, which counts by token, or lower `epochs`"
         )
     return found
+
+
+def what_ended(metrics: Mapping[str, float]) -> str:
+    """What to raise for a longer training than the one that came to `metrics`."""
+    if metrics.get("budget_hit"):
+        return "the budget that cut it short, `budget_minutes` or `budget_tokens`"
+    return "`patience`" if metrics.get("steps", 0.0) < metrics.get("steps_planned", 0.0) else "`epochs`"

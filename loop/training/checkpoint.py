@@ -75,15 +75,23 @@ def recall_best(folder: Path, state: State, model: nn.Module) -> None:
 
 
 def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer) -> State:
-    """The state kept in `folder`, adapter and optimiser set to it; the beginning where this job has kept none whole."""
+    """The state kept in `folder`, adapter and optimiser set to it; the beginning where this job has kept none whole.
+
+    A checkpoint is either gone on with or given up, and the log says which.
+    """
     kept = read(folder / FILE)
-    if kept is None or kept["key"] != key:
+    if kept is None:
+        return State()
+    if kept["key"] != key:
+        _LOG.warning("%s is of another job or precision: the training begins anew", folder / FILE)
         return State()
     state = State(**{**kept["state"], "history": tuple(kept["state"]["history"])})
-    if state.best_step and read(_best(folder, state.best_step)) is None:
+    if state.best_step and read(best := _best(folder, state.best_step)) is None:
+        _LOG.warning("the best adapter so far cannot be had from %s: the training begins anew", best)
         return State()
     put(model, kept["adapter"])
     optimizer.load_state_dict(kept["optimizer"])
+    _LOG.warning("the training goes on after step %s and %.0f s", state.step, state.seconds)
     return state
 
 
@@ -117,7 +125,7 @@ def read(file: Path) -> dict[str, Any] | None:
     try:
         loaded: dict[str, Any] = torch.load(_verified(file), map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, UnpicklingError, ValueError) as error:
-        _LOG.warning("%s is damaged, the training begins anew: %s", file, str(error).partition("\n")[0])
+        _LOG.warning("%s is damaged and counts as none: %s", file, str(error).partition("\n")[0])
         return None
     return loaded
 

@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoTokenizer
 
-from loop.alarms import alarms
+from loop.alarms import alarms, what_ended
 from loop.canonical import digest
 from loop.errors import TrainingError
 from loop.hashing import adapter_sha256
@@ -233,7 +233,7 @@ def _finish(plan: Plan, state: State) -> None:
     if adapters.weights_sha256(plan.model) == plan.began_as:
         raise TrainingError(
             f"the adapter did not change in {state.step} steps: this run learnt nothing",
-            "raise `learning_rate` or `budget_minutes` under [training]",
+            f"raise `learning_rate` or {what_ended(_came_to(plan, state))} under [training]",
         )
     if ranks.rank() > 0:
         return
@@ -254,13 +254,16 @@ def _finish(plan: Plan, state: State) -> None:
 
 
 def _metrics(plan: Plan, state: State) -> dict[str, float]:
-    last = manifest.last_quarter(state.history)
-    found = alarms(last)
+    ended = _came_to(plan, state)
+    found = alarms(ended)
     for name, said in found.items():
         _LOG.warning("%s: %s", name, said)
+    return ended | {f"alarm_{name}": 1.0 for name in found}
+
+
+def _came_to(plan: Plan, state: State) -> dict[str, float]:
     return {
-        **last,
-        **{f"alarm_{name}": 1.0 for name in found},
+        **manifest.last_quarter(state.history),
         "steps": state.step,
         "steps_planned": plan.wanted,
         "seconds": state.seconds,

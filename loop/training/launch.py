@@ -1,6 +1,7 @@
 """Where a training runs: in this process, or in several that torchrun starts and whose steps are read here."""
 
 import json
+import logging
 import os
 import pickle
 import subprocess
@@ -17,7 +18,7 @@ from loop.errors import NightshiftError, TrainingError
 from loop.training import engine, manifest, precision, ranks
 from loop.training.job import Job, Step
 
-STEP, FAULT = "nightshift-step ", "nightshift-fault "
+STEP, FAULT, LOGGED = "nightshift-step ", "nightshift-fault ", "nightshift-logged "
 """How a process begins the lines that are meant for the one that started it."""
 LOG, HANDED = "processes.log", "job.pickle"
 PATIENCE = 30.0
@@ -41,6 +42,8 @@ def main(handed: Path) -> int:
     threading.Thread(target=_end_with_starter, daemon=True).start()
     job: Job = pickle.loads(handed.read_bytes())  # noqa: S301 - `_in_processes` wrote it for this
     ranks.join(precision.choose(job.settings, job.dtype).device)
+    if ranks.rank() == 0:
+        logging.getLogger("loop").addHandler(_ToStarter())
     try:
         for step in engine.train(job):
             if ranks.rank() == 0:
@@ -59,6 +62,13 @@ def _end_with_starter() -> None:
     while os.read(0, 1):
         pass
     os._exit(1)
+
+
+class _ToStarter(logging.Handler):
+    """What the first process would log is logged by the one that started it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(LOGGED, {"name": record.name, "level": record.levelno, "message": record.getMessage()})
 
 
 def _say(mark: str, content: dict[str, object]) -> None:
@@ -104,11 +114,14 @@ def _started(command: list[str], noise: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def _steps(process: subprocess.Popen[str]) -> Generator[Step, None, dict[str, str] | None]:
-    """The steps that the first process tells of; returns the first fault that any of them tells of."""
+    """The steps that the first process tells of, its log among them; returns the first fault that any tells of."""
     fault = None
     for line in process.stdout or ():
         if line.startswith(STEP):
             yield Step(**json.loads(line.removeprefix(STEP)))
+        elif line.startswith(LOGGED):
+            told = json.loads(line.removeprefix(LOGGED))
+            logging.getLogger(told["name"]).log(told["level"], "%s", told["message"])
         elif line.startswith(FAULT):
             fault = fault or json.loads(line.removeprefix(FAULT))
     return fault

@@ -102,7 +102,7 @@ def test_divided_layers_go_on_from_the_champion(base, tmp_path):
     assert candidate(divided).parent_sha256 == candidate(champion).adapter_sha256
 
 
-def test_a_process_that_dies_ends_the_training_which_then_goes_on(base, tmp_path):
+def test_a_process_that_dies_ends_the_training_which_then_goes_on(base, tmp_path, caplog):
     work = job(base, tmp_path, settings=replace(TWO, epochs=200.0))
     running = train(work)
     assert next(running).step == 1
@@ -113,6 +113,7 @@ def test_a_process_that_dies_ends_the_training_which_then_goes_on(base, tmp_path
     again = train(work)
     assert next(again).step > 1
     again.close()
+    assert caplog.text.count("the training goes on after step") == 1
     assert not [child for child in psutil.Process().children(recursive=True) if "loop.training" in child.cmdline()]
 
 

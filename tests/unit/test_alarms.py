@@ -26,3 +26,20 @@ def test_a_training_that_went_well_raises_no_alarm():
 def test_each_fault_has_its_alarm_with_the_figure(figures, name, said):
     assert [*alarms(WELL | figures)] == [name]
     assert said in alarms(WELL | figures)[name]
+
+
+def test_of_an_only_step_which_is_measured_before_it_is_taken_nobody_knows_how_far_it_went():
+    assert alarms(WELL | {"kl": 0.0, "steps": 1}) == {}
+    assert "hardly_moved" in alarms(WELL | {"kl": 0.0, "steps": 2})
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ({"steps": 9, "steps_planned": 9, "budget_hit": 0.0}, "`epochs`"),
+        ({"steps": 5, "steps_planned": 9, "budget_hit": 0.0}, "`patience`"),
+        ({"steps": 5, "steps_planned": 9, "budget_hit": 1.0}, "the budget that cut it short"),
+    ],
+)
+def test_a_training_that_hardly_moved_is_told_what_ended_it(ended, said):
+    assert f"raise `learning_rate` or {said}" in alarms(WELL | {"kl": 2e-6} | ended)["hardly_moved"]

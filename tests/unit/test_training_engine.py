@@ -103,12 +103,13 @@ def test_a_finished_folder_yields_nothing_and_an_unfinished_one_has_no_candidate
 
 
 @pytest.mark.parametrize("killed_after", [1, 4])
-def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(base, tmp_path, killed_after):
+def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(base, tmp_path, killed_after, caplog):
     whole, broken = job(base, tmp_path / "a"), job(base, tmp_path / "b")
     steps(whole)
     break_off(broken, killed_after)
     rest = steps(broken)
     assert rest[0].step == killed_after + 1
+    assert f"goes on after step {killed_after} and" in caplog.text
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
 
 
@@ -141,10 +142,20 @@ def test_a_damaged_checkpoint_or_cache_costs_its_work_and_nothing_else(base, tmp
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
 
 
-def test_the_checkpoint_of_another_job_is_not_resumed(base, tmp_path):
+def test_the_checkpoint_of_another_job_is_not_resumed_and_said_to_be_given_up(base, tmp_path, caplog):
     break_off(job(base, tmp_path), 1)
     other = job(base, tmp_path, settings=replace(SETTINGS, beta=0.2))
     assert steps(other)[0].step == 1
+    assert f"{other.folder / 'checkpoint.pt'} is of another job or precision" in caplog.text
+
+
+def test_a_checkpoint_whose_best_adapter_is_gone_is_said_to_be_given_up(base, tmp_path, caplog):
+    work = replace(job(base, tmp_path, settings=replace(SETTINGS, patience=3, look_every=1)), dev=examples(5))
+    break_off(work, 1)
+    [best] = work.folder.glob("best-*.pt")
+    best.unlink()
+    assert steps(work)[0].step == 1
+    assert f"the best adapter so far cannot be had from {best}" in caplog.text
 
 
 def test_stock_peft_loads_the_adapter(base, tmp_path):
@@ -193,16 +204,27 @@ def test_another_rank_than_the_champions_is_refused(base, tmp_path):
         steps(second)
 
 
-def test_a_run_that_learns_nothing_is_an_error(base, tmp_path):
-    with pytest.raises(TrainingError, match="learnt nothing"):
-        steps(job(base, tmp_path, settings=replace(SETTINGS, learning_rate=0.0)))
+@pytest.mark.parametrize(
+    ("ending", "ended"),
+    [
+        ({}, "`epochs`"),
+        ({"patience": 1, "look_every": 1}, "`patience`"),
+        ({"budget_tokens": 1}, "the budget that cut it short"),
+    ],
+)
+def test_a_run_that_learns_nothing_is_an_error_and_says_what_ended_it(base, tmp_path, ending, ended):
+    work = job(base, tmp_path, settings=replace(SETTINGS, learning_rate=0.0, **ending))
+    with pytest.raises(TrainingError, match="learnt nothing") as told:
+        steps(replace(work, dev=examples(5)))
+    assert f"`learning_rate` or {ended}" in told.value.remedy
 
 
 @pytest.mark.parametrize(("learning_rate", "alarm"), [(1e-9, 1.0), (1e-2, None)])
-def test_a_run_that_hardly_moves_is_an_alarm(base, tmp_path, learning_rate, alarm):
-    work = job(base, tmp_path, settings=replace(SETTINGS, learning_rate=learning_rate))
+def test_a_run_that_hardly_moves_is_an_alarm(base, tmp_path, learning_rate, alarm, caplog):
+    work = job(base, tmp_path, settings=replace(SETTINGS, learning_rate=learning_rate, budget_tokens=400))
     steps(work)
     assert candidate(work).metrics.get("alarm_hardly_moved") == alarm
+    assert ("the budget that cut it short" in caplog.text) is bool(alarm)
 
 
 def test_a_run_that_diverges_is_an_error(base, tmp_path):
