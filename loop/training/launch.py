@@ -18,8 +18,8 @@ from loop.errors import NightshiftError, TrainingError
 from loop.training import engine, manifest, precision, ranks
 from loop.training.job import Job, Step
 
-STEP, FAULT, LOGGED = "nightshift-step ", "nightshift-fault ", "nightshift-logged "
-"""How a process begins the lines that are meant for the one that started it."""
+STEP, FAULT, LOGGED = "nightshift-step", "nightshift-fault", "nightshift-logged"
+"""First words of the lines that are meant for the one that started the processes."""
 LOG, HANDED = "processes.log", "job.pickle"
 PATIENCE = 30.0
 """Seconds that processes have to end."""
@@ -72,7 +72,9 @@ class _ToStarter(logging.Handler):
 
 
 def _say(mark: str, content: dict[str, object]) -> None:
-    print(mark + json.dumps(content), flush=True)
+    """In one write, also under PYTHONUNBUFFERED: of several, lines of two processes run into each other."""
+    sys.stdout.write(f"{mark} {json.dumps(content)}\n")
+    sys.stdout.flush()
 
 
 def _in_processes(job: Job, count: int) -> Iterator[Step]:
@@ -117,11 +119,12 @@ def _steps(process: subprocess.Popen[str]) -> Generator[Step, None, dict[str, st
     """The steps that the first process tells of, its log among them; returns the first fault that any tells of."""
     fault = None
     for line in process.stdout or ():
-        if line.startswith(STEP):
-            yield Step(**json.loads(line.removeprefix(STEP)))
-        elif line.startswith(LOGGED):
-            told = json.loads(line.removeprefix(LOGGED))
+        mark, _, content = line.partition(" ")
+        if mark == STEP:
+            yield Step(**json.loads(content))
+        elif mark == LOGGED:
+            told = json.loads(content)
             logging.getLogger(told["name"]).log(told["level"], "%s", told["message"])
-        elif line.startswith(FAULT):
-            fault = fault or json.loads(line.removeprefix(FAULT))
+        elif mark == FAULT:
+            fault = fault or json.loads(content)
     return fault
