@@ -140,41 +140,48 @@ def _agrees(scorer: Scorer, examples: Sequence[Encoded], expected: Tensor) -> bo
     return all(bool(((logps - expected).abs() <= allowed).all()) for logps in (apart, found))
 
 
-class FrozenLogSumExp(torch.autograd.Function):
-    """log sum_v exp(h . W_v + b_v) for each row of h under a frozen head; keeps [rows, hidden], never [rows, V]."""
+class FrozenHeadLogProb(torch.autograd.Function):
+    """log softmax(h W' + b) at one token for each row of h under a frozen head; keeps [rows, hidden], never [rows, V].
+
+    The gradient is (e_t - softmax(h W' + b)) W, its difference taken before it is rounded to the head's numbers: where
+    a model is sure of token t, row t of W and what softmax expects are nearly the same, and each would be rounded by
+    more than they differ.
+    """
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, hidden: Tensor, head: Tensor, bias: Tensor | None) -> Tensor:
-        """[rows, hidden], [V, hidden], [V] -> [rows]. The gradient softmax(h W') W is taken here, logits at hand."""
-        sums, means = [], []
-        for part in torch.split(hidden, HEAD_POSITIONS):
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, hidden: Tensor, head: Tensor, bias: Tensor | None, targets: Tensor
+    ) -> Tensor:
+        """[rows, hidden], [V, hidden], [V], [rows] -> [rows]. The gradient is taken here, logits at hand."""
+        logps, gradients = [], []
+        parts, wanteds = (torch.split(rows, HEAD_POSITIONS) for rows in (hidden, targets[:, None]))
+        for part, wanted in zip(parts, wanteds, strict=True):
             logits = _at_least_float32(linear(part, head, bias))
-            largest = logits.amax(-1)
-            exponentials = logits.sub_(largest[:, None]).exp_()
-            total = exponentials.sum(-1)
-            sums.append(largest + total.log())
+            logits.sub_(logits.amax(-1, keepdim=True))
+            own = logits.gather(1, wanted)
+            exponentials = logits.exp_()
+            total = exponentials.sum(-1, keepdim=True)
+            logps.append(own - total.log())
             if hidden.requires_grad:
-                means.append((exponentials.to(head.dtype) @ head).div_(total[:, None]))
-        ctx.save_for_backward(*means)
-        return torch.cat(sums)
+                excess = exponentials.scatter_add_(1, wanted, -total)
+                gradients.append((excess.to(head.dtype) @ head).div_(-total))
+        ctx.save_for_backward(*gradients)
+        return torch.cat(logps).squeeze(1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: torch.autograd.function.BackwardCFunction, gradient: Tensor) -> tuple[Tensor, None, None]:
-        """The expected head row times the incoming gradient."""
-        mean = torch.cat(ctx.saved_tensors)
-        return gradient[:, None].to(mean.dtype) * mean, None, None
+    def backward(ctx: torch.autograd.function.BackwardCFunction, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """The head's row less its expectation, times the incoming gradient."""
+        kept = torch.cat(ctx.saved_tensors)
+        return (gradient[:, None] * kept).to(kept.dtype), None, None, None
 
 
 def _token_logps(hidden: Tensor, head: nn.Linear, sources: Tensor, targets: Tensor) -> Tensor:
-    """Log-probability of each target at its source node; a source with several targets is normalised once."""
-    nodes, which = torch.unique(sources, return_inverse=True)
+    """Log-probability of each target at its source node; what two answers have in common is predicted once."""
+    (nodes, wanted), which = torch.unique(torch.stack([sources, targets]), dim=1, return_inverse=True)
     predicting = hidden[nodes].to(head.weight.dtype)
-    wanted = (_at_least_float32(predicting)[which] * head.weight[targets]).sum(-1)
-    if head.bias is not None:
-        wanted = wanted + head.bias[targets]
-    normaliser: Tensor = FrozenLogSumExp.apply(predicting, head.weight, head.bias)
-    return wanted - normaliser[which]
+    logps: Tensor = FrozenHeadLogProb.apply(predicting, head.weight, head.bias, wanted)
+    return logps[which]
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

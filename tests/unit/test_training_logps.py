@@ -13,7 +13,7 @@ from loop.training import objective
 from loop.training.attention import select
 from loop.training.blocks import BLOCK, blocks
 from loop.training.layout import lay_out
-from loop.training.logps import Scored, Scorer, choose_layout, score
+from loop.training.logps import FrozenHeadLogProb, Scored, Scorer, choose_layout, score
 from loop.training.spans import Spans, spans
 from loop.training.tokens import Answer, Encoded
 from loop.training.tree import Chain, Tree, grow
@@ -94,6 +94,24 @@ def test_a_whole_tree_scores_as_its_spans_do(scorer):
     assert torch.allclose(found[0].logp, found[1].logp, rtol=0, atol=1e-12)
     for one, other in zip(*(gradients(scorer.model, loss) for loss in losses), strict=True):
         assert torch.allclose(one, other, rtol=0, atol=1e-8 * other.abs().max().item())
+
+
+@pytest.mark.parametrize("margin", [2, 6, 12])
+def test_the_head_s_gradient_is_as_exact_in_bfloat16_where_the_model_is_sure(margin):
+    draw = torch.Generator().manual_seed(0)
+    head = torch.randn(128, 64, generator=draw).bfloat16()
+    targets = torch.arange(32)
+    own = head[targets].double()
+    hidden = (margin * own / own.square().sum(-1, keepdim=True)).bfloat16()
+    exactly = hidden.double().requires_grad_()
+    expected = torch.nn.functional.linear(exactly, head.double()).log_softmax(-1)[range(32), targets]
+    weights = torch.rand(32, generator=draw)
+    (wanted,) = torch.autograd.grad(expected, exactly, weights.double())
+    hidden.requires_grad_()
+    found = FrozenHeadLogProb.apply(hidden, head, None, targets)
+    (rounded,) = torch.autograd.grad(found, hidden, weights)
+    assert ((found - expected).abs() <= 0.02 * expected.abs() + 0.02).all()
+    assert ((rounded - wanted).norm(dim=-1) <= 0.04 * wanted.norm(dim=-1)).all()
 
 
 @pytest.mark.parametrize(("answer", "kind"), [(100, Whole), (300, Spans)])
