@@ -72,7 +72,7 @@ class _ToStarter(logging.Handler):
 
 
 def _say(mark: str, content: dict[str, object]) -> None:
-    """In one write, also under PYTHONUNBUFFERED: of several, lines of two processes run into each other."""
+    """In one write, also under PYTHONUNBUFFERED: a line in several would run into another process's."""
     sys.stdout.write(f"{mark} {json.dumps(content)}\n")
     sys.stdout.flush()
 
