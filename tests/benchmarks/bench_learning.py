@@ -201,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logs", nargs="+", choices=LOGS, default=[*LOGS])
     parser.add_argument("--layouts", nargs="+", choices=("tree", "rows"), default=["tree", "rows"])
-    parser.add_argument("--minutes", type=float, default=15.0 if os.environ.get("FULL") else 1.0)
+    parser.add_argument("--minutes", type=float, default=30.0 if os.environ.get("FULL") else 1.0)
     parser.add_argument("--pairs", type=int, default=300 if os.environ.get("FULL") else 40)
     chosen = parser.parse_args()
     result: dict[str, object] = {"minutes": chosen.minutes, "pairs": chosen.pairs}
