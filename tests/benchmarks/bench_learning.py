@@ -13,7 +13,7 @@ import os
 import platform
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain, groupby, product, zip_longest
@@ -57,6 +57,12 @@ class Held:
 
     examples: Sequence[Encoded]
     clusters: Sequence[str]
+
+    def first(self, most: int) -> "Held":
+        """The first questions or tasks, as many as hold `most` examples."""
+        ends = (end for end in range(most, len(self.clusters)) if self.clusters[end] != self.clusters[end - 1])
+        end = next(ends, len(self.clusters))
+        return Held(self.examples[:end], self.clusters[:end])
 
 
 def curated(name: str) -> tuple[Example, ...]:
@@ -139,38 +145,44 @@ def drift(found: Sequence[tuple[float, ...]], held: Held) -> float:
 
 
 class Judge:
-    """What the base model says of held-out answers of a log and of approved answers of the other one."""
+    """What the base model says of held-out answers: of a log to train on, and of a quarter as many of any other."""
 
-    def __init__(self, name: str, base: Path, most: int) -> None:
-        [other] = [log for log in LOGS if log != name]
+    def __init__(self, trained: Sequence[str], base: Path, most: int) -> None:
         tokenizer = AutoTokenizer.from_pretrained(base)
         self._base = base
-        self._own = held_out(curated(name), tokenizer, SETTINGS, most)
-        self._elsewhere = held_out(curated(other), tokenizer, SETTINGS, ceil(most / 4))
-        self._before = self._scores(None)
+        self._few = ceil(most / 4)
+        self._held = {
+            log: held_out(curated(log), tokenizer, SETTINGS, most if log in trained else self._few) for log in LOGS
+        }
+        self._before = self._scores("reference", self._held, None)
 
-    def figures(self, adapter: Path) -> dict[str, float]:
-        """Of a trained adapter."""
-        own, elsewhere = (
-            rewards(before, after, held)
-            for before, after, held in zip(
-                self._before, self._scores(adapter), (self._own, self._elsewhere), strict=True
-            )
-        )
-        found = accuracy(own, self._own)
+    def figures(self, name: str, adapter: Path) -> dict[str, float]:
+        """Of an adapter trained on a log: on that log, and how it moved from the other one's approved answers."""
+        held = {log: self._held[log] if log == name else self._held[log].first(self._few) for log in LOGS}
+        after = self._scores(f"{name} {adapter.name}", held, adapter)
+        found = {
+            log: rewards(self._before[log][: len(after[log])], after[log], answers) for log, answers in held.items()
+        }
+        [other] = [log for log in LOGS if log != name]
+        told = accuracy(found[name], held[name])
         return {
-            "accuracy": 0.5 + found.mean,
-            "low": 0.5 + found.low,
-            "high": 0.5 + found.high,
-            "judged": found.items,
-            "clusters": found.clusters,
-            "chosen_drift": drift(own, self._own),
-            "other_log_drift": drift(elsewhere, self._elsewhere),
+            "accuracy": 0.5 + told.mean,
+            "low": 0.5 + told.low,
+            "high": 0.5 + told.high,
+            "judged": told.items,
+            "clusters": told.clusters,
+            "chosen_drift": drift(found[name], held[name]),
+            "other_log_drift": drift(found[other], held[other]),
         }
 
-    def _scores(self, adapter: Path | None) -> list[Scores]:
+    def _scores(self, whose: str, held: Mapping[str, Held], adapter: Path | None) -> dict[str, Scores]:
         model = adapters.load(self._base, adapter, rank=SETTINGS.rank, seed=0, dtype=torch.float32, device="cpu")
-        return [scored(Scorer(model.get_base_model()), held.examples) for held in (self._own, self._elsewhere)]
+        scorer = Scorer(model.get_base_model())
+        scores: dict[str, Scores] = {}
+        for log, answers in held.items():
+            print(f"{whose}: judged by {len(answers.examples)} held-out examples of {log}", flush=True)
+            scores[log] = scored(scorer, answers.examples)
+        return scores
 
 
 def learn(name: str, layout: Literal["tree", "rows"], base: Path, folder: Path, minutes: float) -> dict[str, float]:
@@ -207,15 +219,12 @@ def main() -> None:
     result: dict[str, object] = {"minutes": chosen.minutes, "pairs": chosen.pairs}
     with tempfile.TemporaryDirectory() as folder:
         base = find(ModelSettings().base, Path(folder))
-        for name in chosen.logs:
-            judge = Judge(name, base, chosen.pairs)
-            for layout in chosen.layouts:
-                ends = Path(folder) / name / layout
-                figures = {**learn(name, layout, base, ends, chosen.minutes), **judge.figures(ends)}
-                print(
-                    f"{name} {layout}: " + ", ".join(f"{key} {value:.3f}" for key, value in figures.items()), flush=True
-                )
-                result[f"{name}/{layout}"] = figures
+        judge = Judge(chosen.logs, base, chosen.pairs)
+        for name, layout in product(chosen.logs, chosen.layouts):
+            ends = Path(folder) / name / layout
+            figures = {**learn(name, layout, base, ends, chosen.minutes), **judge.figures(name, ends)}
+            print(f"{name} {layout}: " + ", ".join(f"{key} {value:.3f}" for key, value in figures.items()), flush=True)
+            result[f"{name}/{layout}"] = figures
     where = {"cores": os.cpu_count(), "python": platform.python_version(), "bfloat16": native_bfloat16("cpu")}
     print(json.dumps({**result, **where, **versions("torch", "transformers", "peft")}))
 
