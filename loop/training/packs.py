@@ -35,17 +35,19 @@ def padded(examples: Sequence[Encoded], budget: int) -> list[list[int]]:
 
 
 def packs(examples: Sequence[Encoded], budget: int, full: int) -> list[list[int]]:
-    """Indices of the examples of each tree of at most `budget` nodes; an example with more stands alone.
+    """Indices of the examples of each tree of at most `budget` nodes, largest first; one with more stands alone.
 
     Neighbours in the order of their prompts share most, so a tree is a stretch of that order. Of all ways to cut it
     this is the cheapest, by dynamic programming. A pass costs its tokens, `full` at least, and a share of them more
     the larger it is: what two trees share is worth computing twice where it is little and one tree would be large.
+    A small pass fits into the memory that a larger one left; the other way round the heap grows by both.
     """
     order = sorted(range(len(examples)), key=lambda index: examples[index].prompt)
     ordered = [examples[index] for index in order]
     alone = [nodes(example) for example in ordered]
     shared = [nodes(one) + nodes(other) - nodes(one, other) for one, other in pairwise(ordered)]
-    return [order[start:end] for start, end in pairwise(_cuts(alone, [0, *shared], budget, full))]
+    groups = [order[start:end] for start, end in pairwise(_cuts(alone, [0, *shared], budget, full))]
+    return sorted(groups, key=lambda group: -nodes(*(examples[index] for index in group)))
 
 
 def cost(size: int, full: int) -> int:

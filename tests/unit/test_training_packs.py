@@ -44,6 +44,13 @@ def test_a_tree_stays_within_the_budget_unless_one_example_is_larger(prompts, bu
 
 
 @given(PROMPTS, st.integers(1, 60))
+def test_large_trees_come_first(prompts, budget):
+    examples = [example(prompt) for prompt in prompts]
+    sizes = [nodes(examples, group) for group in packs(examples, budget, FULL)]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+@given(PROMPTS, st.integers(1, 60))
 def test_padded_rows_stay_within_the_budget_unless_one_example_is_larger(prompts, budget):
     examples = [example(prompt, (7,), (8,) * len(prompt)) for prompt in prompts]
     for group in padded(examples, budget):
