@@ -75,10 +75,8 @@ def curated(name: str) -> tuple[Example, ...]:
     return curate(interactions, feedback, settings, as_of).examples
 
 
-def held_out(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings, most: int
-) -> Held:
-    """Up to EACH examples of every held-out question or task with good and bad answers, until there are `most`."""
+def held_out(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings) -> Held:
+    """Up to EACH examples of every held-out question or task with good and bad answers, in random order."""
     by_cluster = attrgetter("cluster")
     told = [e for e in examples if e.split is not Split.TRAIN and e.objective is not Objective.DEMONSTRATION]
     paired = [e for e in told if e.objective is Objective.PAIR] or told
@@ -88,8 +86,6 @@ def held_out(
     kept: list[Encoded] = []
     clusters: list[str] = []
     for members in drawn:
-        if len(kept) >= most:
-            break
         draw.shuffle(members)
         good, bad = ([e for e in members if e.branches[0].desirable is verdict] for verdict in (True, False))
         if good and (bad or good[0].objective is Objective.PAIR):
@@ -152,7 +148,8 @@ class Judge:
         self._base = base
         self._few = ceil(most / 4)
         self._held = {
-            log: held_out(curated(log), tokenizer, SETTINGS, most if log in trained else self._few) for log in LOGS
+            log: held_out(curated(log), tokenizer, SETTINGS).first(most if log in trained else self._few)
+            for log in LOGS
         }
         self._before = self._scores("reference", self._held, None)
 
