@@ -74,7 +74,7 @@ class TrainingSettings:
 
     rank: Some = 16
     """LoRA rank; alpha is 2 x rank and every linear layer is adapted."""
-    learning_rate: Amount = 2e-4
+    learning_rate: Share = 2e-4
     """Peak of AdamW's schedule."""
     warmup_share: Share = 0.05
     """Share of the training with a rising learning rate."""

@@ -33,6 +33,7 @@ from loop.types import Candidate
 _LOG = logging.getLogger(__name__)
 LARGEST_SKIPPED_SHARE = 0.1
 """Of the steps; one may always be left out."""
+CALMER = "lower `learning_rate` under [training], or set `autocast` to `off`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ def train(job: Job) -> Iterator[Step]:
 
     Started again after a kill it goes on at the last checkpoint and ends with the same bytes; a finished folder yields
     nothing. A step that would outlast the wall-clock budget, going by those before it, is not begun, save the first.
-    Raises TrainingError when nothing can be trained on, too many steps diverge or the adapter did not change.
+    Raises TrainingError when nothing can be trained on, too many steps diverge or the adapter did not change or is no
+    longer finite.
     """
     if manifest.exists(job.folder):
         return
@@ -215,7 +217,7 @@ def _skipped(state: State, steps: int) -> State:
     if state.skipped > max(1, LARGEST_SKIPPED_SHARE * steps):
         raise TrainingError(
             f"loss or gradient was not finite or {SPIKE:.0f} times the usual in {state.skipped} of {state.step} steps",
-            "lower `learning_rate` under [training], or set `autocast` to `off`",
+            CALMER,
         )
     return state
 
@@ -230,11 +232,7 @@ def _finish(plan: Plan, state: State) -> None:
     job = plan.job
     recall_best(job.folder, state, plan.model)
     ranks.wait()
-    if adapters.weights_sha256(plan.model) == plan.began_as:
-        raise TrainingError(
-            f"the adapter did not change in {state.step} steps: this run learnt nothing",
-            f"raise `learning_rate` or {what_ended(_came_to(plan, state))} under [training]",
-        )
+    _require_learnt(plan, state)
     if ranks.rank() > 0:
         return
     plan.reference.save()
@@ -251,6 +249,18 @@ def _finish(plan: Plan, state: State) -> None:
     )
     manifest.write(job.folder, made)
     checkpoint.discard(job.folder)
+
+
+def _require_learnt(plan: Plan, state: State) -> None:
+    """Raises TrainingError for an adapter that is as it was, or that diverged."""
+    if adapters.weights_sha256(plan.model) == plan.began_as:
+        raise TrainingError(
+            f"the adapter did not change in {state.step} steps: this run learnt nothing",
+            f"raise `learning_rate` or {what_ended(_came_to(plan, state))} under [training]",
+        )
+    ended_well = state.best_step or isfinite(state.history[-1]["loss"])
+    if not (ended_well and all(bool(weight.isfinite().all()) for weight in adapters.trainable(plan.model).values())):
+        raise TrainingError(f"loss or adapter are not finite after {state.step} steps: this run diverged", CALMER)
 
 
 def _metrics(plan: Plan, state: State) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import log
+from math import isnan, log
 
 import torch
 from torch import Tensor
@@ -138,7 +138,7 @@ def check_first(batch: Batch, scored: Scored, reference: Tensor, beta: float) ->
 def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Tensor], beta: float) -> dict[str, float]:
     """What a step reports; rewards are beta (logp - reference), the loss is as if examples weighed 1 on average.
 
-    Names without examples in the batch are left out.
+    Names without examples in the batch are left out; the loss of a training that diverged is NaN.
     """
     chosen = batch.first[batch.pairs]
     judged = batch.first[batch.unpaired]
@@ -165,7 +165,7 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
         "kl": drift.mean(),
     }
     values = zip(measured, torch.stack([*measured.values()]).tolist(), strict=True)
-    return {name: value for name, value in values if value == value}  # noqa: PLR0124 - NaN: the mean of nothing
+    return {name: value for name, value in values if name == "loss" or not isnan(value)}
 
 
 def _where(examples: Sequence[Encoded], objective: Objective, device: torch.device) -> Tensor:

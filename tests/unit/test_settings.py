@@ -40,6 +40,7 @@ def test_every_key_of_the_template_is_explained_right_above_it():
     [
         ("[trainin]\nepochs = 1", "trainin"),
         ("[training]\nepoch = 1", "training.epoch"),
+        ("[training]\nlearning_rate = 1.5", "training.learning_rate"),
         ('[training]\nepochs = "many"', "training.epochs"),
         ('[model]\ndtype = "int3"', "model.dtype"),
         ('[addresses]\nhome = "/"', "addresses"),

@@ -5,7 +5,7 @@ import json
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
-from math import inf, log
+from math import inf, isnan, log
 from pathlib import Path
 
 import pytest
@@ -232,8 +232,17 @@ def test_a_run_that_diverges_is_an_error(base, tmp_path):
     infinite = replace(
         work.examples[0], branches=tuple(replace(b, weight=float("inf")) for b in work.examples[0].branches)
     )
+    running = train(replace(work, examples=(infinite,) * 4))
+    assert isnan(next(running).metrics["loss"])
     with pytest.raises(TrainingError, match="not finite"):
-        steps(replace(work, examples=(infinite,) * 4))
+        list(running)
+
+
+@pytest.mark.parametrize(("weight_decay", "taken"), [(1e38, 2), (1e300, 1)])
+def test_a_run_that_diverges_in_its_last_step_is_an_error(base, tmp_path, weight_decay, taken):
+    work = job(base, tmp_path, settings=replace(SETTINGS, weight_decay=weight_decay, batch_examples=12, epochs=taken))
+    with pytest.raises(TrainingError, match=f"not finite after {taken} steps"):
+        steps(work)
 
 
 def test_a_step_that_leaps_is_left_out_and_counted(base, tmp_path, monkeypatch):
