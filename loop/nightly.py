@@ -40,7 +40,9 @@ def run(parts: Parts, as_of: datetime, *, abandon: str = "") -> Night:
         night = _open(parts, as_of, abandon)
         while (stage := _next_stage(night)) is not None:
             log.info("%s: %s", night.night_id, stage)
+            parts.progress(stage, 0, 1, "begins")
             night = _close_stage(night, stage, STAGES[stage](parts, night), parts.clock())
+            parts.progress(stage, 1, 1, "ended")
             parts.store.save_night(night)
         return night
 

@@ -109,6 +109,7 @@ def register_candidate(parts: Parts, candidate_id: str) -> int:
 
 def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Evidence:
     """Candidate, champion and anchor on the same held-out items, in one process."""
+    parts.progress("evaluate", 0, 1, "begins")
     candidate = parts.store.candidate(candidate_id)
     anchor = promote.anchor(parts.ledger.entries())
     adapter = candidate_folder(parts, candidate_id)

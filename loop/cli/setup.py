@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from loop.cli.progress import ShownProgress
 from loop.cli.session import Session
 from loop.cli.template import render
 from loop.errors import UsageError
@@ -30,7 +31,11 @@ def doctor(session: Session) -> None:
     """Check libraries, databases, ledger, registry, base model and disk; exit 1 when something needs a hand."""
     from loop.cli.checks import CHECKS
 
-    findings = [check(session) for check in CHECKS]
+    progress, findings = ShownProgress(), []
+    for number, check in enumerate(CHECKS, 1):
+        progress("doctor", number, len(CHECKS) + 1, check.__name__)
+        findings.append(check(session))
+    progress("doctor", 1, 1, "ended")
     session.show(
         "\n".join(f"{'ok ' if found.ok else 'BAD'}  {found.name:10}  {found.text}" for found in findings),
         {"checks": [{"name": found.name, "ok": found.ok, "text": found.text} for found in findings]},

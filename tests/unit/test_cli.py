@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -70,13 +71,21 @@ def test_a_wrong_call_says_what_to_do_and_ends_with_its_code(tmp_path, arguments
     assert "Traceback" not in done.stderr
 
 
-def test_progress_is_a_line_a_minute_where_nobody_watches(monkeypatch, caplog):
-    clock = iter([0, 30, 61, 70])
-    monkeypatch.setattr("loop.cli.progress.time.monotonic", lambda: next(clock))
+def test_progress_is_a_line_a_minute_where_nobody_watches_also_of_work_without_a_word(monkeypatch, caplog):
+    monkeypatch.setattr("loop.cli.progress.SECONDS_BETWEEN_LINES", 0.05)
     show = ShownProgress()
     for step in (1, 2, 3):
         show("train", step, 9, "loss 1.0")
-    assert [record.message for record in caplog.records] == ["train 2/9 loss 1.0"]
+    deadline = time.monotonic() + 30
+    while len(caplog.records) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    show("train", 1, 1, "ended")
+    assert caplog.records[0].message.startswith("train 3/9 loss 1.0")
+    assert caplog.records[1].message == "train 3/9 loss 1.0  (0 min ago)"
+    time.sleep(0.1)
+    told = len(caplog.records)
+    time.sleep(0.2)
+    assert len(caplog.records) == told
 
 
 def test_progress_on_a_terminal_is_one_line_that_is_gone_at_the_end(monkeypatch, capsys):
