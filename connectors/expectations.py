@@ -98,6 +98,8 @@ class Bound:
     high: float | None
     meaning: str
     """What the number is, for people."""
+    remedy: str = ""
+    """What to do where it lies outside."""
 
 
 def validate(folder: Path, settings: ValidationSettings, report: Mapping[str, int], docs: Path) -> Validation:
@@ -136,12 +138,27 @@ def _bounds(table: pl.DataFrame, settings: ValidationSettings, report: Mapping[s
     near = _share(report.get("near_duplicates", 0), report.get("drafts", 0))
     held = _share(report.get("last_day_quarantined", 0), report.get("last_day", 0))
     return [
-        Bound("train_examples", train.height, settings.min_train_examples, None, "train examples"),
+        Bound(
+            "train_examples",
+            train.height,
+            settings.min_train_examples,
+            None,
+            "train examples",
+            "Wait for more feedback, or lower `min_train_examples` under [validation].",
+        ),
         Bound("split_users", splits.filter(pl.col("split") > 1).height, 0, 0, "users who are in more than one split"),
         Bound(
             "near_duplicates", near, 0, settings.max_near_duplicate_share, "share of drafts that were near duplicates"
         ),
-        Bound("quarantined", held, 0, settings.max_quarantined_share, "share of the last day's feedback in quarantine"),
+        Bound(
+            "quarantined",
+            held,
+            0,
+            settings.max_quarantined_share,
+            "share of the last day's feedback in quarantine",
+            "An attack, a launch or history imported at once: look at who gave it (`nightshift curate` counts them by "
+            "day); if they are users, raise `burst_factor` under [curation].",
+        ),
         Bound(
             "undesirable",
             _share(undesirable, unpaired.height),
@@ -162,7 +179,7 @@ def _whole(bounds: Sequence[Bound]) -> Suite:
         Rule(
             "ExpectColumnValuesToBeBetween",
             bound.name,
-            f"{bound.meaning}: {bound.observed:.4g}; required: {_range(bound)}.",
+            f"{bound.meaning}: {bound.observed:.4g}; required: {_range(bound)}. {bound.remedy}".rstrip(),
             {"min_value": bound.low, "max_value": bound.high},
         )
         for bound in bounds

@@ -16,6 +16,11 @@ from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split,
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
 HOSTILE = "<script>alert('ann@b.example')</script>"
+WAIT = "Wait for more feedback, or lower `min_train_examples` under [validation]."
+WHO = (
+    "An attack, a launch or history imported at once: look at who gave it (`nightshift curate` counts them by day); if "
+    "they are users, raise `burst_factor` under [curation]."
+)
 LENIENT = ValidationSettings(min_train_examples=1)
 
 
@@ -80,9 +85,9 @@ def test_every_bound_that_is_broken_is_told_with_what_was_seen_and_required(tmp_
     assert not validation.passed
     assert validation.failures == (
         "share of drafts that were near duplicates: 0.6; required: at most 0.5.",
-        "share of the last day's feedback in quarantine: 0.3; required: at most 0.2.",
+        f"share of the last day's feedback in quarantine: 0.3; required: at most 0.2. {WHO}",
         "share of undesirable answers among unpaired train examples: 1; required: at most 0.95.",
-        "train examples: 2; required: at least 16.",
+        f"train examples: 2; required: at least 16. {WAIT}",
         "users who are in more than one split: 1; required: at most 0.",
     )
 
@@ -117,7 +122,7 @@ def test_broken_examples_are_counted_and_never_shown(tmp_path: Path) -> None:
 
 
 def test_no_examples_at_all_are_too_few_and_nothing_else(tmp_path: Path) -> None:
-    assert validated([], tmp_path).failures == ("train examples: 0; required: at least 1.",)
+    assert validated([], tmp_path).failures == (f"train examples: 0; required: at least 1. {WAIT}",)
 
 
 def test_foreign_columns_are_reported_before_anything_is_computed_on_them(tmp_path: Path) -> None:
