@@ -77,10 +77,13 @@ def recall_best(folder: Path, state: State, model: nn.Module) -> None:
 def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer) -> State:
     """The state kept in `folder`, adapter and optimiser set to it; the beginning where this job has kept none whole.
 
-    A checkpoint is either gone on with or given up, and the log says which.
+    A checkpoint is either gone on with or given up, and the log says which; also of one that another training of the
+    same snapshot, by which `key` begins, has left beside `folder`.
     """
     kept = read(folder / FILE)
     if kept is None:
+        for other in _stopped(folder, key):
+            _LOG.warning("%s stopped with other settings or another parent: with those it would go on", other)
         return State()
     if kept["key"] != key:
         _LOG.warning("%s is of another job or precision: the training begins anew", folder / FILE)
@@ -99,6 +102,12 @@ def discard(folder: Path) -> None:
     """Remove what a training that has ended kept for itself."""
     for file in (folder / FILE, *_best_files(folder)):
         file.unlink(missing_ok=True)
+
+
+def _stopped(folder: Path, key: str) -> list[Path]:
+    snapshot = key.partition(" ")[0]
+    others = (file for file in folder.parent.glob(f"*/{FILE}") if file.parent != folder)
+    return [file.parent for file in others if (kept := read(file)) and kept["key"].partition(" ")[0] == snapshot]
 
 
 def _adapter(model: nn.Module) -> dict[str, Tensor]:

@@ -101,10 +101,7 @@ def _plan(job: Job) -> Plan:
     fitting = _fitting(job)
     encoding = encode(job.examples, tokenizer, fitting)
     if not encoding.examples:
-        raise TrainingError(
-            f"none of {len(job.examples)} examples can be trained on",
-            "raise `max_tokens` under [training], or look into the snapshot for empty or equal answers",
-        )
+        raise TrainingError(f"none of {len(job.examples)} examples can be trained on", _longer(job, fitting))
     dev = encode(job.dev, tokenizer, fitting).examples
     if settings.patience and not dev:
         _LOG.warning("`patience` waits in vain: the dev split has no example that can be looked at")
@@ -116,7 +113,7 @@ def _plan(job: Job) -> Plan:
     reference = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast, settings.quantize])
     return Plan(
         job=job,
-        key=digest([reference, asdict(settings), [example.example_id for example in job.examples]]),
+        key=f"{job.snapshot_id} {digest([reference, asdict(settings), [each.example_id for each in job.examples]])}",
         model=model,
         scorer=scorer,
         optimizer=torch.optim.AdamW(adapters.trainable(model).values(), weight_decay=settings.weight_decay, fused=True),
@@ -134,6 +131,14 @@ def _fitting(job: Job) -> TrainingSettings:
     config = AutoConfig.from_pretrained(job.base).get_text_config()
     positions = getattr(config, "max_position_embeddings", job.settings.max_tokens)
     return replace(job.settings, max_tokens=min(job.settings.max_tokens, positions))
+
+
+def _longer(job: Job, fitting: TrainingSettings) -> str:
+    """What to do where every example may be too long."""
+    allowed = "raise `max_tokens` under [training]"
+    if fitting.max_tokens < job.settings.max_tokens:
+        allowed = f"train a base model with more positions than {fitting.max_tokens:,} or send it shorter prompts"
+    return f"{allowed}, or look into the snapshot for empty or equal answers"
 
 
 def _model(job: Job, computed: precision.Precision, *, sharded: bool) -> PeftModel:

@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from torch import distributed
 
 from loop.errors import NightshiftError, TrainingError
 from loop.training import engine, manifest, precision, ranks
 from loop.training.job import Job, Step
 
+_LOG = logging.getLogger(__name__)
 STEP, FAULT, LOGGED = "nightshift-step", "nightshift-fault", "nightshift-logged"
 """First words of the lines that are meant for the one that started the processes."""
 LOG, HANDED = "processes.log", "job.pickle"
@@ -34,7 +36,21 @@ def train(job: Job) -> Iterator[Step]:
     if count == 1:
         yield from engine.train(job)
     elif not manifest.exists(job.folder):
+        _require_gpus(job, count)
         yield from _in_processes(job, count)
+
+
+def _require_gpus(job: Job, count: int) -> None:
+    """Raises TrainingError where a process would be without a GPU; more processes than cores are only slow."""
+    gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
+    if precision.choose(job.settings, job.dtype).device == "cpu":
+        if count > cores:
+            _LOG.warning("%d processes share %d cores: set `processes` under [training] to no more", count, cores)
+    elif count > gpus:
+        raise TrainingError(
+            f"{count} processes cannot each have one of {gpus} GPUs",
+            f"set `processes` under [training] to {gpus} or less",
+        )
 
 
 def main(handed: Path) -> int:

@@ -149,6 +149,15 @@ def test_the_checkpoint_of_another_job_is_not_resumed_and_said_to_be_given_up(ba
     assert f"{other.folder / 'checkpoint.pt'} is of another job or precision" in caplog.text
 
 
+def test_a_training_that_stopped_with_other_settings_is_named(base, tmp_path, caplog):
+    break_off(stopped := job(base, tmp_path), 1)
+    break_off(replace(job(base, tmp_path, "elsewhere"), snapshot_id="another"), 1)
+    caplog.clear()
+    steps(job(base, tmp_path, "two", settings=replace(SETTINGS, beta=0.2)))
+    [told] = [record.message for record in caplog.records if "other settings" in record.message]
+    assert str(stopped.folder) in told
+
+
 def test_a_checkpoint_whose_best_adapter_is_gone_is_said_to_be_given_up(base, tmp_path, caplog):
     work = replace(job(base, tmp_path, settings=replace(SETTINGS, patience=3, look_every=1)), dev=examples(5))
     break_off(work, 1)
@@ -370,6 +379,9 @@ def test_no_example_is_longer_than_the_model_has_positions(tmp_path):
     steps(work)
     metrics = candidate(work).metrics
     assert (metrics["examples"], metrics["truncated"], metrics["dropped"]) == (5, 1, 0)
+    too_long = replace(examples(5)[4], branches=(Branch(Message("assistant", told[0].content), desirable=True),))
+    with pytest.raises(TrainingError, match="more positions than 64"):
+        steps(replace(job(tmp_path / "gpt2", tmp_path, "long"), examples=(too_long,)))
 
 
 def test_a_step_that_would_outlast_the_budget_is_not_begun(base, tmp_path, monkeypatch):
