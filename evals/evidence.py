@@ -52,11 +52,11 @@ def _answer(asked: Sequence[tuple[Task, Model]], cache: Path, chunk: int, progre
         missing = sorted(((key, item) for key, item in keyed.items() if key not in known), key=_length, reverse=True)
         done += len(task.items) - len(missing)
         for start in range(0, len(missing), chunk):
+            progress("evaluate", done, total, task.name)
             keys, items = zip(*missing[start : start + chunk], strict=True)
             known.update(zip(keys, task.solver(model, items, task.sampling), strict=True))
             write_cache(path, known)
             done += len(items)
-            progress("evaluate", done, total, task.name)
     progress("evaluate", total, total, "ended")
 
 

@@ -21,7 +21,7 @@ class ShownProgress:
 
     def __call__(self, stage: str, done: int, of: int, note: str) -> None:
         """Show it where standard error goes."""
-        line = f"{stage} {done}/{of} {note}" if done else f"{stage} {note}"
+        line = f"{stage} {done}/{of} {note}" if of > 1 else f"{stage} {note}"
         self._line, self._since = line if done < of else "", time.monotonic()
         _rewrite(self._line)
 
