@@ -13,6 +13,9 @@ LENGTH_WINS, LEARNT = 0.4, 0.6
 WIDEST = 20.0
 """Reward between preferred and other answers; what users disagree about is never so clear."""
 
+MOST_LEFT_OUT = 0.1
+"""Of the examples: a few are always empty or too long."""
+
 
 def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
     """By name, what is wrong with a training whose last quarter came to `metrics`, and what to do about it.
@@ -43,6 +46,12 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
         found["length_wins"] = (
             f"longer answers win whatever users say (right in {metrics['accuracy_shorter']:.0%} of pairs whose shorter "
             "one was preferred): set `pair_loss` to `simpo`, which counts by token, or lower `epochs`"
+        )
+    left_out, examples = metrics.get("dropped", 0.0), metrics.get("examples", 0.0)
+    if left_out > MOST_LEFT_OUT * (left_out + examples):
+        found["many_left_out"] = (
+            f"{left_out:.0f} of {left_out + examples:.0f} examples were not trained on: raise `max_tokens` if they are "
+            "longer, as far as the base model has positions, or look into the snapshot for empty or equal answers"
         )
     return found
 

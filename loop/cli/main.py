@@ -44,7 +44,8 @@ def _log_to_stderr(*, verbose: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith(OURS))
-    handler.addFilter(lambda record: verbose or not record.name.startswith(("kafka.", "bitsandbytes.")))
+    handler.addFilter(lambda record: not record.name.startswith("bitsandbytes."))
+    handler.addFilter(lambda record: verbose or not record.name.startswith("kafka."))
     logging.basicConfig(handlers=[handler])
     for package in OURS:
         logging.getLogger(package).setLevel(logging.INFO if verbose else logging.WARNING)

@@ -3,7 +3,7 @@
 from loop.hashing import adapter_sha256
 from loop.models.chat import fit, prompt_ids, response_ids
 from loop.models.fingerprints import fingerprint
-from loop.models.folders import find
+from loop.models.folders import find, readable
 from loop.models.language import LanguageModel, load
 from loop.models.precision import native_bfloat16
 
@@ -16,5 +16,6 @@ __all__ = [
     "load",
     "native_bfloat16",
     "prompt_ids",
+    "readable",
     "response_ids",
 ]

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from loop.errors import UsageError
 from loop.hashing import adapter_sha256
 from loop.models.chat import end_of_turn, fit, prompt_ids, response_ids
 from loop.models.decode import decode, score
 from loop.models.fingerprints import fingerprint
+from loop.models.folders import readable
 from loop.models.precision import compute_dtype
 from loop.models.quiet import quiet
 from loop.ports import Generation
@@ -106,15 +106,11 @@ def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, 
 
 
 def _base(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
-    try:
+    with readable(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"{folder} holds no model that can be loaded: {error}", "set model.base to a causal language model"
-        ) from error
     return tokenizer, model
 
 

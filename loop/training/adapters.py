@@ -22,6 +22,7 @@ from transformers.utils import is_bitsandbytes_available, is_liger_kernel_availa
 
 from loop.errors import TrainingError
 from loop.hashing import ADAPTER_FILES
+from loop.models import readable
 from loop.models.quiet import quiet
 from loop.training import ranks
 from loop.training.lora import fuse
@@ -43,7 +44,7 @@ def load(
     """The frozen base model in `dtype` under a float32 adapter: the champion's own weights, or fresh ones (B = 0).
 
     Raises TrainingError when the champion's adapter has another rank or scale than `rank` asks for, when a quantized
-    base lacks bitsandbytes or would be sharded.
+    base lacks bitsandbytes or would be sharded; UsageError when the base cannot be read.
     """
     if sharded and quantized:
         raise TrainingError(
@@ -52,9 +53,10 @@ def load(
         )
     how = {"quantization_config": _four_bits(dtype)} if quantized else {}
     with quiet():
-        model = AutoModelForCausalLM.from_pretrained(
-            base, dtype=dtype, attn_implementation="sdpa", device_map="cpu" if sharded else device, **how
-        )
+        with readable(base):
+            model = AutoModelForCausalLM.from_pretrained(
+                base, dtype=dtype, attn_implementation="sdpa", device_map="cpu" if sharded else device, **how
+            )
         if quantized:
             _keep_trainable(model)
         if parent is None:

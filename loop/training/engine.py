@@ -14,7 +14,7 @@ from loop.alarms import alarms, what_ended
 from loop.canonical import digest
 from loop.errors import TrainingError
 from loop.hashing import adapter_sha256
-from loop.models import fingerprint
+from loop.models import fingerprint, readable
 from loop.settings import TrainingSettings
 from loop.training import adapters, checkpoint, manifest, objective, precision, preflight, ranks
 from loop.training.accumulate import accumulate, clip
@@ -33,7 +33,7 @@ from loop.types import Candidate
 _LOG = logging.getLogger(__name__)
 LARGEST_SKIPPED_SHARE = 0.1
 """Of the steps; one may always be left out."""
-CALMER = "lower `learning_rate` under [training], or set `autocast` to `off`"
+CALMER = "lower `learning_rate` or `weight_decay` under [training], or set `autocast` to `off`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,9 @@ def _plan(job: Job) -> Plan:
     settings = job.settings
     sharded = settings.shard and ranks.count() > 1
     computed = precision.choose(settings, job.dtype)
-    tokenizer = AutoTokenizer.from_pretrained(job.base)
-    fitting = _fitting(job)
+    with readable(job.base):
+        tokenizer = AutoTokenizer.from_pretrained(job.base)
+        fitting = _fitting(job)
     encoding = encode(job.examples, tokenizer, fitting)
     if not encoding.examples:
         raise TrainingError(f"none of {len(job.examples)} examples can be trained on", _longer(job, fitting))
@@ -107,6 +108,7 @@ def _plan(job: Job) -> Plan:
         _LOG.warning("`patience` waits in vain: the dev split has no example that can be looked at")
     model = _model(job, computed, sharded=sharded)
     wanted = Scorer(model.get_base_model(), computed.autocast, spans if settings.layout == "tree" else None, sharded)
+    preflight.require_room(replace(wanted, attention=None), *_probes(encoding))
     scorer = choose_layout(wanted, encoding.examples)
     every = batches(families(encoding.examples), settings.epochs, settings.batch_examples, settings.seed)
     parent = adapter_sha256(job.parent) if job.parent else None
@@ -160,9 +162,14 @@ def _model(job: Job, computed: precision.Precision, *, sharded: bool) -> PeftMod
 
 def _budget(plan: Plan) -> int:
     """Tokens of a forward pass: as the settings say or as many as fit, the same in every process."""
-    ordered = sorted(plan.encoding.examples, key=lambda example: example.size)
     wanted = plan.job.settings.micro_batch_tokens
-    return min(ranks.everyones(preflight.budget(plan.scorer, ordered[len(ordered) // 2], ordered[-1], wanted)))
+    return min(ranks.everyones(preflight.budget(plan.scorer, *_probes(plan.encoding), wanted)))
+
+
+def _probes(encoding: Encoding) -> tuple[Encoded, Encoded]:
+    """The examples of middle and of largest size."""
+    ordered = sorted(encoding.examples, key=lambda example: example.size)
+    return ordered[len(ordered) // 2], ordered[-1]
 
 
 def _save(plan: Plan, state: State) -> None:

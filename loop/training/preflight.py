@@ -31,17 +31,31 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded, wanted: int = 0) ->
     each = bytes_per_token(scorer, probe)
     room = SHARE * (free_bytes(scorer.model.device) // _sharing(scorer.model.device))
     fitting = int(room / each)
-    if largest.size > fitting:
-        raise TrainingError(
-            f"an example of {largest.size:,} tokens {_needs(largest.size, each, room)}",
-            f"set `max_tokens` under [training] to {fitting:,} or less, or train where more memory is free",
-        )
+    _require(largest.size, each, room)
     if wanted > fitting:
         said = "`micro_batch_tokens` is lowered to %s: a pass of %s tokens %s"
         _LOG.warning(said, f"{fitting:,}", f"{wanted:,}", _needs(wanted, each, room))
     if wanted:
         return min(wanted, fitting)
     return 1 << (min(max(fitting, SMALLEST), LARGEST[scorer.model.device.type]).bit_length() - 1)
+
+
+def require_room(rows: Scorer, probe: Encoded, largest: Encoded) -> None:
+    """Raises TrainingError, with the figures, when `largest` would not fit into all the memory that is free.
+
+    For the time before it is known how examples are laid out, which takes a pass over the largest: `rows` gives each
+    answer a row.
+    """
+    each = bytes_per_token(rows, probe) * probe.size / rows.size([probe])
+    _require(largest.size, each, free_bytes(rows.model.device) // _sharing(rows.model.device))
+
+
+def _require(tokens: int, each: float, room: float) -> None:
+    if tokens > int(room / each):
+        raise TrainingError(
+            f"an example of {tokens:,} tokens {_needs(tokens, each, room)}",
+            f"set `max_tokens` under [training] to {int(room / each):,} or less, or train where more memory is free",
+        )
 
 
 def _needs(tokens: int, each: float, room: float) -> str:

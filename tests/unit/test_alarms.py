@@ -10,6 +10,7 @@ WELL = {"chosen_logp_drift": 0.2, "kl": 0.1, "reward_margin": 2.0}
 def test_a_training_that_went_well_raises_no_alarm():
     assert alarms(WELL) == {}
     assert alarms({"nll": 0.4}) == {}
+    assert alarms({"nll": 0.4, "dropped": 2.0, "examples": 98.0}) == {}
     assert alarms(WELL | {"accuracy": 0.5, "accuracy_shorter": 0.2}) == {}
 
 
@@ -19,6 +20,7 @@ def test_a_training_that_went_well_raises_no_alarm():
         ({"chosen_logp_drift": -0.25}, "chosen_falls", "0.25 nats a token"),
         ({"kl": 0.8}, "far_from_champion", "0.80 nats"),
         ({"kl": 2e-6}, "hardly_moved", "2e-06 nats"),
+        ({"dropped": 226.0, "examples": 24.0}, "many_left_out", "226 of 250 examples"),
         ({"reward_margin": 31.0}, "margin_explodes", "reward of 31"),
         ({"accuracy": 0.7, "accuracy_shorter": 0.2}, "length_wins", "20%"),
     ],

@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from loop.cache import read_cache, write_cache
-from loop.errors import NotFoundError, TrainingError
+from loop.errors import NotFoundError, TrainingError, UsageError
 from loop.hashing import adapter_sha256
 from loop.settings import TrainingSettings
 from loop.training import Job, Step, candidate, checkpoint, train
@@ -111,6 +111,22 @@ def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(base, tmp_p
     assert rest[0].step == killed_after + 1
     assert f"goes on after step {killed_after} and" in caplog.text
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
+
+
+def test_the_seconds_before_a_kill_count_after_it(base, tmp_path, monkeypatch):
+    clock = itertools.count(step=10)
+    monkeypatch.setattr("loop.training.engine.time.monotonic", lambda: next(clock))
+    before = [*itertools.islice(train(job(base, tmp_path)), 4)]
+    assert next(train(job(base, tmp_path))).seconds > before[-1].seconds
+
+
+def test_a_checkpoint_keeps_all_that_a_training_knows_of_itself(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    kept = checkpoint.State(7, 61.5, 512, 0.25, 2, 0.5, 3, 4, ({"loss": 1.0}, {"loss": inf}))
+    checkpoint.save_best(tmp_path, kept, model)
+    checkpoint.save(tmp_path, "snapshot key", kept, model, optimizer)
+    assert checkpoint.resume(tmp_path, "snapshot key", model, optimizer) == kept
 
 
 def emptied(content: bytes) -> bytes:
@@ -346,6 +362,30 @@ def test_patience_without_a_dev_split_is_said(base, tmp_path, caplog):
     work = job(base, tmp_path, settings=replace(SETTINGS, patience=1))
     assert len(steps(work)) == 6
     assert "`patience` waits in vain" in caplog.text
+
+
+def test_an_example_that_cannot_fit_ends_the_training_before_its_first_pass(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("loop.training.preflight.free_bytes", lambda _: 1 << 10)
+    monkeypatch.setattr("loop.training.engine.choose_layout", lambda *_: pytest.fail("a pass over the longest example"))
+    with pytest.raises(TrainingError, match="may be used"):
+        steps(job(base, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:5000]),
+        lambda folder: [file.unlink() for file in folder.glob("tokenizer*")],
+        lambda folder: (folder / "config.json").write_text("{bad"),
+    ],
+    ids=["weights", "tokenizer", "config"],
+)
+def test_a_base_model_that_is_damaged_is_named(tmp_path, damage):
+    damaged = tiny_model(tmp_path / "base")
+    damage(damaged)
+    with pytest.raises(UsageError, match="holds no model that can be loaded") as told:
+        steps(job(damaged, tmp_path))
+    assert str(damaged) in told.value.what
 
 
 def test_nothing_to_train_on_is_an_error(base, tmp_path):

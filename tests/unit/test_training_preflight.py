@@ -1,6 +1,7 @@
 """A pass gets as many tokens as its activations leave room for, and what cannot fit is refused with figures."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -104,6 +105,18 @@ def test_an_example_that_cannot_fit_is_refused_before_it_takes_the_memory(scorer
     monkeypatch.setattr(preflight, "free_bytes", lambda _: 1 << 20)
     with pytest.raises(TrainingError, match="305 tokens needs"):
         preflight.budget(scorer, SHORT, LONG)
+
+
+def test_an_example_beyond_all_memory_is_refused_before_a_pass_over_it(scorer, monkeypatch):
+    rows, asked = replace(scorer, attention=None), []
+    monkeypatch.setattr(preflight, "score", lambda scorer, examples: (asked.extend(examples), score(scorer, examples)))
+    each = preflight.bytes_per_token(rows, SHORT) * SHORT.size / rows.size([SHORT])
+    monkeypatch.setattr(preflight, "free_bytes", lambda _: int(each * (LONG.size + 2)))
+    preflight.require_room(rows, SHORT, LONG)
+    monkeypatch.setattr(preflight, "free_bytes", lambda _: int(each * (LONG.size - 2)))
+    with pytest.raises(TrainingError, match="305 tokens needs"):
+        preflight.require_room(rows, SHORT, LONG)
+    assert LONG not in asked
 
 
 def test_a_control_group_counts_where_it_leaves_less(tmp_path: Path, monkeypatch):
