@@ -29,7 +29,7 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded, wanted: int = 0) ->
     figures, when `largest` alone would not fit.
     """
     each = bytes_per_token(scorer, probe)
-    room = SHARE * (free_bytes(scorer.model.device) // _sharing(scorer.model.device))
+    room = _room(scorer.model.device)
     fitting = int(room / each)
     _require(largest.size, each, room)
     if wanted > fitting:
@@ -41,13 +41,18 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded, wanted: int = 0) ->
 
 
 def require_room(rows: Scorer, probe: Encoded, largest: Encoded) -> None:
-    """Raises TrainingError, with the figures, when `largest` would not fit into all the memory that is free.
+    """Raises TrainingError, with the figures, when `largest` would not fit.
 
     For the time before it is known how examples are laid out, which takes a pass over the largest: `rows` gives each
     answer a row.
     """
     each = bytes_per_token(rows, probe) * probe.size / rows.size([probe])
-    _require(largest.size, each, free_bytes(rows.model.device) // _sharing(rows.model.device))
+    _require(largest.size, each, _room(rows.model.device))
+
+
+def _room(device: torch.device) -> float:
+    """Bytes that a pass may keep."""
+    return SHARE * (free_bytes(device) // _sharing(device))
 
 
 def _require(tokens: int, each: float, room: float) -> None:

@@ -107,13 +107,13 @@ def test_an_example_that_cannot_fit_is_refused_before_it_takes_the_memory(scorer
         preflight.budget(scorer, SHORT, LONG)
 
 
-def test_an_example_beyond_all_memory_is_refused_before_a_pass_over_it(scorer, monkeypatch):
+def test_an_example_that_cannot_fit_is_refused_before_any_pass_over_it(scorer, monkeypatch):
     rows, asked = replace(scorer, attention=None), []
     monkeypatch.setattr(preflight, "score", lambda scorer, examples: (asked.extend(examples), score(scorer, examples)))
     each = preflight.bytes_per_token(rows, SHORT) * SHORT.size / rows.size([SHORT])
-    monkeypatch.setattr(preflight, "free_bytes", lambda _: int(each * (LONG.size + 2)))
+    monkeypatch.setattr(preflight, "free_bytes", lambda _: int(each * (LONG.size + 2) / preflight.SHARE))
     preflight.require_room(rows, SHORT, LONG)
-    monkeypatch.setattr(preflight, "free_bytes", lambda _: int(each * (LONG.size - 2)))
+    monkeypatch.setattr(preflight, "free_bytes", lambda _: int(each * (LONG.size - 2) / preflight.SHARE))
     with pytest.raises(TrainingError, match="305 tokens needs"):
         preflight.require_room(rows, SHORT, LONG)
     assert LONG not in asked
