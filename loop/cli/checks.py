@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 
 from loop.cli.session import Session, now
@@ -113,6 +114,7 @@ def disk(session: Session) -> Finding:
 
 
 def _guarded(name: str, check: Callable[[Session], Finding]) -> Callable[[Session], Finding]:
+    @wraps(check)
     def finding(session: Session) -> Finding:
         try:
             return check(session)

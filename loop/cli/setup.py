@@ -33,7 +33,7 @@ def doctor(session: Session) -> None:
 
     progress, findings = ShownProgress(), []
     for number, check in enumerate(CHECKS, 1):
-        progress("doctor", number, len(CHECKS) + 1, check.__name__)
+        progress("doctor", number, len(CHECKS) + 1, check.__name__.replace("_", " "))
         findings.append(check(session))
     progress("doctor", 1, 1, "ended")
     session.show(

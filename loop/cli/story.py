@@ -129,9 +129,9 @@ def row(day: Day) -> tuple[str, ...]:
 
 
 def line(day: Day) -> str:
-    """One day as a sentence, printed when its night ends."""
+    """One day as a sentence, printed when its night ends; of a reason its first sentence."""
     number, served, feedback, outcome, champion, satisfied, base, seconds = row(day)
-    why = f" ({day.night.reasons[0]})" if day.night.reasons else ""
+    why = f" ({day.night.reasons[0].partition('. ')[0]})" if day.night.reasons else ""
     return (
         f"day {number}: helpdesk{served} served, {feedback} feedback; night: {outcome}{why}, champion {champion}; "
         f"fresh users satisfied {satisfied} (base {base}); {seconds} s"

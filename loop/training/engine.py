@@ -272,7 +272,7 @@ def _require_learnt(plan: Plan, state: State) -> None:
         )
     ended_well = state.best_step or isfinite(state.history[-1]["loss"])
     if not (ended_well and all(bool(weight.isfinite().all()) for weight in adapters.trainable(plan.model).values())):
-        raise TrainingError(f"loss or adapter are not finite after {state.step} steps: this run diverged", CALMER)
+        raise TrainingError(f"loss or adapter is not finite after {state.step} steps: this run diverged", CALMER)
 
 
 def _metrics(plan: Plan, state: State) -> dict[str, float]:
