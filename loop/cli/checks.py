@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 
 from loop.cli.session import Session, now
@@ -113,8 +112,7 @@ def disk(session: Session) -> Finding:
     return Finding("disk", free >= FREE_GIB, f"{free:.0f} GiB free under {session.home} ({FREE_GIB} needed)")
 
 
-def _guarded(name: str, check: Callable[[Session], Finding]) -> Callable[[Session], Finding]:
-    @wraps(check)
+def _guarded(name: str, check: Callable[[Session], Finding]) -> tuple[str, Callable[[Session], Finding]]:
     def finding(session: Session) -> Finding:
         try:
             return check(session)
@@ -123,7 +121,7 @@ def _guarded(name: str, check: Callable[[Session], Finding]) -> Callable[[Sessio
         except OSError as error:
             return Finding(name, False, str(error))
 
-    return finding
+    return name, finding
 
 
 CHECKS = tuple(

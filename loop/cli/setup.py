@@ -32,8 +32,8 @@ def doctor(session: Session) -> None:
     from loop.cli.checks import CHECKS
 
     progress, findings = ShownProgress(), []
-    for number, check in enumerate(CHECKS, 1):
-        progress("doctor", number, len(CHECKS) + 1, check.__name__.replace("_", " "))
+    for number, (name, check) in enumerate(CHECKS, 1):
+        progress("doctor", number, len(CHECKS) + 1, name)
         findings.append(check(session))
     progress("doctor", 1, 1, "ended")
     session.show(
