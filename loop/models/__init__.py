@@ -1,6 +1,7 @@
 """Base model (folder, hub name or GGUF) + adapter + tokenizer: find, load, generate, score, fingerprint."""
 
 from loop.hashing import adapter_sha256
+from loop.models.base import load_base
 from loop.models.chat import fit, prompt_ids, response_ids
 from loop.models.fingerprints import fingerprint
 from loop.models.folders import find, readable
@@ -14,6 +15,7 @@ __all__ = [
     "fingerprint",
     "fit",
     "load",
+    "load_base",
     "native_bfloat16",
     "prompt_ids",
     "readable",

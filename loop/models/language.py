@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from loop.hashing import adapter_sha256
+from loop.models.base import load_base
 from loop.models.chat import end_of_turn, fit, prompt_ids, response_ids
 from loop.models.decode import decode, score
 from loop.models.fingerprints import fingerprint
@@ -108,10 +109,7 @@ def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, 
 def _base(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
     with readable(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True, local_files_only=True
-        )
-    return tokenizer, model
+    return tokenizer, load_base(folder, dtype)
 
 
 def _adapted(model: PreTrainedModel, adapter: Path, *, merge: bool) -> PreTrainedModel:

@@ -81,9 +81,19 @@ def _validate(sections: Mapping[str, object]) -> Settings:
         raise UsageError(
             f"settings are wrong: {wrong}", "`nightshift init --print` shows every key with its meaning"
         ) from error
-    if checked.curation.dev_share + checked.curation.vault_share >= 1:
+    _require_agreement(checked)
+    return checked
+
+
+def _require_agreement(settings: Settings) -> None:
+    """Raises UsageError for settings that are each in bounds and do not go together."""
+    if settings.curation.dev_share + settings.curation.vault_share >= 1:
         raise UsageError(
             "settings are wrong: curation.dev_share and curation.vault_share leave no user to train on",
             "lower one of them: together they have to stay below 1",
         )
-    return checked
+    if settings.training.shard and settings.training.quantize != "none":
+        raise UsageError(
+            "settings are wrong: training.shard and training.quantize do not go together",
+            "set one of them: four bits take a quarter of the memory in every process, sharding its part of it",
+        )

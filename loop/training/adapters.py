@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations.liger import apply_liger_kernel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import is_bitsandbytes_available, is_liger_kernel_available
 
 from loop.errors import TrainingError
 from loop.hashing import ADAPTER_FILES
-from loop.models import readable
+from loop.models import load_base
 from loop.models.quiet import quiet
 from loop.training import ranks
 from loop.training.lora import fuse
@@ -53,10 +53,7 @@ def load(
         )
     how = {"quantization_config": _four_bits(dtype)} if quantized else {}
     with quiet():
-        with readable(base):
-            model = AutoModelForCausalLM.from_pretrained(
-                base, dtype=dtype, attn_implementation="sdpa", device_map="cpu" if sharded else device, **how
-            )
+        model = load_base(base, dtype, device_map="cpu" if sharded else device, **how)
         if quantized:
             _keep_trainable(model)
         if parent is None:

@@ -82,6 +82,11 @@ def test_held_out_users_have_to_leave_some_to_train_on():
         settings.load(overrides={"curation.dev_share": 0.5, "curation.vault_share": 0.5})
 
 
+def test_four_bits_are_not_divided_over_processes():
+    with pytest.raises(UsageError, match=r"training\.shard and training\.quantize"):
+        settings.load(overrides={"training.shard": True, "training.quantize": "nf4"})
+
+
 def test_a_named_file_must_exist(tmp_path):
     with pytest.raises(UsageError, match=r"absent\.toml"):
         settings.load(tmp_path / "absent.toml")

@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig
 
 from loop.cache import read_cache, write_cache
 from loop.errors import NotFoundError, TrainingError, UsageError
@@ -377,8 +377,10 @@ def test_an_example_that_cannot_fit_ends_the_training_before_its_first_pass(base
         lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:5000]),
         lambda folder: [file.unlink() for file in folder.glob("tokenizer*")],
         lambda folder: (folder / "config.json").write_text("{bad"),
+        lambda folder: LlamaConfig.from_pretrained(folder, intermediate_size=96).save_pretrained(folder),
+        lambda folder: LlamaConfig.from_pretrained(folder, num_hidden_layers=3).save_pretrained(folder),
     ],
-    ids=["weights", "tokenizer", "config"],
+    ids=["weights", "tokenizer", "config", "shapes", "layers"],
 )
 def test_a_base_model_that_is_damaged_is_named(tmp_path, damage):
     damaged = tiny_model(tmp_path / "base")
