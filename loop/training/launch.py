@@ -30,17 +30,18 @@ PATIENCE = 30.0
 def train(job: Job) -> Iterator[Step]:
     """Train `job` into `job.folder`, one value after each optimiser step; see `engine.train`.
 
-    In several processes too a training goes on at its last checkpoint. Raises TrainingError when one of them dies.
+    In several processes too a training goes on at its last checkpoint. Raises TrainingError when one of them dies
+    or would be without a GPU where there are some.
     """
     count = job.settings.processes
     if count == 1:
         yield from engine.train(job)
     elif not manifest.exists(job.folder):
-        _require_gpus(job, count)
+        _require_devices(job, count)
         yield from _in_processes(job, count)
 
 
-def _require_gpus(job: Job, count: int) -> None:
+def _require_devices(job: Job, count: int) -> None:
     """Raises TrainingError where a process would be without a GPU; more processes than cores are only slow."""
     gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
     if precision.choose(job.settings, job.dtype).device == "cpu":
