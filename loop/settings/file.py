@@ -92,8 +92,9 @@ def _require_agreement(settings: Settings) -> None:
             "settings are wrong: curation.dev_share and curation.vault_share leave no user to train on",
             "lower one of them: together they have to stay below 1",
         )
-    if settings.training.shard and settings.training.quantize != "none":
+    training = settings.training
+    if training.shard and training.processes > 1 and training.quantize != "none":
         raise UsageError(
-            "settings are wrong: training.shard and training.quantize do not go together",
+            "settings are wrong: training.shard and training.quantize do not go together in several processes",
             "set one of them: four bits take a quarter of the memory in every process, sharding its part of it",
         )

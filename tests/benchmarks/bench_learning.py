@@ -141,12 +141,12 @@ def drift(found: Sequence[tuple[float, ...]], held: Held) -> float:
 
 
 class Judge:
-    """What the base model says of held-out answers: of a log to train on, and of a quarter as many of any other."""
+    """What the base model says of held-out answers: of `most` of a log to train on, of `few` of any other."""
 
-    def __init__(self, trained: Sequence[str], base: Path, most: int) -> None:
+    def __init__(self, trained: Sequence[str], base: Path, most: int, few: int) -> None:
         tokenizer = AutoTokenizer.from_pretrained(base)
         self._base = base
-        self._few = ceil(most / 4)
+        self._few = few
         self._held = {
             log: held_out(curated(log), tokenizer, SETTINGS).first(most if log in trained else self._few)
             for log in LOGS
@@ -212,11 +212,13 @@ def main() -> None:
     parser.add_argument("--layouts", nargs="+", choices=("tree", "rows"), default=["tree", "rows"])
     parser.add_argument("--minutes", type=float, default=30.0 if os.environ.get("FULL") else 1.0)
     parser.add_argument("--pairs", type=int, default=300 if os.environ.get("FULL") else 40)
+    parser.add_argument("--others", type=int, help="held-out examples of the other log (default: a quarter of --pairs)")
     chosen = parser.parse_args()
-    result: dict[str, object] = {"minutes": chosen.minutes, "pairs": chosen.pairs}
+    few = chosen.others or ceil(chosen.pairs / 4)
+    result: dict[str, object] = {"minutes": chosen.minutes, "pairs": chosen.pairs, "others": few}
     with tempfile.TemporaryDirectory() as folder:
         base = find(ModelSettings().base, Path(folder))
-        judge = Judge(chosen.logs, base, chosen.pairs)
+        judge = Judge(chosen.logs, base, chosen.pairs, few)
         for name, layout in product(chosen.logs, chosen.layouts):
             ends = Path(folder) / name / layout
             figures = {**learn(name, layout, base, ends, chosen.minutes), **judge.figures(name, ends)}

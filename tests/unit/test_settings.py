@@ -84,7 +84,12 @@ def test_held_out_users_have_to_leave_some_to_train_on():
 
 def test_four_bits_are_not_divided_over_processes():
     with pytest.raises(UsageError, match=r"training\.shard and training\.quantize"):
-        settings.load(overrides={"training.shard": True, "training.quantize": "nf4"})
+        settings.load(overrides={"training.shard": True, "training.quantize": "nf4", "training.processes": 2})
+
+
+def test_four_bits_in_one_process_may_name_shard():
+    training = settings.load(overrides={"training.shard": True, "training.quantize": "nf4"}).training
+    assert (training.shard, training.quantize) == (True, "nf4")
 
 
 def test_a_named_file_must_exist(tmp_path):
