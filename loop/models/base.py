@@ -3,20 +3,14 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from loop.models.folders import readable
 from loop.models.quiet import quiet
 
 
-def load_base(
-    folder: Path,
-    dtype: torch.dtype,
-    *,
-    device_map: str | None = None,
-    quantization_config: BitsAndBytesConfig | None = None,
-) -> PreTrainedModel:
-    """The causal language model of a folder in `dtype`, its safetensors only; the rest is transformers' own.
+def load_base(folder: Path, dtype: torch.dtype, **how: object) -> PreTrainedModel:
+    """The causal language model of a folder in `dtype`, its safetensors only; `how` is for transformers.
 
     Raises UsageError where it is damaged, no model, or has weights that are missing or do not fit its config.json.
     """
@@ -30,8 +24,7 @@ def load_base(
             local_files_only=True,
             ignore_mismatched_sizes=True,
             output_loading_info=True,
-            device_map=device_map,
-            quantization_config=quantization_config,
+            **how,
         )
         misfits = sorted({*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])})
         if misfits:

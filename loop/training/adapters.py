@@ -51,13 +51,9 @@ def load(
             "`shard` and `quantize` under [training] do not go together",
             "set one of them: four bits take a quarter of the memory in every process, sharding its part of it",
         )
+    how = {"quantization_config": _four_bits(dtype)} if quantized else {}
     with quiet():
-        model = load_base(
-            base,
-            dtype,
-            device_map="cpu" if sharded else device,
-            quantization_config=_four_bits(dtype) if quantized else None,
-        )
+        model = load_base(base, dtype, device_map="cpu" if sharded else device, **how)
         if quantized:
             _keep_trainable(model)
         if parent is None:

@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from loop.errors import TrainingError
+from loop.models import load_base
 from loop.models.quiet import quiet
 from loop.training import adapters, train
 from loop.training.logps import Scorer, score
@@ -64,6 +65,15 @@ def test_a_training_on_four_bits_learns_and_its_adapter_fits_the_whole_base(base
     assert steps[-1].metrics["nll"] < steps[0].metrics["nll"]
     with quiet():
         PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "candidates" / "one")
+
+
+@torch.no_grad()
+def test_a_base_whose_files_are_in_four_bits_is_read_as_such(base, tmp_path):
+    model = adapters.load(base, None, rank=4, seed=0, dtype=torch.float32, device="cpu", quantized=True)
+    wanted = score(Scorer(model.get_base_model()), EXAMPLES).logp
+    model.unload().save_pretrained(tmp_path)
+    found = score(Scorer(load_base(tmp_path, torch.float32)), EXAMPLES).logp
+    assert torch.allclose(found, wanted, rtol=1e-4, atol=0)
 
 
 def test_four_bits_are_not_divided(base):
