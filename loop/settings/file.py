@@ -96,5 +96,5 @@ def _require_agreement(settings: Settings) -> None:
     if training.shard and training.processes > 1 and training.quantize != "none":
         raise UsageError(
             "settings are wrong: training.shard and training.quantize do not go together in several processes",
-            "set one of them: four bits take a quarter of the memory in every process, sharding its part of it",
+            "set one of them, or training.processes = 1: four bits need a quarter of the memory, sharding divides it",
         )

@@ -83,8 +83,9 @@ def test_held_out_users_have_to_leave_some_to_train_on():
 
 
 def test_four_bits_are_not_divided_over_processes():
-    with pytest.raises(UsageError, match=r"training\.shard and training\.quantize"):
+    with pytest.raises(UsageError, match=r"training\.shard and training\.quantize") as refused:
         settings.load(overrides={"training.shard": True, "training.quantize": "nf4", "training.processes": 2})
+    assert "training.processes = 1" in refused.value.remedy
 
 
 def test_four_bits_in_one_process_may_name_shard():
