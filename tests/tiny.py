@@ -1,10 +1,14 @@
 """A tiny random chat model on disk: real architecture, tokenizer and chat template, made in a second."""
 
+import json
 from pathlib import Path
 
 import torch
+from gguf import MODEL_ARCH, GGUFWriter, get_tensor_name_map
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from loop.models.quiet import quiet
@@ -69,3 +73,41 @@ def adapted(model: PreTrainedModel, *, seed: int = 0) -> PeftModel:
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         return get_peft_model(model, config)
+
+
+def tiny_gguf(file: Path, model: Path, *, without: str = "") -> Path:
+    """`tiny_model`'s folder as a GGUF file in float32, written with llama.cpp's own library; but for one tensor."""
+    tokenizer = tiny_tokenizer()
+    vocabulary = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    weights = load_file(model / "model.safetensors")
+    config = LlamaConfig.from_pretrained(model)
+    writer = GGUFWriter(file, "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokenizer.convert_ids_to_tokens(range(len(tokenizer))))
+    writer.add_token_merges([" ".join(pair) for pair in vocabulary["merges"]])
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    names = get_tensor_name_map(MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, weight in weights.items():
+        if (theirs := names.get_name(name, try_suffixes=(".weight",))) != without:
+            turned = name.endswith(("q_proj.weight", "k_proj.weight"))
+            writer.add_tensor(theirs, (_interleaved(weight, config.head_dim) if turned else weight).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+def _interleaved(weight: Tensor, head_dim: int) -> Tensor:
+    """Rows of a query or key projection as GGUF's rotary embedding wants them: the halves of a head alternate."""
+    return weight.unflatten(0, (-1, 2, head_dim // 2)).transpose(1, 2).flatten(0, 2).contiguous()

@@ -4,9 +4,10 @@ from loop.hashing import adapter_sha256
 from loop.models.base import load_base
 from loop.models.chat import fit, prompt_ids, response_ids
 from loop.models.fingerprints import fingerprint
-from loop.models.folders import find, readable
+from loop.models.folders import find
 from loop.models.language import LanguageModel, load
 from loop.models.precision import native_bfloat16
+from loop.models.reading import readable
 
 __all__ = [
     "LanguageModel",

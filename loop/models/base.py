@@ -1,19 +1,26 @@
-"""The frozen base model, with all of its weights: transformers would make up those that its files leave out."""
+"""The frozen base model, with all of its weights and no other's."""
 
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from loop.models.folders import readable
+from loop.errors import UsageError
 from loop.models.quiet import quiet
+from loop.models.reading import readable, require_fitting
 
 
 def load_base(folder: Path, dtype: torch.dtype, **how: object) -> PreTrainedModel:
     """The causal language model of a folder in `dtype`, its safetensors only; `how` is for transformers.
 
-    Raises UsageError where it is damaged, no model, or has weights that are missing or do not fit its config.json.
+    Raises UsageError where it is damaged or no model, where weights are missing, too many or do not fit its
+    config.json, and where it holds an adapter, for whose own base model transformers would look.
     """
+    if (folder / "adapter_config.json").exists():
+        raise UsageError(
+            f"{folder} holds an adapter, not a base model alone: it has an adapter_config.json",
+            "set model.base to the adapter's base, or to both merged (peft: merge_and_unload, then save_pretrained)",
+        )
     with quiet(), readable(folder):
         model: PreTrainedModel
         model, told = AutoModelForCausalLM.from_pretrained(
@@ -26,7 +33,5 @@ def load_base(folder: Path, dtype: torch.dtype, **how: object) -> PreTrainedMode
             output_loading_info=True,
             **how,
         )
-        misfits = sorted({*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])})
-        if misfits:
-            raise ValueError(f"{len(misfits)} of its weights are missing or do not fit its config.json: {misfits[0]}")
+        require_fitting(model, told)
     return model

@@ -4,21 +4,25 @@ import io
 from contextlib import redirect_stderr
 from pathlib import Path
 
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from loop.models.quiet import quiet
+from loop.models.reading import readable, require_fitting
 
 
 def convert_gguf(file: Path, folder: Path) -> None:
     """Write `folder` from a GGUF file (20 to 60 s for 135 M parameters).
 
     transformers marks what it reads from GGUF as quantised and will not save it, so the weights move into a model
-    built from the configuration alone.
+    built from the configuration alone. Raises UsageError where the file is damaged or no model.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    with quiet(), redirect_stderr(io.StringIO()):  # the GGUF reader's progress bar cannot be turned off
+    with readable(file), quiet(), redirect_stderr(io.StringIO()):  # the GGUF reader's progress bar cannot be turned off
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        read = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.bfloat16)
+        read, told = AutoModelForCausalLM.from_pretrained(
+            file.parent, gguf_file=file.name, dtype=torch.bfloat16, output_loading_info=True
+        )
+        require_fitting(read, told)
         del read.config.quantization_config
         model = AutoModelForCausalLM.from_config(read.config, dtype=torch.bfloat16)
         model.load_state_dict(read.state_dict())

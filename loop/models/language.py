@@ -13,9 +13,9 @@ from loop.models.base import load_base
 from loop.models.chat import end_of_turn, fit, prompt_ids, response_ids
 from loop.models.decode import decode, score
 from loop.models.fingerprints import fingerprint
-from loop.models.folders import readable
 from loop.models.precision import compute_dtype
 from loop.models.quiet import quiet
+from loop.models.reading import readable
 from loop.ports import Generation
 from loop.types import Message, Sampling
 

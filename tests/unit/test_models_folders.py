@@ -53,10 +53,11 @@ def test_a_wheel_with_other_bytes_is_refused(tmp_path: Path, monkeypatch: pytest
         find("a/b", tmp_path / "cache")
 
 
-def test_a_failed_build_leaves_no_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"", b"GGUF but not really", b"no model at all"], ids=["empty", "cut", "text"])
+def test_a_damaged_gguf_file_is_named_and_leaves_no_folder(tmp_path: Path, content: bytes) -> None:
     broken = tmp_path / "broken.gguf"
-    broken.write_bytes(b"GGUF but not really")
-    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever the GGUF reader raises
+    broken.write_bytes(content)
+    with pytest.raises(UsageError, match=r"broken\.gguf holds no model that can be loaded"):
         find(str(broken), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
