@@ -153,20 +153,11 @@ class FrozenHeadLogProb(torch.autograd.Function):
         ctx: torch.autograd.function.FunctionCtx, hidden: Tensor, head: Tensor, bias: Tensor | None, targets: Tensor
     ) -> Tensor:
         """[rows, hidden], [V, hidden], [V], [rows] -> [rows]. The gradient is taken here, logits at hand."""
-        logps, gradients = [], []
-        parts, wanteds = (torch.split(rows, HEAD_POSITIONS) for rows in (hidden, targets[:, None]))
-        for part, wanted in zip(parts, wanteds, strict=True):
-            logits = _at_least_float32(linear(part, head, bias))
-            logits.sub_(logits.amax(-1, keepdim=True))
-            own = logits.gather(1, wanted)
-            exponentials = logits.exp_()
-            total = exponentials.sum(-1, keepdim=True)
-            logps.append(own - total.log())
-            if hidden.requires_grad:
-                excess = exponentials.scatter_add_(1, wanted, -total)
-                gradients.append((excess.to(head.dtype) @ head).div_(-total))
-        ctx.save_for_backward(*gradients)
-        return torch.cat(logps).squeeze(1)
+        parts = (torch.split(rows, HEAD_POSITIONS) for rows in (hidden, targets[:, None]))
+        wanted = hidden.requires_grad
+        found = [_predicted(rows, aims, head, bias, wanted) for rows, aims in zip(*parts, strict=True)]
+        ctx.save_for_backward(*(gradient for _, gradient in found if gradient is not None))
+        return torch.cat([logps for logps, _ in found]).squeeze(1)
 
     @staticmethod
     @once_differentiable
@@ -174,6 +165,22 @@ class FrozenHeadLogProb(torch.autograd.Function):
         """The head's row less its expectation, times the incoming gradient."""
         kept = torch.cat(ctx.saved_tensors)
         return (gradient[:, None] * kept).to(kept.dtype), None, None, None
+
+
+def _predicted(
+    hidden: Tensor, targets: Tensor, head: Tensor, bias: Tensor | None, with_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities [rows, 1] and their gradients [rows, hidden]; the logits are gone before the next rows' are."""
+    logits = _at_least_float32(linear(hidden, head, bias))
+    logits.sub_(logits.amax(-1, keepdim=True))
+    own = logits.gather(1, targets)
+    exponentials = logits.exp_()
+    total = exponentials.sum(-1, keepdim=True)
+    logps = own - total.log()
+    if not with_gradient:
+        return logps, None
+    excess = exponentials.scatter_add_(1, targets, -total)
+    return logps, (excess.to(head.dtype) @ head).div_(-total)
 
 
 def _token_logps(hidden: Tensor, head: nn.Linear, sources: Tensor, targets: Tensor) -> Tensor:

@@ -57,7 +57,9 @@ class Gated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: _Context, gate: Tensor, other: Tensor, activation: Activation, *layer: object) -> Tensor:
         """[..., in] twice, what the gate goes through, and Operands -> [..., out]."""
-        result, _, kept = _through(ctx, activation(gate) * other, cast("Operands", layer))
+        opened = activation(gate)
+        product = opened * other if opened.data_ptr() == gate.data_ptr() else opened.mul_(other)
+        result, _, kept = _through(ctx, product, cast("Operands", layer))
         ctx.save_for_backward(gate, other, *kept)
         ctx.activation = activation
         return result

@@ -1,10 +1,12 @@
 """Shared prefixes against the plain way: one unpadded row per answer through the stock forward pass, in float64."""
 
 import warnings
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import linear
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from loop.errors import TrainingError
@@ -13,7 +15,7 @@ from loop.training import objective
 from loop.training.attention import select
 from loop.training.blocks import BLOCK, blocks
 from loop.training.layout import lay_out
-from loop.training.logps import FrozenHeadLogProb, Scored, Scorer, choose_layout, score
+from loop.training.logps import HEAD_POSITIONS, FrozenHeadLogProb, Scored, Scorer, choose_layout, score
 from loop.training.spans import Spans, spans
 from loop.training.tokens import Answer, Encoded
 from loop.training.tree import Chain, Tree, grow
@@ -94,6 +96,23 @@ def test_a_whole_tree_scores_as_its_spans_do(scorer):
     assert torch.allclose(found[0].logp, found[1].logp, rtol=0, atol=1e-12)
     for one, other in zip(*(gradients(scorer.model, loss) for loss in losses), strict=True):
         assert torch.allclose(one, other, rtol=0, atol=1e-8 * other.abs().max().item())
+
+
+def test_logits_of_few_positions_exist_at_a_time(monkeypatch):
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def watched(*operands: torch.Tensor) -> torch.Tensor:
+        assert not any(logits() is not None for logits in alive)
+        logits = linear(*operands)
+        alive.append(weakref.ref(logits))
+        return logits
+
+    monkeypatch.setattr("loop.training.logps.linear", watched)
+    hidden = torch.randn(2 * HEAD_POSITIONS + 1, 8, requires_grad=True)
+    FrozenHeadLogProb.apply(
+        hidden, torch.randn(32, 8), None, torch.zeros(len(hidden), dtype=torch.long)
+    ).sum().backward()
+    assert len(alive) == 3
 
 
 @pytest.mark.parametrize("margin", [2, 6, 12])
