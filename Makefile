@@ -22,8 +22,9 @@ $(READY): pyproject.toml infra/constraints.txt
 demo: $(READY)
 	$(BIN)/nightshift demo
 
+# Many tests wait, for servers and for processes that start: two files at a time, those that take long first.
 test: $(READY)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(READY)
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python -m tests.benchmarks.$$(basename $$file .py) || exit 1; done

@@ -79,13 +79,21 @@ need_java() {
   [ "${major:-0}" -ge 17 ] || fail "Kafka 4 needs Java 17 or newer, and the PATH has ${major:-an unknown version}"
 }
 
+have_jars() { [ "$jars/.complete" -nt "$here/pom.xml" ]; }
+
 fetch_jars() {
-  if [ "$jars/.complete" -nt "$here/pom.xml" ]; then return; fi
+  if have_jars; then return; fi
   command -v mvn >/dev/null || fail "there is no mvn on the PATH to fetch Kafka with; install Maven (Debian: maven)"
-  rm -rf "$jars"
-  mvn --quiet --batch-mode -Dstyle.color=never --file "$here/pom.xml" dependency:copy-dependencies -DoutputDirectory="$jars" >&2 \
-    || fail "Maven could not fetch Kafka; its message is above"
-  touch "$jars/.complete"
+  local fetching=$jars.$$
+  mvn --quiet --batch-mode -Dstyle.color=never --file "$here/pom.xml" dependency:copy-dependencies -DoutputDirectory="$fetching" >&2 \
+    || { rm -rf "$fetching"; fail "Maven could not fetch Kafka; its message is above"; }
+  touch "$fetching/.complete"
+  if have_jars; then
+    rm -rf "$fetching"
+  else
+    rm -rf "$jars"
+    mv "$fetching" "$jars"
+  fi
 }
 
 configure() {

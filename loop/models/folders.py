@@ -104,13 +104,15 @@ def _download(name: str, folder: Path) -> None:
 
 
 def _make(kept: Path, write: Callable[[Path], None]) -> Path:
-    """What `write` puts into a folder, in place at `kept` only once it is whole."""
+    """What `write` puts into a folder, in place at `kept` only once it is whole, unless another process was first."""
     kept.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{kept.name}-", dir=kept.parent))
     try:
         write(building)
+        building.rename(kept)
+    except OSError:
         if not kept.is_dir():
-            building.rename(kept)
+            raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return kept

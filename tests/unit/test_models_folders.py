@@ -5,7 +5,8 @@ import pytest
 
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
 from loop.models import find, fingerprint, folders
-from tests.tiny import tiny_model
+from loop.models.convert import convert_gguf
+from tests.tiny import tiny_gguf, tiny_model
 
 
 @pytest.fixture
@@ -60,6 +61,21 @@ def test_a_damaged_gguf_file_is_named_and_leaves_no_folder(tmp_path: Path, conte
     with pytest.raises(UsageError, match=r"broken\.gguf holds no model that can be loaded"):
         find(str(broken), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_of_two_processes_that_convert_a_file_the_second_takes_what_the_first_has_made(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, cache = tiny_gguf(tmp_path / "tiny.gguf", model), tmp_path / "cache"
+
+    def convert(file: Path, folder: Path) -> None:
+        monkeypatch.setattr(folders, "convert_gguf", convert_gguf)
+        made.append(find(str(file), cache))
+        convert_gguf(file, folder)
+
+    made: list[Path] = []
+    monkeypatch.setattr(folders, "convert_gguf", convert)
+    assert [find(str(file), cache)] == made == [*cache.iterdir()]
 
 
 def test_the_fingerprint_follows_the_bytes_and_not_the_place(model: Path, tmp_path: Path) -> None:
