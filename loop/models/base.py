@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import ADAPTER_CONFIG_NAME
 
 from loop.errors import UsageError
 from loop.models.quiet import quiet
@@ -16,9 +17,9 @@ def load_base(folder: Path, dtype: torch.dtype, **how: object) -> PreTrainedMode
     Raises UsageError where it is damaged or no model, where weights are missing, too many or do not fit its
     config.json, and where it holds an adapter, for whose own base model transformers would look.
     """
-    if (folder / "adapter_config.json").exists():
+    if (folder / ADAPTER_CONFIG_NAME).exists():
         raise UsageError(
-            f"{folder} holds an adapter, not a base model alone: it has an adapter_config.json",
+            f"{folder} holds an adapter, not a base model alone: it has an {ADAPTER_CONFIG_NAME}",
             "set model.base to the adapter's base, or to both merged (peft: merge_and_unload, then save_pretrained)",
         )
     with quiet(), readable(folder):

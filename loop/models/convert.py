@@ -17,12 +17,13 @@ def convert_gguf(file: Path, folder: Path) -> None:
     transformers marks what it reads from GGUF as quantised and will not save it, so the weights move into a model
     built from the configuration alone. Raises UsageError where the file is damaged or no model.
     """
-    with readable(file), quiet(), redirect_stderr(io.StringIO()):  # the GGUF reader's progress bar cannot be turned off
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        read, told = AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.bfloat16, output_loading_info=True
-        )
-        require_fitting(read, told)
+    with quiet(), redirect_stderr(io.StringIO()):  # the GGUF reader's progress bar cannot be turned off
+        with readable(file):
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            read, told = AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype=torch.bfloat16, output_loading_info=True
+            )
+            require_fitting(read, told)
         del read.config.quantization_config
         model = AutoModelForCausalLM.from_config(read.config, dtype=torch.bfloat16)
         model.load_state_dict(read.state_dict())

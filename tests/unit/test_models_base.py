@@ -7,6 +7,7 @@ from transformers import AutoModel, AutoModelForCausalLM, LlamaConfig
 
 from loop.errors import UsageError
 from loop.models import find, load_base
+from loop.models.convert import convert_gguf
 from tests.tiny import adapted, tiny_gguf, tiny_model
 
 WEIGHTS = "model.safetensors"
@@ -75,6 +76,12 @@ def test_a_gguf_file_becomes_the_model_it_was_written_from(model: Path, tmp_path
     found = find(str(tiny_gguf(tmp_path / "tiny.gguf", model)), tmp_path / "cache")
     wanted = load_base(model, torch.bfloat16).state_dict()
     torch.testing.assert_close(load_base(found, torch.bfloat16).state_dict(), wanted, rtol=0, atol=0)
+
+
+def test_a_folder_that_cannot_be_written_is_not_told_as_a_damaged_file(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "occupied").touch()
+    with pytest.raises(NotADirectoryError):
+        convert_gguf(tiny_gguf(tmp_path / "tiny.gguf", model), tmp_path / "occupied" / "folder")
 
 
 @pytest.mark.parametrize("tensor", ["blk.1.ffn_up.weight", "token_embd.weight"])
