@@ -67,7 +67,7 @@ class Held:
 
 def curated(name: str) -> tuple[Example, ...]:
     """The log's examples; every question or task of it is held out with a chance of a half."""
-    events = [*read(LOGS[name], name, secret=b"benchmark")]
+    events = [*read(LOGS[name], name, secret="benchmark")]
     interactions = [event for event in events if isinstance(event, Interaction)]
     feedback = [event for event in events if isinstance(event, Feedback)]
     as_of = max(event.occurred_at for event in feedback) + timedelta(days=2)
@@ -205,14 +205,23 @@ def learn(name: str, layout: Literal["tree", "rows"], base: Path, folder: Path, 
     return {"steps": steps, "examples_seen": steps * SETTINGS.batch_examples, "kl": candidate(job).metrics["kl"]}
 
 
+def count(text: str) -> int:
+    """`text` as a whole number; raises `ArgumentTypeError` below one."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
+
+
 def main() -> None:
     """Train on every log with every layout, print a line each and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logs", nargs="+", choices=LOGS, default=[*LOGS])
     parser.add_argument("--layouts", nargs="+", choices=("tree", "rows"), default=["tree", "rows"])
     parser.add_argument("--minutes", type=float, default=30.0 if os.environ.get("FULL") else 1.0)
-    parser.add_argument("--pairs", type=int, default=300 if os.environ.get("FULL") else 40)
-    parser.add_argument("--others", type=int, help="held-out examples of the other log (default: a quarter of --pairs)")
+    parser.add_argument("--pairs", type=count, default=300 if os.environ.get("FULL") else 40)
+    parser.add_argument(
+        "--others", type=count, help="held-out examples of the other log (default: a quarter of --pairs)"
+    )
     chosen = parser.parse_args()
     few = chosen.others or ceil(chosen.pairs / 4)
     result: dict[str, object] = {"minutes": chosen.minutes, "pairs": chosen.pairs, "others": few}
