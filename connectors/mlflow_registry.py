@@ -1,6 +1,7 @@
-"""The Registry on MLflow: one experiment per model, one run per candidate, one registered version per candidate.
+"""The Registry on MLflow: one experiment per model, one run per job, one registered version per candidate.
 
-A version's source is its run's artifact folder `adapter/`: plain files, nothing pickled, readable on MLflow's pages.
+A version's source is its run's artifact folder `adapter/<candidate_id>`: plain files, nothing pickled, readable on
+MLflow's pages. Each candidate has a folder of its own: a job whose training is run again can come to other bytes.
 """
 
 import shutil
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from connectors.mlflow_client import SQLITE, connect, explained
 from connectors.mlflow_run import MlflowRun
 from loop.errors import IntegrityError, NotFoundError, UsageError
-from loop.hashing import ADAPTER_FILES, adapter_sha256
+from loop.hashing import ADAPTER_FILES, is_adapter, require_adapter
 from loop.ports import RegisteredVersion
 from loop.types import Candidate
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 FOLDER = "adapter"
-"""Artifact folder of a run that holds the candidate."""
+"""Artifact folder of a run that holds its candidates."""
 MANIFEST = "manifest.json"
+TRAIN_AGAIN = "remove that folder and run the training again: what it makes is judged anew"
+NEVER_SERVE = "do not serve it: restore the files from a backup, or use another version"
 _OURS = {"candidate_id", "adapter_sha256"}
 """Tags of a version that we registered."""
 _ABOUT = "LoRA adapters, trained, judged and promoted by Nightshift. Its ledger decides; the aliases follow."
@@ -42,9 +45,9 @@ class MlflowRegistry:
     """Fetched adapters are kept in `<downloads>/<version>/`."""
 
     @contextmanager
-    def run(self, candidate_id: str) -> Iterator[MlflowRun]:
-        """The run tagged with this candidate, opened again when it exists; FAILED when the block raises."""
-        run_id = self._run_id(candidate_id)
+    def run(self, job_id: str) -> Iterator[MlflowRun]:
+        """The run tagged with this job, opened again when it exists; FAILED when the block raises."""
+        run_id = self._run_id(job_id)
         status = "FAILED"
         try:
             yield MlflowRun(self._client, self.uri, run_id)
@@ -55,19 +58,20 @@ class MlflowRegistry:
 
     def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
         """Upload adapter and manifest and make them a version. Raises IntegrityError for altered files."""
-        known = [found.version for found in self.versions() if found.candidate_id == candidate.candidate_id]
+        require_adapter(folder, candidate.adapter_sha256, f"candidate {candidate.candidate_id}", TRAIN_AGAIN)
+        known = [found.version for found in self.versions() if found.adapter_sha256 == candidate.adapter_sha256]
         if known:
             return known[0]
-        _verify(folder, candidate.adapter_sha256, f"candidate {candidate.candidate_id}")
-        run_id = self._run_id(candidate.candidate_id)
+        run_id = self._run_id(candidate.job_id)
+        source = f"{FOLDER}/{candidate.candidate_id}"
         with explained(self.uri):
             for name in (*ADAPTER_FILES, MANIFEST):
                 if (folder / name).exists():
-                    self._client.log_artifact(run_id, str(folder / name), FOLDER)
+                    self._client.log_artifact(run_id, str(folder / name), source)
             self._ensure_model()
             made = self._client.create_model_version(
                 self.model,
-                f"runs:/{run_id}/{FOLDER}",
+                f"runs:/{run_id}/{source}",
                 run_id,
                 tags={**_identity(candidate), **tags},
                 description=_first_description(candidate),
@@ -95,7 +99,7 @@ class MlflowRegistry:
             raise IntegrityError(
                 f"version {version} has no recorded sha256", "use a version that Nightshift registered"
             )
-        if not _is_intact(target, expected):
+        if not is_adapter(target, expected):
             self._download(found.source, target, expected)
         return target
 
@@ -120,17 +124,17 @@ class MlflowRegistry:
     def _client(self) -> "MlflowClient":
         return connect(self.uri)
 
-    def _run_id(self, candidate_id: str) -> str:
-        """The candidate's run, made when absent, and running again."""
+    def _run_id(self, job_id: str) -> str:
+        """The job's run, made when absent, and running again."""
         with explained(self.uri):
             experiment = self._experiment()
-            found = self._client.search_runs([experiment], f"tags.candidate_id = '{candidate_id}'", max_results=1)
-            if not found:
-                tags = {"candidate_id": candidate_id}
-                return str(self._client.create_run(experiment, tags=tags, run_name=candidate_id).info.run_id)
-            run_id = str(found[0].info.run_id)
-            self._client.update_run(run_id, status="RUNNING")
-            return run_id
+            for tag in ("job_id", "candidate_id"):  # 0.1.0 tagged its runs with a candidate_id that was the job's
+                found = self._client.search_runs([experiment], f"tags.{tag} = '{job_id}'", max_results=1)
+                if found:
+                    run_id = str(found[0].info.run_id)
+                    self._client.update_run(run_id, status="RUNNING")
+                    return run_id
+            return str(self._client.create_run(experiment, tags={"job_id": job_id}, run_name=job_id).info.run_id)
 
     def _experiment(self) -> str:
         found = self._client.get_experiment_by_name(self.model)
@@ -175,7 +179,7 @@ class MlflowRegistry:
                     f"the files of {self.model}@{target.name} are not where the registry says: {error.what}",
                     "bring them back; a home folder that was moved has to be moved back, MLflow keeps its paths",
                 ) from error
-            _verify(fresh, expected, f"{self.model}@{target.name} in the registry")
+            require_adapter(fresh, expected, f"{self.model}@{target.name} in the registry", NEVER_SERVE)
             shutil.rmtree(target, ignore_errors=True)
             fresh.rename(target)
 
@@ -183,6 +187,7 @@ class MlflowRegistry:
 def _identity(candidate: Candidate) -> dict[str, str]:
     return {
         "candidate_id": candidate.candidate_id,
+        "job_id": candidate.job_id,
         "adapter_sha256": candidate.adapter_sha256,
         "snapshot_id": candidate.snapshot_id,
         "parent_version": str(candidate.parent_version),
@@ -199,15 +204,3 @@ def _first_description(candidate: Candidate) -> str:
 def _registered(found: "ModelVersion") -> RegisteredVersion:
     tags = dict(found.tags)
     return RegisteredVersion(int(found.version), tags["candidate_id"], tags["adapter_sha256"], tags)
-
-
-def _is_intact(folder: Path, expected: str) -> bool:
-    return all((folder / name).is_file() for name in ADAPTER_FILES) and adapter_sha256(folder) == expected
-
-
-def _verify(folder: Path, expected: str, what: str) -> None:
-    if not _is_intact(folder, expected):
-        raise IntegrityError(
-            f"the adapter of {what} does not have its recorded sha256 {expected[:12]}...",
-            "do not serve it: restore the files from a backup, or use another version",
-        )

@@ -12,7 +12,7 @@ from connectors import lease
 from connectors.bulk import load
 from connectors.columns import Utc
 from connectors.database import insert, open_database, reading, reserve, writing
-from connectors.rows import read, save
+from connectors.rows import read, row_of, save
 from connectors.tables import (
     CandidateRow,
     CounterRow,
@@ -144,12 +144,19 @@ class SqlStore:
         return self._one(SNAPSHOT, Snapshot, snapshot_id)
 
     def save_candidate(self, candidate: Candidate) -> None:
-        """Insert or replace by candidate_id."""
-        self._save(CANDIDATE, candidate)
+        """Insert; a candidate that is known stays as it is, since equal bytes are the same candidate."""
+        with writing(self._engine) as connection:
+            fresh = insert(connection, CANDIDATE).values(row_of(candidate))
+            connection.execute(fresh.on_conflict_do_nothing())
 
     def candidate(self, candidate_id: str) -> Candidate:
         """Raises NotFoundError."""
         return self._one(CANDIDATE, Candidate, candidate_id)
+
+    def candidates_of(self, job_id: str) -> tuple[Candidate, ...]:
+        """Every candidate that a job came to, by id."""
+        with reading(self._engine) as connection:
+            return tuple(read(connection, CANDIDATE, Candidate, CANDIDATE.c.job_id == job_id, order=("candidate_id",)))
 
     def save_evidence(self, evidence: Evidence) -> None:
         """Insert or replace by evidence_id."""

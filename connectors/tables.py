@@ -175,6 +175,7 @@ class CandidateRow(StoreTable, table=True):
 
     __tablename__ = "candidate"
     candidate_id: str = Field(primary_key=True)
+    job_id: str = Field(index=True)
     snapshot_id: str = Field(index=True)
     parent_version: int
     adapter_sha256: str
@@ -194,6 +195,7 @@ class EvidenceRow(StoreTable, table=True):
     champion_version: int
     champion_sha256: str | None
     anchor_version: int
+    anchor_sha256: str | None
     suites: tuple[SuiteEvidence, ...] = Field(sa_column=Column(Nested(tuple[SuiteEvidence, ...]), nullable=False))
 
 
@@ -204,7 +206,9 @@ class DecisionRow(StoreTable, table=True):
     decision_id: str = Field(primary_key=True)
     evidence_id: str
     candidate_id: str = Field(index=True)
+    candidate_sha256: str
     champion_version: int
+    champion_sha256: str | None
     verdict: Verdict = Field(sa_column=Column(Word(Verdict), nullable=False))
     reasons: tuple[str, ...] = Field(sa_column=Column(Nested(tuple[str, ...]), nullable=False))
     tests: tuple[TestResult, ...] = Field(sa_column=Column(Nested(tuple[TestResult, ...]), nullable=False))

@@ -7,10 +7,12 @@ test is *open* while more evidence could still turn it: failures that are all op
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from evals import stats
 from loop.canonical import digest
+from loop.identity import decision_id
 from loop.settings import GateSettings
 from loop.types import Decision, Evidence, PairedScore, SuiteEvidence, SuiteRole, TestResult, Verdict
 
@@ -188,16 +190,18 @@ def _left_out(evidence: Evidence, settings: GateSettings) -> list[str]:
 def _decision(
     evidence: Evidence, verdict: Verdict, reasons: tuple[str, ...], tests: tuple[TestResult, ...]
 ) -> Decision:
-    content = {"evidence_id": evidence.evidence_id, "verdict": verdict, "reasons": reasons, "tests": tests}
-    return Decision(
-        decision_id=digest(content)[:16],
+    decision = Decision(
+        decision_id="",
         evidence_id=evidence.evidence_id,
         candidate_id=evidence.candidate_id,
+        candidate_sha256=evidence.candidate_sha256,
         champion_version=evidence.champion_version,
+        champion_sha256=evidence.champion_sha256,
         verdict=verdict,
         reasons=reasons,
         tests=tests,
     )
+    return replace(decision, decision_id=decision_id(decision))
 
 
 def _reasons(verdict: Verdict, tests: Sequence[TestResult], settings: GateSettings) -> list[str]:

@@ -1,9 +1,9 @@
-"""The identity of an adapter on disk: what training records and what serving, promotion and rollback verify."""
+"""The identity of an adapter on disk: what training records, and what every later stage compares before it goes on."""
 
 import hashlib
 from pathlib import Path
 
-from loop.errors import NotFoundError
+from loop.errors import IntegrityError, NotFoundError
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -17,6 +17,26 @@ def adapter_sha256(folder: Path) -> str:
     for name in ADAPTER_FILES:
         _feed(digest, folder / name)
     return digest.hexdigest()
+
+
+def candidate_id(sha256: str) -> str:
+    """Id of the candidate whose adapter has this sha256: its first 16 digits."""
+    return sha256[:16]
+
+
+def is_adapter(folder: Path, sha256: str) -> bool:
+    """Whether `folder` holds an adapter with these bytes."""
+    return all((folder / name).is_file() for name in ADAPTER_FILES) and adapter_sha256(folder) == sha256
+
+
+def require_adapter(folder: Path, sha256: str, what: str, remedy: str) -> Path:
+    """The folder of an adapter whose bytes have the recorded sha256; `what` names it in the error, `remedy` follows.
+
+    Raises IntegrityError for other bytes and for files that are missing.
+    """
+    if not is_adapter(folder, sha256):
+        raise IntegrityError(f"the adapter of {what} in {folder} does not have its sha256 {sha256[:12]}...", remedy)
+    return folder
 
 
 def _feed(digest: "hashlib._Hash", path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from loop import steps
-from loop.errors import StaleChampionError, TrainingError
+from loop.errors import IntegrityError, StaleChampionError, TrainingError
 from loop.promote import BASE, champion
 from loop.steps import Parts
 from loop.types import Night, NightStatus, Stage, Verdict
@@ -23,7 +23,8 @@ NIGHT = "night-"
 class Outcome:
     """What a stage leaves behind: the id of its output, and for some stages a verdict or reasons to skip the rest."""
 
-    output: str
+    output: str | None
+    """None where the stage made nothing."""
     verdict: Verdict | None = None
     reasons: tuple[str, ...] = ()
     ends: NightStatus | None = None
@@ -41,7 +42,7 @@ def run(parts: Parts, as_of: datetime, *, abandon: str = "") -> Night:
         while (stage := _next_stage(night)) is not None:
             log.info("%s: %s", night.night_id, stage)
             parts.progress(stage, 0, 1, "begins")
-            night = _close_stage(night, stage, STAGES[stage](parts, night), parts.clock())
+            night = _close_stage(night, stage, _outcome(parts, night, stage), parts.clock())
             parts.progress(stage, 1, 1, "ended")
             parts.store.save_night(night)
         return night
@@ -74,6 +75,16 @@ def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
     return night
 
 
+def _outcome(parts: Parts, night: Night, stage: Stage) -> Outcome:
+    """What a stage leaves behind; bytes that are not the recorded ones close the night, so that the next can begin."""
+    try:
+        return STAGES[stage](parts, night)
+    except IntegrityError as error:
+        if stage is Stage.REPORT:
+            raise
+        return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=NightStatus.FAILED)
+
+
 def _next_stage(night: Night) -> Stage | None:
     if night.status is not NightStatus.RUNNING:
         return None if Stage.REPORT in night.outputs else Stage.REPORT
@@ -83,7 +94,7 @@ def _next_stage(night: Night) -> Stage | None:
 def _close_stage(night: Night, stage: Stage, outcome: Outcome, now: datetime) -> Night:
     night = replace(
         night,
-        outputs={**night.outputs, stage: outcome.output},
+        outputs={**night.outputs, stage: outcome.output} if outcome.output is not None else night.outputs,
         verdict=outcome.verdict or night.verdict,
         reasons=(*night.reasons, *outcome.reasons),
         status=outcome.ends or night.status,
@@ -117,15 +128,17 @@ def parent_version(night: Night, every: int) -> int:
 
 def _train(parts: Parts, night: Night) -> Outcome:
     parent = parent_version(night, parts.settings.training.consolidate_every)
-    candidate_id = steps.candidate_id(parts, night.outputs[Stage.CURATE], parent)
-    judged = next((n for n in parts.store.nights() if n.verdict and n.outputs.get(Stage.TRAIN) == candidate_id), None)
+    job_id = steps.job_id(parts, night.outputs[Stage.CURATE], parent)
+    known = {candidate.candidate_id for candidate in parts.store.candidates_of(job_id)}
+    judged = next((n for n in parts.store.nights() if n.verdict and n.outputs.get(Stage.TRAIN) in known), None)
     if judged is not None:
-        reason = f"no new feedback since {judged.night_id}: the candidate would be {candidate_id} again"
+        candidate_id = judged.outputs[Stage.TRAIN]
+        reason = f"no new feedback since {judged.night_id}, which judged candidate {candidate_id} of the same job"
         return Outcome(candidate_id, reasons=(reason,), ends=NightStatus.SKIPPED)
     try:
         trained = steps.train_candidate(parts, night.outputs[Stage.CURATE], parent)
     except TrainingError as error:
-        return Outcome(candidate_id, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=NightStatus.FAILED)
+        return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=NightStatus.FAILED)
     return Outcome(trained.candidate_id)
 
 

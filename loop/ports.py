@@ -149,6 +149,9 @@ class Store(Protocol):
 
     def candidate(self, candidate_id: str) -> Candidate: ...
 
+    def candidates_of(self, job_id: str) -> tuple[Candidate, ...]:
+        """Every candidate that a job came to; several where its training was run again and rounded otherwise."""
+
     def save_evidence(self, evidence: Evidence) -> None: ...
 
     def evidence(self, evidence_id: str) -> Evidence: ...
@@ -185,7 +188,7 @@ class RegisteredVersion:
 
 
 class Run(Protocol):
-    """The registry's log of one candidate's training and judging."""
+    """The registry's log of one job's training and of judging what came out."""
 
     def log_settings(self, settings: Mapping[str, object]) -> None: ...
 
@@ -198,11 +201,14 @@ class Run(Protocol):
 class Registry(Protocol):
     """Where versions live and serving looks its aliases up. Raises UnreachableError when it does not answer."""
 
-    def run(self, candidate_id: str) -> AbstractContextManager[Run]:
-        """The one run of this candidate, opened again when it exists."""
+    def run(self, job_id: str) -> AbstractContextManager[Run]:
+        """The one run of this job, opened again when it exists."""
 
     def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
-        """The version number; the same candidate registered twice keeps its first version."""
+        """The version number; the same bytes registered twice keep their first version.
+
+        Raises IntegrityError when the adapter in `folder` does not have the candidate's sha256.
+        """
 
     def describe(self, version: int, text: str, tags: Mapping[str, str]) -> None:
         """Set the readable description and add tags."""

@@ -1,23 +1,24 @@
 """Each stage of a night as one call, ids in and values out: what `nightly` orders and the CLI's verbs call by hand."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from evals.evidence import collect
 from evals.standings import standings
 from evals.suites import held_out
-from loop import gate, promote, report, snapshot, training
+from loop import candidates, gate, promote, report, snapshot, training
 from loop.canonical import digest
 from loop.capture import capture
 from loop.curation import curate
-from loop.errors import NotFoundError
+from loop.errors import IntegrityError, NotFoundError
+from loop.identity import evidence_id, require_evidence
 from loop.models import LanguageModel, find, fingerprint, load
 from loop.ports import Clock, EventLog, Ledger, Progress, Registry, Store, Validator
 from loop.settings import Settings, policy
-from loop.types import Candidate, Decision, Evidence, Night, Promotion, Snapshot, Split, Stage, Validation
+from loop.types import Candidate, Decision, Evidence, Json, Night, Promotion, Snapshot, Split, Stage, Validation
 
 STEPS_FILE = "steps.jsonl"
 ANSWERS_FILE = "answers.json"
@@ -70,9 +71,14 @@ def validate_snapshot(parts: Parts, snapshot_id: str) -> Validation:
 
 
 def train_candidate(parts: Parts, snapshot_id: str, parent: int) -> Candidate:
-    """Continue a version on a snapshot's train split, 0 is the base; goes on where a killed training stopped."""
+    """Continue a version on a snapshot's train split, 0 is the base; goes on where a killed training stopped.
+
+    A job that is finished gives the same candidate again, and trains anew where its files are gone.
+    """
     job = _job(parts, snapshot_id, parent)
-    with parts.registry.run(job.candidate_id) as run:
+    if training.finished(job.folder):
+        candidates.forget_lost(parts.home, job.job_id, training.candidate(job))
+    with parts.registry.run(job.job_id) as run:
         run.log_settings(policy(parts.settings))
         parts.progress("train", 0, 1, "begins")
         for step in training.train(job):
@@ -82,14 +88,15 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int) -> Candidate:
             parts.progress("train", step.step, step.of, note)
         parts.progress("train", 1, 1, "ended")
         candidate = training.candidate(job)
+        candidates.deliver(parts.home, candidate)
         ended = {f"ended/{name}": value for name, value in candidate.metrics.items()}
         run.log_metrics(ended, int(candidate.metrics["steps"]))
     parts.store.save_candidate(candidate)
     return candidate
 
 
-def candidate_id(parts: Parts, snapshot_id: str, parent: int) -> str:
-    """What training this snapshot from this version makes: the same inputs give the same id."""
+def job_id(parts: Parts, snapshot_id: str, parent: int) -> str:
+    """Id of what a training is made from; the same inputs give the same job, whatever bytes it comes to."""
     made_from = {
         "snapshot": snapshot_id,
         "parent": promote.adapter_of(parts.registry, parent),
@@ -101,51 +108,59 @@ def candidate_id(parts: Parts, snapshot_id: str, parent: int) -> str:
 
 
 def register_candidate(parts: Parts, candidate_id: str) -> int:
-    """A version in the registry for the candidate; the same candidate keeps its version."""
+    """A version in the registry for the candidate; the same bytes keep their version.
+
+    Raises IntegrityError when the candidate's adapter was altered, NotFoundError when it is gone.
+    """
     candidate = parts.store.candidate(candidate_id)
     tags = {"snapshot_id": candidate.snapshot_id, "parent_version": str(candidate.parent_version)}
-    return parts.registry.register(candidate, candidate_folder(parts, candidate_id), tags)
+    return parts.registry.register(candidate, candidates.adapter(parts.home, candidate), tags)
 
 
 def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Evidence:
-    """Candidate, champion and anchor on the same held-out items, in one process."""
+    """Candidate, champion and anchor on the same held-out items, in one process, each with its recorded bytes."""
     parts.progress("evaluate", 0, 1, "begins")
-    candidate = parts.store.candidate(candidate_id)
-    anchor = promote.anchor(parts.ledger.entries())
-    adapter = candidate_folder(parts, candidate_id)
+    candidate, entries = parts.store.candidate(candidate_id), parts.ledger.entries()
+    anchor = promote.anchor(entries)
+    adapter = candidates.adapter(parts.home, candidate)
     dev, vault = (snapshot.read(parts.home, candidate.snapshot_id, split) for split in (Split.DEV, Split.VAULT))
     judged, answers = collect(
         held_out(dev, vault, parts.settings.evaluation),
         candidate=_load(parts.settings, adapter),
-        champion=load_version(parts.settings, parts.registry, champion),
-        anchor=load_version(parts.settings, parts.registry, anchor) if anchor != champion else None,
+        champion=load_version(parts.settings, parts.registry, entries, champion),
+        anchor=load_version(parts.settings, parts.registry, entries, anchor) if anchor != champion else None,
         cache=parts.home / "cache" / "answers",
         chunk=parts.settings.evaluation.batch_prompts,
         progress=parts.progress,
     )
-    content = {"candidate": candidate.adapter_sha256, "champion": champion, "anchor": anchor, "suites": judged}
     evidence = Evidence(
-        evidence_id=digest(content)[:16],
+        evidence_id="",
         candidate_id=candidate_id,
         candidate_sha256=candidate.adapter_sha256,
         champion_version=champion,
         champion_sha256=promote.adapter_of(parts.registry, champion),
         anchor_version=anchor,
+        anchor_sha256=promote.adapter_of(parts.registry, anchor),
         suites=judged,
     )
+    evidence = replace(evidence, evidence_id=evidence_id(evidence))
     parts.store.save_evidence(evidence)
-    with parts.registry.run(candidate_id) as run:
+    with parts.registry.run(candidate.job_id) as run:
         run.log_metrics(dict(_scores(evidence)), 0)
-    (candidate_folder(parts, candidate_id) / ANSWERS_FILE).write_text(json.dumps(answers))
+    (adapter / ANSWERS_FILE).write_text(json.dumps(answers))
     return evidence
 
 
 def decide_candidate(parts: Parts, evidence_id: str) -> Decision:
-    """The gate's verdict on recorded evidence, written on the version's page in the registry."""
+    """The gate's verdict on recorded evidence, written on the version's page in the registry.
+
+    Raises IntegrityError when evidence, candidate and version are not about the same bytes.
+    """
     evidence = parts.store.evidence(evidence_id)
+    require_evidence(evidence)
+    version = version_of(parts.registry, _judged(parts, evidence))
     decision = gate.decide(evidence, parts.settings.gate)
     parts.store.save_decision(decision)
-    version = version_of(parts.registry, evidence.candidate_id)
     tags = {"verdict": decision.verdict, "decision_id": decision.decision_id}
     parts.registry.describe(version, gate.explain(decision), tags)
     return decision
@@ -169,8 +184,9 @@ def write_report(parts: Parts, night: Night) -> Path:
     """The night's page under `<home>/nights/`, also kept with the candidate's run in the registry."""
     outputs, store = night.outputs, parts.store
     candidate = store.candidate(outputs[Stage.TRAIN]) if Stage.REGISTER in outputs else None
+    trained_in = candidates.job_folder(parts.home, candidate.job_id) if candidate else None
     decision = store.decision(outputs[Stage.DECIDE]) if Stage.DECIDE in outputs else None
-    folder = candidate_folder(parts, candidate.candidate_id) if candidate else None
+    folder = candidates.candidate_folder(parts.home, candidate.candidate_id) if candidate else None
     text = report.render(
         report.NightReport(
             night=night,
@@ -180,8 +196,8 @@ def write_report(parts: Parts, night: Night) -> Path:
             evidence=store.evidence(outputs[Stage.EVALUATE]) if Stage.EVALUATE in outputs else None,
             decision=decision,
             version=int(outputs[Stage.REGISTER]) if candidate else None,
-            steps=_read_steps(folder / STEPS_FILE) if folder else (),
-            answers=json.loads((folder / ANSWERS_FILE).read_text()) if folder and decision else (),
+            steps=_read_steps(trained_in / STEPS_FILE) if trained_in else (),
+            answers=_read_answers(folder / ANSWERS_FILE) if folder and decision else (),
             earlier=[earlier for earlier in store.nights() if earlier.night_id < night.night_id],
         )
     )
@@ -189,45 +205,63 @@ def write_report(parts: Parts, night: Night) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     if candidate is not None:
-        with parts.registry.run(candidate.candidate_id) as run:
+        with parts.registry.run(candidate.job_id) as run:
             run.log_artifacts(path, "report")
             run.log_artifacts(parts.home / "data_docs" / candidate.snapshot_id, "data_docs")
     return path
 
 
-def load_version(settings: Settings, registry: Registry, version: int) -> LanguageModel:
-    """A registered version ready to answer, its adapter and its base verified; 0 is the base model."""
-    return _load(settings, promote.fetch(registry, version, fingerprint(_base(settings))) if version else None)
+def load_version(settings: Settings, registry: Registry, entries: Sequence[Promotion], version: int) -> LanguageModel:
+    """A registered version ready to answer, 0 is the base model.
+
+    Its adapter has the bytes that the registry and the ledger's `entries` recorded, and belongs to this base model.
+    """
+    return _load(settings, promote.fetch(registry, entries, version, fingerprint(_base(settings))) if version else None)
 
 
-def candidate_folder(parts: Parts, candidate_id: str) -> Path:
-    """Where a candidate's adapter and manifest live."""
-    return parts.home / "candidates" / candidate_id
-
-
-def version_of(registry: Registry, candidate_id: str) -> int:
-    """The registered version of a candidate. Raises NotFoundError when it was never registered."""
+def version_of(registry: Registry, candidate: Candidate) -> int:
+    """The registered version of a candidate, by the bytes of its adapter. Raises NotFoundError when there is none."""
     for registered in registry.versions():
-        if registered.candidate_id == candidate_id:
+        if registered.adapter_sha256 == candidate.adapter_sha256:
             return registered.version
-    raise NotFoundError(f"candidate {candidate_id} is not registered", f"nightshift register {candidate_id}")
+    raise NotFoundError(
+        f"candidate {candidate.candidate_id} is not registered", f"nightshift register {candidate.candidate_id}"
+    )
+
+
+def _judged(parts: Parts, evidence: Evidence) -> Candidate:
+    """The candidate that evidence is about. Raises IntegrityError when it has other bytes."""
+    candidate = parts.store.candidate(evidence.candidate_id)
+    if candidate.adapter_sha256 != evidence.candidate_sha256:
+        raise IntegrityError(
+            f"evidence {evidence.evidence_id} is about other bytes than candidate {candidate.candidate_id} has",
+            f"judge it again: nightshift evaluate {candidate.candidate_id}",
+        )
+    return candidate
 
 
 def _job(parts: Parts, snapshot_id: str, parent: int) -> training.Job:
-    made = candidate_id(parts, snapshot_id, parent)
+    made_from = job_id(parts, snapshot_id, parent)
     return training.Job(
-        candidate_id=made,
+        job_id=made_from,
         snapshot_id=snapshot_id,
         examples=snapshot.read(parts.home, snapshot_id, Split.TRAIN),
         dev=snapshot.read(parts.home, snapshot_id, Split.DEV) if parts.settings.training.patience else (),
         base=_base(parts.settings),
-        parent=promote.fetch(parts.registry, parent, fingerprint(_base(parts.settings))) if parent else None,
+        parent=_parent(parts, parent),
         parent_version=parent,
-        folder=candidate_folder(parts, made),
+        folder=candidates.job_folder(parts.home, made_from),
         cache=parts.home / "cache" / "reference",
         settings=parts.settings.training,
         dtype=parts.settings.model.dtype,
     )
+
+
+def _parent(parts: Parts, version: int) -> Path | None:
+    """Folder of the adapter that a training continues, verified; None for the base model."""
+    if version == promote.BASE:
+        return None
+    return promote.fetch(parts.registry, parts.ledger.entries(), version, fingerprint(_base(parts.settings)))
 
 
 def _scores(evidence: Evidence) -> Iterator[tuple[str, float]]:
@@ -244,9 +278,17 @@ def _append_line(path: Path, values: Mapping[str, float]) -> None:
 
 
 def _read_steps(path: Path) -> list[dict[str, float]]:
-    """A resumed training writes its last steps again: the newest line of a step counts."""
+    """A resumed training writes its last steps again: the newest line of a step counts. 0.1.0 kept them elsewhere."""
+    if not path.exists():
+        return []
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [*{line["step"]: line for line in lines}.values()]
+
+
+def _read_answers(path: Path) -> list[dict[str, Json]]:
+    """What candidate and champion answered; nothing where the candidate's folder was removed since."""
+    answers: list[dict[str, Json]] = json.loads(path.read_text()) if path.exists() else []
+    return answers
 
 
 def _load(settings: Settings, adapter: Path | None) -> LanguageModel:

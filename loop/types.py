@@ -233,6 +233,9 @@ class Candidate:
     """A trained adapter that has not been judged yet: `<home>/candidates/<candidate_id>/`."""
 
     candidate_id: str
+    """Name of the adapter's bytes; one that 0.1.0 trained has its job's id."""
+    job_id: str
+    """What it was made from: snapshot, parent, base, settings and seed. One job can come to several candidates."""
     snapshot_id: str
     parent_version: int
     """The version it continues, the champion or, on a night of consolidation, the base model: 0."""
@@ -280,6 +283,8 @@ class Evidence:
     champion_version: int
     champion_sha256: str | None
     anchor_version: int
+    anchor_sha256: str | None
+    """None for the base model, and in evidence that 0.1.0 collected."""
     suites: tuple[SuiteEvidence, ...]
 
 
@@ -315,7 +320,11 @@ class Decision:
     decision_id: str
     evidence_id: str
     candidate_id: str
+    candidate_sha256: str
+    """Adapter that was judged: no other may be promoted on this decision."""
     champion_version: int
+    champion_sha256: str | None
+    """Adapter it was judged against; None for the base model."""
     verdict: Verdict
     reasons: tuple[str, ...]
     tests: tuple[TestResult, ...]

@@ -148,10 +148,14 @@ class MemoryStore:
         return self._one(Snapshot, snapshot_id)
 
     def save_candidate(self, candidate: Candidate) -> None:
-        self.saved[Candidate, candidate.candidate_id] = candidate
+        self.saved.setdefault((Candidate, candidate.candidate_id), candidate)
 
     def candidate(self, candidate_id: str) -> Candidate:
         return self._one(Candidate, candidate_id)
+
+    def candidates_of(self, job_id: str) -> tuple[Candidate, ...]:
+        held = [noun for noun in self.saved.values() if isinstance(noun, Candidate) and noun.job_id == job_id]
+        return tuple(sorted(held, key=lambda candidate: candidate.candidate_id))
 
     def save_evidence(self, evidence: Evidence) -> None:
         self.saved[Evidence, evidence.evidence_id] = evidence

@@ -4,22 +4,27 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from loop.errors import IntegrityError, NotFoundError
-from loop.hashing import adapter_sha256
+from loop.hashing import adapter_sha256, require_adapter
+from loop.identity import decision_id
 from loop.ports import RegisteredVersion
-from loop.types import Candidate
+from loop.types import Candidate, Decision, Verdict
+
+CONFIG = '{"r": 1}'
 
 
 def make_candidate(folder: Path, candidate_id: str) -> Candidate:
     """A candidate with a small adapter of its own in `folder`."""
     folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text('{"r": 1}')
+    (folder / "adapter_config.json").write_text(CONFIG)
     (folder / "adapter_model.safetensors").write_bytes(candidate_id.encode() * 100)
     (folder / "manifest.json").write_text(f'{{"candidate_id": "{candidate_id}"}}')
     return Candidate(
         candidate_id=candidate_id,
+        job_id=f"job-{candidate_id}",
         snapshot_id="snapshot",
         parent_version=0,
         adapter_sha256=adapter_sha256(folder),
@@ -28,6 +33,34 @@ def make_candidate(folder: Path, candidate_id: str) -> Candidate:
         settings={},
         metrics={},
     )
+
+
+def sha256_of(candidate_id: str) -> str:
+    """Of the adapter that `make_candidate` makes under this name."""
+    return sha256(CONFIG.encode() + candidate_id.encode() * 100).hexdigest()
+
+
+def judged(
+    candidate_id: str,
+    *,
+    champion: str | None,
+    champion_version: int,
+    verdict: Verdict = Verdict.PROMOTE,
+    evidence_id: str = "evidence",
+) -> Decision:
+    """A decision on a candidate of `make_candidate` against another one; None is the base model."""
+    decision = Decision(
+        decision_id="",
+        evidence_id=evidence_id,
+        candidate_id=candidate_id,
+        candidate_sha256=sha256_of(candidate_id),
+        champion_version=champion_version,
+        champion_sha256=champion and sha256_of(champion),
+        verdict=verdict,
+        reasons=(),
+        tests=(),
+    )
+    return replace(decision, decision_id=decision_id(decision))
 
 
 class MemoryRun:
@@ -59,15 +92,14 @@ class MemoryRegistry:
         self.runs: dict[str, MemoryRun] = {}
 
     @contextmanager
-    def run(self, candidate_id: str) -> Iterator[MemoryRun]:
-        yield self.runs.setdefault(candidate_id, MemoryRun())
+    def run(self, job_id: str) -> Iterator[MemoryRun]:
+        yield self.runs.setdefault(job_id, MemoryRun())
 
     def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
+        require_adapter(folder, candidate.adapter_sha256, "the candidate", "train again")
         for found in self.held.values():
-            if found.candidate_id == candidate.candidate_id:
+            if found.adapter_sha256 == candidate.adapter_sha256:
                 return found.version
-        if adapter_sha256(folder) != candidate.adapter_sha256:
-            raise IntegrityError("the adapter was altered", "train again")
         version = max(self.held, default=0) + 1
         shutil.copytree(folder, self.folder / str(version))
         self.held[version] = RegisteredVersion(version, candidate.candidate_id, candidate.adapter_sha256, dict(tags))

@@ -105,7 +105,8 @@ class Desk:
     def _model(self, version: int) -> LanguageModel:
         if version not in self.loaded:
             self.loaded.clear()
-            self.loaded[version] = steps.load_version(self.session.settings, self.session.registry, version)
+            entries = self.session.ledger.entries()
+            self.loaded[version] = steps.load_version(self.session.settings, self.session.registry, entries, version)
         return self.loaded[version]
 
 

@@ -143,8 +143,9 @@ def ask(session: Session, question: str, version: int | None, base: bool, max_to
     from loop.steps import load_version
     from loop.types import Message
 
-    chosen = 0 if base else version if version is not None else champion(session.ledger.entries())
-    model = load_version(session.settings, session.registry, chosen)
+    entries = session.ledger.entries()
+    chosen = 0 if base else version if version is not None else champion(entries)
+    model = load_version(session.settings, session.registry, entries, chosen)
     answer = model.generate([[Message("user", question)]], Sampling(max_tokens=max_tokens))[0].text
     session.show(answer, {"model": f"{session.settings.model.name}@{chosen}", "answer": answer})
 

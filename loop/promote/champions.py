@@ -24,6 +24,13 @@ def champion(entries: Sequence[Promotion]) -> int:
     return champions(entries)[-1]
 
 
+def sha256_of_champion(entries: Sequence[Promotion]) -> str | None:
+    """The sha256 that the ledger recorded for the adapter that serves; None for the base model."""
+    serving = champion(entries)
+    moves = (entry for entry in reversed(entries) if entry.action is not Action.ANCHOR)
+    return next((entry.adapter_sha256 for entry in moves if entry.to_version == serving), None)
+
+
 def anchor(entries: Sequence[Promotion]) -> int:
     """The champion a human approved last and nobody rolled back since; the base model when there is none."""
     standing = champions(entries)

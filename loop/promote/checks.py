@@ -5,7 +5,7 @@ from pathlib import Path
 
 from loop.errors import IntegrityError, NotFoundError, StaleChampionError, UsageError
 from loop.ports import RegisteredVersion, Registry
-from loop.promote.champions import BASE, champion
+from loop.promote.champions import BASE, champion, sha256_of_champion
 from loop.types import Decision, Promotion, Verdict
 
 
@@ -29,12 +29,12 @@ def verified(registry: Registry, entries: Sequence[Promotion], version: int) -> 
     return found
 
 
-def fetch(registry: Registry, version: int, base_fingerprint: str) -> Path:
-    """The folder of a version's adapter, for a base model with this fingerprint.
+def fetch(registry: Registry, entries: Sequence[Promotion], version: int, base_fingerprint: str) -> Path:
+    """The folder of a version's adapter, verified as in `verified`, for a base model with this fingerprint.
 
     Raises UsageError when the adapter was trained on another base: on one of the same shape it would answer nonsense.
     """
-    require_base(_registered(registry, version), base_fingerprint)
+    require_base(verified(registry, entries, version), base_fingerprint)
     return registry.fetch(version)
 
 
@@ -69,16 +69,22 @@ def require_permission(decision: Decision | None, reason: str) -> None:
 
 
 def require_candidate(found: RegisteredVersion, decision: Decision) -> None:
-    """UsageError unless the version is the candidate that was judged."""
+    """UsageError unless the version is the candidate that was judged, IntegrityError unless its bytes are."""
     if found.candidate_id != decision.candidate_id:
         raise UsageError(
             f"the decision is about candidate {decision.candidate_id}, version {found.version} is {found.candidate_id}",
             "promote the version that was judged",
         )
+    if found.adapter_sha256 != decision.candidate_sha256:
+        raise IntegrityError(
+            f"version {found.version} has the sha256 {found.adapter_sha256[:12]}, the adapter that decision "
+            f"{decision.decision_id} judged had {decision.candidate_sha256[:12]}",
+            "somebody replaced the version's adapter: train and judge anew, and find out who",
+        )
 
 
 def require_fresh(entries: Sequence[Promotion], decision: Decision) -> None:
-    """StaleChampionError unless the decision is unused and was made against the champion.
+    """StaleChampionError unless the decision is unused and was made against the champion, IntegrityError for its bytes.
 
     A decision promotes once: after a rollback its champion serves again, but the night it came from was a bad one.
     """
@@ -89,6 +95,12 @@ def require_fresh(entries: Sequence[Promotion], decision: Decision) -> None:
         )
     if champion(entries) != decision.champion_version:
         raise overtaken(entries)
+    if sha256_of_champion(entries) != decision.champion_sha256:
+        raise IntegrityError(
+            f"decision {decision.decision_id} compares with other bytes of version {decision.champion_version} than "
+            "the ledger says serve",
+            f"judge again: nightshift evaluate {decision.candidate_id}",
+        )
 
 
 def overtaken(entries: Sequence[Promotion]) -> StaleChampionError:

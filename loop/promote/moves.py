@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from loop.errors import NotFoundError, NothingToRollBackError, StaleChampionError
+from loop.identity import require_decision
 from loop.ledger import link
 from loop.ports import Clock, Ledger, Registry
 from loop.promote.aliases import reconcile
@@ -33,7 +34,8 @@ def promote(
 
     Repeated for the version that already serves, it returns the row that made it champion. Raises StaleChampionError
     when the champion is not the one the decision was made against or the decision was used before, UsageError when the
-    decision does not allow it, NotFoundError and IntegrityError when the adapter is missing or altered.
+    decision does not allow it, NotFoundError and IntegrityError when the adapter is missing, or adapter or decision
+    are not as they were when the gate decided.
     """
     entries = ledger.entries()
     require_model(entries, model)
@@ -42,6 +44,7 @@ def promote(
     if champion(entries) == version:
         return _again(ledger, registry, entries)
     if decision is not None:
+        require_decision(decision)
         require_candidate(found, decision)
         require_fresh(entries, decision)
     entry = link(

@@ -19,5 +19,6 @@ launch     the engine in this process, or in several
 from loop.training.engine import candidate
 from loop.training.job import Job, Step
 from loop.training.launch import train
+from loop.training.manifest import finished
 
-__all__ = ["Job", "Step", "candidate", "train"]
+__all__ = ["Job", "Step", "candidate", "finished", "train"]

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoTokenizer
 from loop.alarms import alarms, what_ended
 from loop.canonical import digest
 from loop.errors import TrainingError
-from loop.hashing import adapter_sha256
+from loop.hashing import adapter_sha256, candidate_id
 from loop.models import fingerprint, readable
 from loop.settings import TrainingSettings
 from loop.training import adapters, checkpoint, manifest, objective, precision, preflight, ranks
@@ -64,7 +64,7 @@ def train(job: Job) -> Iterator[Step]:
     Raises TrainingError when nothing can be trained on, too many steps diverge or the adapter did not change or is no
     longer finite.
     """
-    if manifest.exists(job.folder):
+    if manifest.finished(job.folder):
         return
     plan = _plan(job)
     state = checkpoint.resume(job.folder, plan.key, plan.model, plan.optimizer)
@@ -249,17 +249,19 @@ def _finish(plan: Plan, state: State) -> None:
         return
     plan.reference.save()
     adapters.save(plan.model, job.folder)
-    made = Candidate(
-        candidate_id=job.candidate_id,
+    made = adapter_sha256(job.folder)
+    candidate = Candidate(
+        candidate_id=candidate_id(made),
+        job_id=job.job_id,
         snapshot_id=job.snapshot_id,
         parent_version=job.parent_version,
-        adapter_sha256=adapter_sha256(job.folder),
+        adapter_sha256=made,
         parent_sha256=adapter_sha256(job.parent) if job.parent else None,
         base_fingerprint=fingerprint(job.base),
         settings={**asdict(job.settings), "dtype": job.dtype},
         metrics=_metrics(plan, state),
     )
-    manifest.write(job.folder, made)
+    manifest.write(job.folder, candidate)
     checkpoint.discard(job.folder)
 
 

@@ -10,9 +10,9 @@ from loop.types import Example
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One candidate to train."""
+    """One training: what it is made from, and where it works."""
 
-    candidate_id: str
+    job_id: str
     snapshot_id: str
     examples: tuple[Example, ...]
     """The train split."""
@@ -24,7 +24,7 @@ class Job:
     """Folder of the champion's adapter; None when the base model serves."""
     parent_version: int
     folder: Path
-    """Where the candidate's adapter, manifest and checkpoint go."""
+    """Where checkpoints go, and in the end the adapter and its manifest."""
     cache: Path
     """Folder of reference log-probabilities, shared by all nights."""
     settings: TrainingSettings

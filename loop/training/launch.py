@@ -36,7 +36,7 @@ def train(job: Job) -> Iterator[Step]:
     count = job.settings.processes
     if count == 1:
         yield from engine.train(job)
-    elif not manifest.exists(job.folder):
+    elif not manifest.finished(job.folder):
         _require_devices(job, count)
         yield from _in_processes(job, count)
 

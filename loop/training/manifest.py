@@ -15,7 +15,7 @@ FILE = "manifest.json"
 VERSIONED = ("torch", "transformers", "peft")
 
 
-def exists(folder: Path) -> bool:
+def finished(folder: Path) -> bool:
     """Whether the training in `folder` has finished."""
     return (folder / FILE).exists()
 
@@ -30,7 +30,7 @@ def write(folder: Path, candidate: Candidate) -> None:
 
 def read(folder: Path) -> Candidate:
     """The candidate in `folder`. Raises NotFoundError when its training has not finished."""
-    if not exists(folder):
+    if not finished(folder):
         raise NotFoundError(
             f"{folder} holds no finished candidate", "run the training again: it goes on where it stopped"
         )

@@ -185,7 +185,7 @@ class Judge:
 def learn(name: str, layout: Literal["tree", "rows"], base: Path, folder: Path, minutes: float) -> dict[str, float]:
     """Train on a log's train split into `folder`; how far it got."""
     job = Job(
-        candidate_id=f"{name}-{layout}",
+        job_id=f"{name}-{layout}",
         snapshot_id=name,
         examples=tuple(e for e in curated(name) if e.split is Split.TRAIN),
         dev=(),

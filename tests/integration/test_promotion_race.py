@@ -10,8 +10,8 @@ from connectors.sql_ledger import SqlLedger
 from loop.errors import StaleChampionError
 from loop.ledger import verify
 from loop.promote import champion, promote, reconcile
-from loop.types import Decision, Verdict
-from tests.memory_registry import make_candidate
+from loop.types import Decision
+from tests.memory_registry import judged, make_candidate
 
 RACES = 50
 VERSIONS = 3
@@ -54,16 +54,9 @@ def _outcome(ledger: SqlLedger, registry: MlflowRegistry, version: int, decision
     return "won"
 
 
-def _decision(decision_id: str, version: int, against: int) -> Decision:
-    return Decision(
-        decision_id=decision_id,
-        evidence_id="evidence",
-        candidate_id=f"c{version}",
-        champion_version=against,
-        verdict=Verdict.PROMOTE,
-        reasons=(),
-        tests=(),
-    )
+def _decision(race: str, version: int, against: int) -> Decision:
+    champion = f"c{against}" if against else None
+    return judged(f"c{version}", champion=champion, champion_version=against, evidence_id=race)
 
 
 def test_of_two_promoters_at_once_exactly_one_wins(tmp_path: Path) -> None:

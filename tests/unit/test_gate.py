@@ -51,6 +51,7 @@ def evidence(*suites: SuiteEvidence, champion: int = 2, anchor: int = 2) -> Evid
         champion_version=champion,
         champion_sha256="d" * 64 if champion else None,
         anchor_version=anchor,
+        anchor_sha256="e" * 64 if anchor else None,
         suites=suites,
     )
 

@@ -36,6 +36,7 @@ def evidence(*suites: SuiteEvidence) -> Evidence:
         champion_version=1,
         champion_sha256="2" * 64,
         anchor_version=0,
+        anchor_sha256=None,
         suites=suites,
     )
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from loop import nightly, settings
 from loop.promote import champion, promote
 from loop.steps import Parts
-from loop.types import Decision, Night, NightStatus, Stage, Verdict
+from loop.types import Night, NightStatus, Stage, Verdict
 from tests.fakes import MemoryLedger, MemoryLog, MemoryStore
-from tests.memory_registry import MemoryRegistry, make_candidate
+from tests.memory_registry import MemoryRegistry, judged, make_candidate
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -18,15 +18,7 @@ def test_a_champion_that_moved_meanwhile_ends_the_promotion_and_not_the_loop(tmp
     ledger, registry, store = MemoryLedger(), MemoryRegistry(tmp_path / "registry"), MemoryStore()
     for name in ("a", "b"):
         registry.register(make_candidate(tmp_path / name, name), tmp_path / name, {})
-    decision = Decision(
-        decision_id="d",
-        evidence_id="e",
-        candidate_id="a",
-        champion_version=0,
-        verdict=Verdict.PROMOTE,
-        reasons=(),
-        tests=(),
-    )
+    decision = judged("a", champion=None, champion_version=0)
     store.save_decision(decision)
     parts = Parts(
         log=MemoryLog(),
@@ -43,7 +35,7 @@ def test_a_champion_that_moved_meanwhile_ends_the_promotion_and_not_the_loop(tmp
         as_of=NOON,
         status=NightStatus.RUNNING,
         champion_version=0,
-        outputs={Stage.REGISTER: "1", Stage.DECIDE: "d"},
+        outputs={Stage.REGISTER: "1", Stage.DECIDE: decision.decision_id},
         verdict=Verdict.PROMOTE,
         started_at=NOON,
     )

@@ -21,7 +21,7 @@ from loop.ledger import link
 from loop.promote import adapter_of, anchor, approve, champion, champions, fetch, history, promote, reconcile, rollback
 from loop.types import Action, Decision, Promotion, Verdict
 from tests.fakes import MemoryLedger
-from tests.memory_registry import MemoryRegistry, make_candidate
+from tests.memory_registry import MemoryRegistry, judged, make_candidate, sha256_of
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
@@ -89,15 +89,8 @@ def house(tmp_path: Path) -> House:
 
 
 def decided(candidate: int, against: int, verdict: Verdict = Verdict.PROMOTE) -> Decision:
-    return Decision(
-        decision_id=f"c{candidate} over {against}",
-        evidence_id="evidence",
-        candidate_id=f"c{candidate}",
-        champion_version=against,
-        verdict=verdict,
-        reasons=(),
-        tests=(),
-    )
+    champion = f"c{against}" if against else None
+    return judged(f"c{candidate}", champion=champion, champion_version=against, verdict=verdict)
 
 
 def tamper(house: House, version: int) -> None:
@@ -107,9 +100,48 @@ def tamper(house: House, version: int) -> None:
 def test_an_adapter_is_not_put_on_a_base_it_was_not_trained_on(house: House, tmp_path: Path) -> None:
     folder = tmp_path / "c5"
     version = house.registry.register(make_candidate(folder, "c5"), folder, {"base_fingerprint": "base"})
-    assert fetch(house.registry, version, "base") == house.registry.fetch(version)
+    assert fetch(house.registry, (), version, "base") == house.registry.fetch(version)
     with pytest.raises(UsageError, match="another base model"):
-        fetch(house.registry, version, "another")
+        fetch(house.registry, (), version, "another")
+
+
+def test_a_decision_promotes_only_the_bytes_that_were_judged(house: House) -> None:
+    version = house.registry.held[1]
+    house.registry.held[1] = replace(version, adapter_sha256=sha256_of("other"))
+    (house.registry.folder / "1" / "adapter_model.safetensors").write_bytes(b"other" * 100)
+    with pytest.raises(IntegrityError, match=r"the adapter that decision \w+ judged had"):
+        house.promote(1, decided(1, against=0))
+    assert house.rows == 0
+
+
+def test_a_decision_against_other_bytes_than_serve_promotes_nothing(house: House) -> None:
+    house.promote(1, decided(1, against=0))
+    against_others = judged("c2", champion="other", champion_version=1)
+    with pytest.raises(IntegrityError, match="other bytes of version 1 than the ledger says serve"):
+        house.promote(2, against_others)
+    assert house.rows == 1
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        {"candidate_id": "c2", "candidate_sha256": sha256_of("c2")},
+        {"evidence_id": "another"},
+        {"reasons": ("because",)},
+    ],
+)
+def test_a_decision_that_was_altered_promotes_nothing(house: House, altered: dict[str, object]) -> None:
+    with pytest.raises(IntegrityError, match="altered after the gate made it"):
+        house.promote(1, replace(decided(1, against=0), **altered))
+    assert house.rows == 0
+
+
+def test_a_version_that_served_loads_with_the_bytes_in_the_ledger_or_not_at_all(house: House) -> None:
+    house.promote(1, decided(1, against=0))
+    house.registry.held[1] = replace(house.registry.held[1], adapter_sha256=sha256_of("other"))
+    (house.registry.folder / "1" / "adapter_model.safetensors").write_bytes(b"other" * 100)
+    with pytest.raises(IntegrityError, match="not the one in the ledger"):
+        fetch(house.registry, house.ledger.entries(), 1, "base")
 
 
 def test_without_any_row_the_base_model_serves_and_is_the_anchor() -> None:
@@ -122,7 +154,7 @@ def test_a_promotion_writes_the_ledger_and_then_the_aliases(house: House) -> Non
     house.registry.set_alias("challenger", 2)
     house.promote(1, decided(1, against=0))
     row = house.promote(2, decided(2, against=1))
-    assert (row.from_version, row.to_version, row.decision_id) == (1, 2, "c2 over 1")
+    assert (row.from_version, row.to_version, row.decision_id) == (1, 2, decided(2, against=1).decision_id)
     assert row.adapter_sha256 == adapter_of(house.registry, 2)
     assert house.registry.aliases == {"champion": 2, "previous_champion": 1}
 

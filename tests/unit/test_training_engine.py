@@ -51,7 +51,7 @@ def base(tmp_path_factory) -> Path:
 
 def job(base: Path, home: Path, name: str = "one", settings: TrainingSettings = SETTINGS) -> Job:
     return Job(
-        candidate_id=name,
+        job_id=name,
         snapshot_id="snapshot",
         examples=examples(),
         dev=(),

@@ -38,7 +38,7 @@ def test_unbuffered_lines_are_whole_so_that_those_of_two_processes_stay_apart(mo
 
 def job(folder: Path, processes: int) -> Job:
     return Job(
-        candidate_id="c",
+        job_id="c",
         snapshot_id="s",
         examples=(),
         dev=(),

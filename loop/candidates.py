@@ -1,0 +1,61 @@
+"""Where candidates lie: `<home>/candidates/<candidate_id>/`, each named by the bytes of its adapter.
+
+A training works in its job's folder, `<home>/jobs/<job_id>/`, where its manifest and its steps stay.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from loop.errors import NotFoundError
+from loop.hashing import ADAPTER_FILES, is_adapter, require_adapter
+from loop.types import Candidate
+
+MANIFEST = "manifest.json"
+
+
+def job_folder(home: Path, job_id: str) -> Path:
+    """Where a job trains: checkpoints, steps, and the manifest of what it came to last."""
+    return home / "jobs" / job_id
+
+
+def candidate_folder(home: Path, candidate_id: str) -> Path:
+    """Where a candidate's adapter, manifest and answers lie."""
+    return home / "candidates" / candidate_id
+
+
+def deliver(home: Path, candidate: Candidate) -> None:
+    """Bring what a training made from its job's folder to its own, whole or not at all.
+
+    Done before, it changes nothing. Raises IntegrityError when other bytes than the candidate's are there.
+    """
+    job, target = job_folder(home, candidate.job_id), candidate_folder(home, candidate.candidate_id)
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(dir=target.parent, prefix=".delivering-"))
+        for name in (*ADAPTER_FILES, MANIFEST):
+            shutil.copyfile(job / name, building / name)
+        building.rename(target)
+    adapter(home, candidate)
+    for name in ADAPTER_FILES:
+        (job / name).unlink(missing_ok=True)
+
+
+def forget_lost(home: Path, job_id: str, made: Candidate) -> None:
+    """Let a finished job train again where what it made is neither in its own folder nor in the job's."""
+    job = job_folder(home, job_id)
+    if not candidate_folder(home, made.candidate_id).exists() and not is_adapter(job, made.adapter_sha256):
+        (job / MANIFEST).unlink()
+
+
+def adapter(home: Path, candidate: Candidate) -> Path:
+    """The folder of a candidate's adapter, whose bytes are those that were trained.
+
+    Raises NotFoundError when it is gone, IntegrityError when it was altered.
+    """
+    folder = candidate_folder(home, candidate.candidate_id)
+    again = f"nightshift train {candidate.snapshot_id} --from {candidate.parent_version}"
+    if not folder.exists():
+        raise NotFoundError(f"candidate {candidate.candidate_id} has no files in {folder}", f"train it again: {again}")
+    remedy = f"remove that folder and train again, what comes out is judged anew: {again}"
+    return require_adapter(folder, candidate.adapter_sha256, f"candidate {candidate.candidate_id}", remedy)
