@@ -207,7 +207,8 @@ def write_report(parts: Parts, night: Night) -> Path:
     if candidate is not None:
         with parts.registry.run(candidate.job_id) as run:
             run.log_artifacts(path, "report")
-            run.log_artifacts(parts.home / "data_docs" / candidate.snapshot_id, "data_docs")
+            if (docs := parts.home / "data_docs" / candidate.snapshot_id).exists():
+                run.log_artifacts(docs, "data_docs")
     return path
 
 

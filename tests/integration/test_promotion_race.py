@@ -45,7 +45,7 @@ def _outcome(ledger: SqlLedger, registry: MlflowRegistry, version: int, decision
             version=version,
             decision=decision,
             model="assistant",
-            actor=decision.decision_id,
+            actor=decision.evidence_id,
             reason="race",
             clock=lambda: datetime.now(UTC),
         )
@@ -79,7 +79,7 @@ def test_of_two_promoters_at_once_exactly_one_wins(tmp_path: Path) -> None:
     for race, entry in enumerate(entries):
         told = {racer: text for number, racer, text in outcomes if number == race}
         winner = next(racer for racer, text in told.items() if text == "won")
-        assert entry.decision_id == f"race {race} racer {winner}"
+        assert entry.actor == f"race {race} racer {winner}"
         assert f"version {entry.to_version} serves since {entry.actor}" in told[1 - winner]
     assert registry.alias("champion") == champion(entries)
     assert reconcile(ledger, registry) == ()

@@ -1,0 +1,57 @@
+"""A home that an earlier release made goes on under this one: nothing it promised is lost."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.homes import MADE_IN, unpack
+from tests.project import nightshift
+
+SEED = ("--set", "training.seed=2")
+"""The night that was left open had this seed."""
+
+
+@pytest.fixture(params=sorted(MADE_IN))
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return unpack(request.param, tmp_path)
+
+
+def answered(*arguments: str, folder: Path, codes: tuple[int, ...] = (0,)) -> dict[str, object]:
+    done = nightshift("--json", *arguments, folder=folder)
+    assert done.returncode in codes, done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_the_ledger_verifies_and_the_champion_answers_and_is_rolled_back(home: Path) -> None:
+    rows = answered("history", folder=home)["history"]
+    assert [(row["action"], row["to_version"]) for row in rows] == [
+        ("promote", 1),
+        ("anchor", 1),
+        ("promote", 2),
+        ("rollback", 1),
+    ]
+    assert answered("status", folder=home)["champion"] == 1
+    assert answered("ask", "--max-tokens", "4", "Where is my order?", folder=home)["model"] == "assistant@1"
+    assert answered("rollback", "--reason", "tried", folder=home)["to"] == 0
+    assert answered("promote", "2", "--force", "--reason", "tried", folder=home)["to"] == 2
+
+
+def test_the_night_that_was_left_open_after_its_evaluation_ends(home: Path) -> None:
+    ended = answered(*SEED, "run", folder=home, codes=(0, 3))
+    assert ended["night_id"] == "night-0004"
+    assert ended["status"] == "done"
+    assert ended["verdict"] == "REJECT"
+    assert Path(home / str(ended["outputs"]["report"])).exists()
+    decisions = answered("nights", folder=home)["nights"]
+    assert [night["status"] for night in decisions] == ["done", "done", "skipped", "done"]
+
+
+def test_the_night_that_was_left_open_before_its_training_trains_and_ends(home: Path) -> None:
+    kept = home / ".nightshift"
+    (kept / "store-untrained.db").replace(kept / "store.db")
+    ended = answered(*SEED, "run", folder=home, codes=(0, 3))
+    assert ended["night_id"] == "night-0004"
+    assert ended["status"] == "done"
+    assert (kept / "candidates" / str(ended["outputs"]["train"]) / "adapter_model.safetensors").exists()
