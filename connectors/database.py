@@ -142,7 +142,7 @@ def _engine(url: URL) -> Engine:
         )
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{_shown(url)} needs the package {error.name}", "pip install 'nightshift[postgres]'"
+            f"{_shown(url)} needs the package {error.name}", "pip install 'nightshift-loop[postgres]'"
         ) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _durable)

@@ -27,7 +27,7 @@ def libraries(_: Session) -> Finding:
     """The seven libraries and crc32c, without which Kafka is ten times slower."""
     missing = [name for name in LIBRARIES if not _version(name)]
     if missing:
-        return Finding("libraries", False, f"missing {', '.join(missing)}; install nightshift again")
+        return Finding("libraries", False, f"missing {', '.join(missing)}; install nightshift-loop again")
     return Finding("libraries", True, ", ".join(f"{name} {_version(name)}" for name in LIBRARIES))
 
 

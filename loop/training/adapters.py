@@ -76,7 +76,7 @@ def begin(model: PreTrainedModel, *, rank: int, seed: int) -> PeftModel:
 
 def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
     if not is_bitsandbytes_available():
-        raise TrainingError("`quantize` under [training] needs bitsandbytes", "pip install 'nightshift[qlora]'")
+        raise TrainingError("`quantize` under [training] needs bitsandbytes", "pip install 'nightshift-loop[qlora]'")
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

@@ -27,7 +27,7 @@ class Absent:
         if owners and owners.isdisjoint(INSTALLED):
             raise ModuleNotFoundError(f"{name} is not in the image", name=name)
 
-OWNERS, INSTALLED = packages_distributions(), {"nightshift", *sys.argv[1:]}
+OWNERS, INSTALLED = packages_distributions(), {"nightshift-loop", *sys.argv[1:]}
 sys.meta_path.insert(0, Absent())
 import connectors.kafka_log, connectors.kafka_topics, connectors.prometheus, psycopg
 from loop.cli import main

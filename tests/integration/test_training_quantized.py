@@ -85,4 +85,4 @@ def test_without_bitsandbytes_it_says_what_to_install(base, tmp_path, monkeypatc
     monkeypatch.setattr("loop.training.adapters.is_bitsandbytes_available", lambda: False)
     with pytest.raises(TrainingError, match="bitsandbytes") as refused:
         list(train(job(base, tmp_path, settings=FOUR_BITS)))
-    assert "nightshift[qlora]" in refused.value.remedy
+    assert "nightshift-loop[qlora]" in refused.value.remedy
