@@ -1,7 +1,7 @@
 """Training on conversation logs: one optimiser step of ours beside TRL's and a careful loop by hand.
 
 Each trainer is a process of its own, so that its memory is its own; they take turns on the same batches and figures
-are medians. `FULL=1` takes more and longer batches, for the README's table. Last comes one JSON object.
+are medians. `FULL=1` takes more and longer batches, for README.md's tables. Last comes one JSON object.
 """
 
 import argparse

@@ -19,7 +19,7 @@ from tests.project import AS_OF, environment, make_project, nightshift
 
 BY_HAND = re.compile(r"^echo '.*?\n  kcat .*?$", re.DOTALL | re.MULTILINE)
 SECRET = "key of the pseudonyms"  # noqa: S105 - of a test
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "infra" / "README.md"
 
 
 @dataclass(frozen=True, slots=True)

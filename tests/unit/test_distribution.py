@@ -8,7 +8,7 @@ import loop
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-STRANGER = re.compile(r"pip install [^\n]*?(?<![\w/-])nightshift(?![\w/-])|\bnightshift\[\w+\]")
+STRANGER = re.compile(r"pip install (?:-\S+ )*['\"]?nightshift(?![\w-])|\bnightshift\[\w+\]")
 """An installation of the other program, with or without an extra of ours."""
 
 
