@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import click
 import pytest
 
-from loop import alarms
+from loop import __version__, alarms
 from loop.cli.main import cli
 from loop.settings import KafkaAccess, Settings, addresses
 from loop.settings.environment import KAFKA
@@ -116,6 +116,16 @@ def test_every_readme_can_be_reached_from_the_first() -> None:
 
 def test_the_first_readme_takes_five_minutes() -> None:
     assert len(READMES["README.md"].encode()) <= LONGEST
+
+
+def test_the_changelog_has_versions_and_under_each_the_headings_of_keep_a_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## \[(.+)\]", text, re.MULTILINE)
+    assert versions[0] == "Unreleased"
+    assert versions[1] == __version__
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= kinds
+    assert all((ROOT / target).exists() for target in LINK.findall(text) if "://" not in target)
 
 
 def variables() -> set[str]:
