@@ -54,9 +54,8 @@ def test_what_was_backed_up_serves_again_and_can_be_rolled_back(tmp_path: Path) 
     (tmp_path / "nightshift.toml").write_text("[model]\n")
     (home / "user.key").write_text("0" * 64)
     SqlStore(f"sqlite:///{home}/store.db").close()
-    with ProcessPoolExecutor(
-        1, get_context("spawn")
-    ) as other:  # MLflow keeps a database open as long as its process lives
+    # In a process of its own: MLflow keeps a database open as long as the process lives.
+    with ProcessPoolExecutor(1, get_context("spawn")) as other:
         other.submit(promoted, home, 2).result()
 
     shell(BACKUP, tmp_path)
