@@ -1,7 +1,7 @@
 """The order of the stages: one night, run or resumed, as a persisted state machine under a lease."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -130,8 +130,7 @@ def _train(parts: Parts, night: Night) -> Outcome:
     parent = parent_version(night, parts.settings.training.consolidate_every)
     job_id = steps.job_id(parts, night.outputs[Stage.CURATE], parent)
     known = {candidate.candidate_id for candidate in parts.store.candidates_of(job_id)}
-    judged = next((n for n in parts.store.nights() if n.verdict and n.outputs.get(Stage.TRAIN) in known), None)
-    if judged is not None:
+    if judged := _judged(parts, known):
         candidate_id = judged.outputs[Stage.TRAIN]
         reason = f"no new feedback since {judged.night_id}, which judged candidate {candidate_id} of the same job"
         return Outcome(candidate_id, reasons=(reason,), ends=NightStatus.SKIPPED)
@@ -139,7 +138,16 @@ def _train(parts: Parts, night: Night) -> Outcome:
         trained = steps.train_candidate(parts, night.outputs[Stage.CURATE], parent)
     except TrainingError as error:
         return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=NightStatus.FAILED)
+    if judged := _judged(parts, {trained.candidate_id}):
+        reason = f"the training came to the bytes of candidate {trained.candidate_id}, which {judged.night_id} judged"
+        return Outcome(trained.candidate_id, reasons=(reason,), ends=NightStatus.SKIPPED)
     return Outcome(trained.candidate_id)
+
+
+def _judged(parts: Parts, candidate_ids: Collection[str]) -> Night | None:
+    """The first night that came to a verdict on one of these candidates."""
+    nights = parts.store.nights()
+    return next((night for night in nights if night.verdict and night.outputs.get(Stage.TRAIN) in candidate_ids), None)
 
 
 def _register(parts: Parts, night: Night) -> Outcome:

@@ -1,5 +1,6 @@
 """A night of consolidation begins at the base model, and what it makes is still judged against the champion."""
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def test_a_candidate_from_the_base_is_compared_with_the_champion(tmp_path):
     run(folder, "import", "events.jsonl")
     run(folder, "--set", "gate.promote=false", "run", "--as-of", AS_OF)
     run(folder, "promote", "1", "--force", "--reason", "a champion to be judged against")
-    run(folder, "--set", "training.consolidate_every=2", "run", "--as-of", AS_OF)
+    run(folder, "--set", "training.consolidate_every=2", "--set", "training.seed=1", "run", "--as-of", AS_OF)
     with sqlite3.connect(folder / ".nightshift" / "store.db") as store:
         trained = "SELECT parent_version, parent_sha256, adapter_sha256 FROM candidate ORDER BY rowid"
         judged = "SELECT champion_version, champion_sha256, candidate_sha256 FROM evidence ORDER BY rowid"
@@ -24,3 +25,14 @@ def test_a_candidate_from_the_base_is_compared_with_the_champion(tmp_path):
         _, compared = store.execute(judged)
     assert second_from == [0, None]
     assert compared == (1, first, second)
+
+
+def test_bytes_that_were_judged_before_are_not_judged_again(tmp_path):
+    folder = make_project(tmp_path)
+    run(folder, "import", "events.jsonl")
+    run(folder, "--set", "gate.promote=false", "run", "--as-of", AS_OF)
+    other_job = ("--set", "training.checkpoint_minutes=1")
+    again = nightshift("--json", *other_job, "run", "--as-of", AS_OF, folder=folder)
+    assert again.returncode == 3, again.stderr
+    assert "came to the bytes of candidate" in again.stdout
+    assert json.loads(again.stdout)["status"] == "skipped"

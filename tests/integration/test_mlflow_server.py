@@ -63,8 +63,8 @@ def test_the_adapter_lies_in_the_bucket_and_nothing_in_the_server(
 ) -> None:
     candidate = make_candidate(tmp_path / "a", "a")
     registry.register(candidate, tmp_path / "a", {})
-    with registry.run("a") as run:
-        (stored,) = (folder / "objects" / "mlflow").rglob(f"{run.run_id}/artifacts/adapter")
+    with registry.run(candidate.job_id) as run:
+        (stored,) = (folder / "objects" / "mlflow").rglob(f"{run.run_id}/artifacts/adapter/a")
     assert adapter_sha256(stored) == candidate.adapter_sha256
     assert [*(folder / "work").iterdir(), *(folder / "home").iterdir()] == []
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import StatementError
 from connectors.bulk import FEW
 from connectors.database import open_database
 from connectors.sql_store import SqlStore
+from loop.canonical import digest
 from loop.errors import FencedError, LeaseHeldError, NotFoundError
 from loop.ports import Batch, Parsed, Partition, Store
 from loop.types import (
@@ -248,6 +249,7 @@ def test_what_stages_saved_comes_back_equal(
 ) -> None:
     store.save_night(night)
     store.save_snapshot(snapshot)
+    candidate = replace(candidate, candidate_id=digest(repr(candidate)))
     store.save_candidate(candidate)
     store.save_evidence(evidence)
     store.save_decision(decision)
@@ -256,6 +258,25 @@ def test_what_stages_saved_comes_back_equal(
     assert store.candidate(candidate.candidate_id) == candidate
     assert store.evidence(evidence.evidence_id) == evidence
     assert store.decision(decision.decision_id) == decision
+
+
+def test_a_candidate_stays_as_it_was_saved_first_and_is_found_by_its_job(store: Store) -> None:
+    first = Candidate(
+        candidate_id="c",
+        job_id="first",
+        snapshot_id="s",
+        parent_version=0,
+        adapter_sha256="c" * 64,
+        parent_sha256=None,
+        base_fingerprint="b",
+        settings={},
+        metrics={},
+    )
+    store.save_candidate(first)
+    store.save_candidate(replace(first, job_id="second"))
+    assert store.candidate("c") == first
+    assert store.candidates_of("first") == (first,)
+    assert store.candidates_of("second") == ()
 
 
 def test_saving_again_replaces(store: Store) -> None:
