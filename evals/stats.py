@@ -47,8 +47,8 @@ def cluster_means(differences: Sequence[float], clusters: Sequence[str]) -> Floa
 def estimate(means: Floats, items: int) -> Estimate:
     """Mean, standard error and 95 % interval of cluster means, shape (G,) with G >= 1.
 
-    The interval is exact for normal cluster means and close for others from G of about 8; it is not resampled, so it
-    needs no seed. One cluster says nothing of other users: its interval is all of [-1, 1].
+    The interval is exact for normal cluster means and close for others from G of about 8; it is cut at -1 and 1, and
+    not resampled, so it needs no seed. One cluster says nothing of other users: its interval is all of [-1, 1].
     """
     count = len(means)
     mean = float(means.mean())
@@ -56,7 +56,8 @@ def estimate(means: Floats, items: int) -> Estimate:
         return Estimate(items=items, clusters=1, mean=mean, standard_error=1.0, low=-1.0, high=1.0)
     error = float(means.std(ddof=1)) / math.sqrt(count)
     half = float(special.stdtrit(count - 1, 0.975)) * error
-    return Estimate(items=items, clusters=count, mean=mean, standard_error=error, low=mean - half, high=mean + half)
+    low, high = max(-1.0, mean - half), min(1.0, mean + half)
+    return Estimate(items=items, clusters=count, mean=mean, standard_error=error, low=low, high=high)
 
 
 def sign_flip_p(means: Floats, seed: int) -> float:

@@ -2,7 +2,8 @@
 
 The candidate has to be better than the champion on every superiority suite, not worse by more than a margin on every
 guard, and not behind the anchor. All tests must pass, so no level is corrected (an intersection-union test). A failed
-test is *open* while more evidence could still turn it: failures that are all open are UNDERPOWERED, any other REJECT.
+test is *open* while its 95 % interval holds an effect that would pass, were it the true one and enough users asked:
+failures that are all open are UNDERPOWERED, any other REJECT.
 """
 
 import math
@@ -11,6 +12,7 @@ from dataclasses import replace
 from typing import Literal
 
 from evals import stats
+from evals.wording import NOTHING, count, effect, none, p_value, points, signed
 from loop.canonical import digest
 from loop.identity import decision_id
 from loop.settings import GateSettings
@@ -28,29 +30,30 @@ Role = Literal["superiority", "guard", "anchor"]
 def decide(evidence: Evidence, settings: GateSettings) -> Decision:
     """The verdict on a candidate; the same evidence always gives the same decision.
 
-    HOLD when the evidence has gaps; REJECT when a test failed and more evidence would not change that; UNDERPOWERED
-    when it might; PROMOTE when every test passed.
+    HOLD when the evidence has gaps; REJECT when a test failed and nothing in its interval would pass; UNDERPOWERED when
+    some of each failed test's interval would, so that more users may still show it; PROMOTE when every test passed.
+    The first reason is the decisive one.
     """
     faults = tuple(_faults(evidence))
     if faults:
         return _decision(evidence, Verdict.HOLD, faults, ())
     tests = tuple(_tests(evidence, settings))
     verdict = _verdict(tests, settings)
-    return _decision(evidence, verdict, (*_left_out(evidence, settings), *_reasons(verdict, tests, settings)), tests)
+    return _decision(evidence, verdict, (*_reasons(verdict, tests, settings), *_left_out(evidence, settings)), tests)
 
 
 def explain(decision: Decision) -> str:
-    """The few lines a person reads: the verdict, the figures of each test, the reasons."""
+    """The few lines a person reads: the verdict, the reasons, the figures of each test."""
     head = f"{decision.verdict}: candidate {decision.candidate_id} against version {decision.champion_version}"
-    return "\n".join([head, "", *(f"- {line}" for line in (*map(figures, decision.tests), *decision.reasons))])
+    return "\n".join([head, "", *(f"- {line}" for line in (*decision.reasons, *map(figures, decision.tests)))])
 
 
 def figures(test: TestResult) -> str:
     """One test as a line: effect, interval, p, and how much it could see."""
-    effect = f"{100 * test.effect:+z.1f} points [{100 * test.low:+z.1f}, {100 * test.high:+z.1f}]"
-    p_value = "" if test.p_value is None else f", p = {test.p_value:.2g}"
-    counts = f"{test.items} items of {test.clusters} users, detectable {100 * test.mde:.1f}"
-    return f"{'passed' if test.passed else 'not passed'}: {test.role} {test.name} {effect}{p_value} ({counts})"
+    found = effect(test.effect, test.low, test.high)
+    p = "" if test.p_value is None else f", {p_value(test.p_value, needed=0.05)}"
+    asked = f"{count(test.items, 'item')} of {count(test.clusters, 'user')}, detectable {points(test.mde)}"
+    return f"{'passed' if test.passed else 'not passed'}: {test.name} ({test.role}), {found}{p} ({asked})"
 
 
 def _faults(evidence: Evidence) -> list[str]:
@@ -150,14 +153,12 @@ def _verdict(tests: Sequence[TestResult], settings: GateSettings) -> Verdict:
 
 
 def _open(test: TestResult, settings: GateSettings) -> bool:
-    """Whether more evidence could still turn a failed test.
+    """Whether more users could still turn a failed test: its interval holds an effect that would pass.
 
-    It could while its interval reaches what we hope for (a gain of one margin for superiority, a loss within the margin
-    otherwise) and it had less than power .8 to see a difference of that size.
+    With enough users any gain passes the superiority test, and any loss smaller than the margin passes the others.
     """
-    margin = _margin(test, settings)
-    hoped = margin if test.role == "superiority" else -margin
-    return test.clusters < settings.min_clusters or (test.high >= hoped and test.mde > margin)
+    bar = 0.0 if test.role == "superiority" else -_margin(test, settings)
+    return test.clusters < settings.min_clusters or test.high > bar + NOTHING
 
 
 def _margin(test: TestResult, settings: GateSettings) -> float:
@@ -182,9 +183,11 @@ def _users(suite: SuiteEvidence) -> int:
 
 def _left_out(evidence: Evidence, settings: GateSettings) -> list[str]:
     judged = _judged(evidence)
-    empty = [f"{suite.suite}: left out, it has no items" for suite in judged if not suite.scores]
+    nothing = "left out, no held-out user gave feedback that it can use"
+    empty = [f"{suite.suite}: {nothing}" for suite in judged if not suite.scores]
     few = [suite for suite in judged if suite.scores and _too_few(suite, settings)]
-    return empty + [f"{s.suite}: left out, {_users(s)} users are fewer than {settings.guards_from}" for s in few]
+    fewest = f"`guards_from` under [gate] asks for {settings.guards_from}"
+    return empty + [f"{suite.suite}: left out, it has {count(_users(suite), 'user')}, {fewest}" for suite in few]
 
 
 def _decision(
@@ -205,23 +208,70 @@ def _decision(
 
 
 def _reasons(verdict: Verdict, tests: Sequence[TestResult], settings: GateSettings) -> list[str]:
-    """What stands in the way of a promotion, or a warning of what a promotion could not see."""
+    """What stands in the way of a promotion, settled failures first, or what it rests on and could not see."""
     if verdict is not Verdict.PROMOTE:
-        return [_failure(test, settings) for test in tests if not test.passed]
-    unseen = [_unseen(test) for test in tests if test.low == test.high == 0]
-    return ["better than the champion, and nothing guarded got worse", *unseen]
+        failed = sorted((test for test in tests if not test.passed), key=lambda test: _open(test, settings))
+        return [_failure(test, settings) for test in failed]
+    passed = [_success(test, settings) for test in tests]
+    return passed + [_unseen(test) for test in tests if none(test.low, test.high)]
+
+
+def _success(test: TestResult, settings: GateSettings) -> str:
+    if test.p_value is not None:
+        return f"{test.name}: better than the champion, {_gain(test, settings)}"
+    return f"{test.name}: not worse than {_other(test)} by more than is allowed, {_worst(test, settings)}"
 
 
 def _failure(test: TestResult, settings: GateSettings) -> str:
-    margin = _margin(test, settings)
     if test.clusters < settings.min_clusters:
-        return f"{test.name}: {test.clusters} users say too little, {settings.min_clusters} are needed"
+        users = f"{count(test.clusters, 'user')} cannot settle it, at least {settings.min_clusters} are needed"
+        return f"{test.name}: {users} (`min_clusters`)"
+    return f"{test.name}: {_no_gain(test, settings) if test.role == 'superiority' else _loss(test, settings)}"
+
+
+def _no_gain(test: TestResult, settings: GateSettings) -> str:
+    if none(test.low, test.high):
+        return f"not better than the champion, {count(test.clusters, 'user')} saw no difference at all"
+    found = _gain(test, settings)
     if not _open(test, settings):
-        return f"{test.name}: failed, and more evidence would not change that"
-    if margin == 0:
-        return f"{test.name}: cannot tell yet"
+        return f"not better than the champion, {found}; the interval holds no gain"
+    return f"cannot tell yet whether it is better than the champion, {found}; {_what_would(test, settings)}"
+
+
+def _loss(test: TestResult, settings: GateSettings) -> str:
+    found = f"{effect(test.effect, test.low, test.high)}, {_worst(test, settings)}"
+    if not _open(test, settings):
+        return f"worse than {_other(test)} by more than is allowed, {found}"
+    return f"cannot tell yet whether it is worse than {_other(test)}, {found}; {_what_would(test, settings)}"
+
+
+def _gain(test: TestResult, settings: GateSettings) -> str:
+    """What a superiority test found and what it needed."""
+    found = effect(test.effect, test.low, test.high)
+    return f"{found}, {p_value(test.p_value or 0.0, settings.alpha)} where at most {settings.alpha:g} is needed"
+
+
+def _worst(test: TestResult, settings: GateSettings) -> str:
+    """The bound that decides a guard or the anchor's test, which is not the end of its 95 % interval."""
+    z, sure = (ANCHOR_Z, "99.9 %") if test.role == "anchor" else (GUARD_Z, "95 %")
+    bound = max(-1.0, test.effect - z * test.mde / (z + stats.POWER_Z))
+    worst, allowed = signed(bound, -_margin(test, settings))
+    return f"at worst {worst} points ({sure} sure), {allowed} allowed"
+
+
+def _what_would(test: TestResult, settings: GateSettings) -> str:
+    """What more users would show of an open test: how many it takes to see a difference of the margin's size."""
+    margin, gain = _margin(test, settings), test.role == "superiority"
+    if gain and test.high < margin:
+        return f"a gain of {points(margin)} is ruled out, a smaller one is not"
+    if margin == 0 or test.mde <= margin:
+        return "more users may settle it"
     users = math.ceil(test.clusters * (test.mde / margin) ** 2)
-    return f"{test.name}: cannot tell yet; about {users} users would show a difference of {100 * margin:.1f} points"
+    return f"about {users:,} users would probably {f'show a gain of {points(margin)}' if gain else 'settle it'}"
+
+
+def _other(test: TestResult) -> str:
+    return f"the {'anchor' if test.role == 'anchor' else 'champion'}"
 
 
 def _unseen(test: TestResult) -> str:

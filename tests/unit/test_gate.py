@@ -73,14 +73,44 @@ def test_a_clear_loss_is_rejected() -> None:
     assert decide(evidence(suite(-0.10, users=40)), SETTINGS).verdict is Verdict.REJECT
 
 
-def test_no_gain_measured_precisely_is_rejected() -> None:
-    assert decide(evidence(suite(0.0, users=400, noise=0.05)), SETTINGS).verdict is Verdict.REJECT
+def test_scores_that_are_all_equal_are_rejected_without_a_figure() -> None:
+    decision = decide(evidence(suite(0.0, users=400, noise=0.0)), SETTINGS)
+    assert decision.verdict is Verdict.REJECT
+    assert decision.reasons == ("vault: not better than the champion, 400 users saw no difference at all",)
 
 
 def test_an_uncertain_gain_is_underpowered_and_says_how_many_users_it_takes() -> None:
     decision = decide(evidence(suite(0.02, users=20, noise=0.2)), SETTINGS)
     assert decision.verdict is Verdict.UNDERPOWERED
-    assert "users would show a difference of 2.0 points" in decision.reasons[0]
+    (reason,) = decision.reasons
+    assert reason == (
+        "vault: cannot tell yet whether it is better than the champion, +2.0 points [-7.6, +11.6], p = 0.336 where at "
+        "most 0.05 is needed; about 650 users would probably show a gain of 2.0 points"
+    )
+
+
+def test_a_gain_that_nearly_showed_is_underpowered_however_precisely_it_was_measured() -> None:
+    decision = decide(evidence(suite(0.003, users=400, noise=0.05)), SETTINGS)
+    assert decision.verdict is Verdict.UNDERPOWERED
+    assert decision.reasons[0].endswith("; a gain of 2.0 points is ruled out, a smaller one is not")
+
+
+def test_more_users_turn_a_night_that_could_not_tell_and_none_that_was_rejected() -> None:
+    """The definition of the two verdicts, by repeating the same users' scores."""
+    for effect, noise in ((0.018, 0.12), (0.003, 0.05), (-0.05, 0.1), (0.0, 0.0)):
+        few, many = (suite(effect, users=users, noise=noise) for users in (40, 4000))
+        turned = decide(evidence(many), SETTINGS).verdict is Verdict.PROMOTE
+        assert (decide(evidence(few), SETTINGS).verdict is Verdict.UNDERPOWERED) == turned
+
+
+def test_a_guard_near_its_margin_is_underpowered_however_precisely_it_was_measured() -> None:
+    decision = decide(evidence(GOOD, guard(-0.019, users=100)), SETTINGS)
+    assert decision.verdict is Verdict.UNDERPOWERED
+    (reason,) = decision.reasons
+    assert reason == (
+        "format: cannot tell yet whether it is worse than the champion, -1.9 points [-2.3, -1.5], at worst -2.2 points "
+        "(95 % sure), -2.0 allowed; more users may settle it"
+    )
 
 
 def test_an_uncertain_loss_is_underpowered_while_a_gain_is_within_its_interval() -> None:
@@ -91,7 +121,13 @@ def test_an_uncertain_loss_is_underpowered_while_a_gain_is_within_its_interval()
 def test_too_few_users_are_underpowered_whatever_they_say(effect: float) -> None:
     decision = decide(evidence(suite(effect, users=7, items=100)), SETTINGS)
     assert decision.verdict is Verdict.UNDERPOWERED
-    assert "7 users say too little" in decision.reasons[0]
+    assert decision.reasons == ("vault: 7 users cannot settle it, at least 8 are needed (`min_clusters`)",)
+
+
+def test_one_user_is_no_users() -> None:
+    decision = decide(evidence(suite(0.4, users=1)), SETTINGS)
+    assert decision.reasons == ("vault: 1 user cannot settle it, at least 8 are needed (`min_clusters`)",)
+    assert "2 items of 1 user," in explain(decision)
 
 
 def test_a_guard_that_clearly_fails_rejects_the_best_candidate() -> None:
@@ -113,20 +149,20 @@ def test_a_proven_loss_counts_even_when_the_gain_is_still_open() -> None:
 
 
 def test_every_superiority_suite_has_to_show_the_gain() -> None:
-    flat = suite(0.0, users=400, name="vault-edits")
+    flat = suite(0.0, users=400, name="vault-edits", noise=0.0)
     assert decide(evidence(GOOD, flat), SETTINGS).verdict is Verdict.REJECT
 
 
 def test_a_guard_without_any_item_is_left_out_and_named() -> None:
     decision = decide(evidence(GOOD, guard(0.0, users=0)), SETTINGS)
     assert decision.verdict is Verdict.PROMOTE
-    assert "format: left out, it has no items" in decision.reasons
+    assert "format: left out, no held-out user gave feedback that it can use" in decision.reasons
 
 
 def test_a_vault_without_any_item_can_tell_nothing() -> None:
     decision = decide(evidence(suite(0.0, users=0), guard(0.0, users=100)), SETTINGS)
     assert decision.verdict is Verdict.UNDERPOWERED
-    assert decision.reasons == ("vault: left out, it has no items",)
+    assert decision.reasons == ("vault: left out, no held-out user gave feedback that it can use",)
 
 
 @pytest.mark.parametrize("side", ["candidate", "champion"])
@@ -216,10 +252,29 @@ def test_candidates_no_better_than_the_champion_are_promoted_in_at_most_alpha_of
 def test_the_explanation_has_verdict_effect_interval_p_mde_and_reasons() -> None:
     text = explain(decide(evidence(GOOD, guard(-0.10, users=100)), SETTINGS))
     assert text.startswith("REJECT: candidate candidate against version 2")
+    figures = "+10.0 points [+8.4, +11.6], p < 0.001 (80 items of 40 users, detectable 2.0 points)"
+    assert f"- passed: vault (superiority), {figures}" in text
     assert (
-        "passed: superiority vault +10.0 points [+8.4, +11.6], p = 5e-05 (80 items of 40 users, detectable 2.0)" in text
+        "- format: worse than the champion by more than is allowed, -10.0 points [-10.4, -9.6], at worst -10.3 points "
+        "(95 % sure), -2.0 allowed" in text
     )
-    assert "- format: failed, and more evidence would not change that" in text
+
+
+def test_a_promotion_says_what_every_test_found_and_needed() -> None:
+    behind = suite(0.10, users=40, anchor_effect=0.02)
+    decision = decide(evidence(behind, guard(-0.001, users=100), anchor=1), SETTINGS)
+    gain, anchor, loss = decision.reasons
+    assert gain == "vault: better than the champion, +10.0 points [+8.4, +11.6], p < 0.001 where at most 0.05 is needed"
+    assert anchor.startswith("vault against the anchor: not worse than the anchor by more than is allowed, at worst ")
+    assert anchor.endswith("-0.5 points (99.9 % sure), -1.0 allowed")
+    assert loss == (
+        "format: not worse than the champion by more than is allowed, at worst -0.4 points (95 % sure), -2.0 allowed"
+    )
+
+
+def test_the_settled_failure_is_the_first_reason() -> None:
+    decision = decide(evidence(suite(0.02, users=20, noise=0.2), guard(-0.10, users=100)), SETTINGS)
+    assert [reason.partition(":")[0] for reason in decision.reasons] == ["format", "vault"]
 
 
 def test_a_guard_of_few_users_blocks_by_default() -> None:
@@ -230,7 +285,7 @@ def test_a_guard_below_the_configured_number_of_users_is_left_out_and_named() ->
     decision = decide(evidence(GOOD, guard(0.0, users=3)), replace(SETTINGS, guards_from=8))
     assert decision.verdict is Verdict.PROMOTE
     assert [test.name for test in decision.tests] == ["vault"]
-    assert "format: left out, 3 users are fewer than 8" in decision.reasons
+    assert "format: left out, it has 3 users, `guards_from` under [gate] asks for 8" in decision.reasons
 
 
 def test_the_superiority_suite_is_never_left_out() -> None:
