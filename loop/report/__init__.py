@@ -1,5 +1,19 @@
-"""One night as one self-contained HTML page: the verdict, why, from what, and how to make it again."""
+"""One night as one self-contained HTML page: the verdict, why, from what, and how to make it again.
 
-from loop.report.night import NightReport, render
+The page's parts are imported where they are used: its sentences (`loop.report.outcomes`, `loop.report.glossary`) are for
+commands that answer at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loop.report.night import NightReport, render
 
 __all__ = ["NightReport", "render"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("loop.report.night"), name)
