@@ -91,6 +91,9 @@ def _table(task: Task, ours: Mapping[str, Score], theirs: Mapping[str, Score]) -
         {
             "item_id": item.item_id,
             "prompt": item.prompt[-1].content,
+            "wanted": [*item.references],
+            "rejected": [*item.rejected],
+            "checks": [f"{verifier.kind}: {verifier.target}" for verifier in item.verifiers],
             "candidate_answer": ours[item.item_id].answer,
             "champion_answer": theirs[item.item_id].answer,
             "candidate_score": ours[item.item_id].value,

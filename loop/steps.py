@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -187,6 +188,7 @@ def write_report(parts: Parts, night: Night) -> Path:
     trained_in = candidates.job_folder(parts.home, candidate.job_id) if candidate else None
     decision = store.decision(outputs[Stage.DECIDE]) if Stage.DECIDE in outputs else None
     folder = candidates.candidate_folder(parts.home, candidate.candidate_id) if candidate else None
+    earlier = [earlier for earlier in store.nights() if earlier.night_id < night.night_id]
     text = report.render(
         report.NightReport(
             night=night,
@@ -198,7 +200,10 @@ def write_report(parts: Parts, night: Night) -> Path:
             version=int(outputs[Stage.REGISTER]) if candidate else None,
             steps=_read_steps(trained_in / STEPS_FILE) if trained_in else (),
             answers=_read_answers(folder / ANSWERS_FILE) if folder and decision else (),
-            earlier=[earlier for earlier in store.nights() if earlier.night_id < night.night_id],
+            earlier=earlier,
+            decisions=_decisions(store, earlier),
+            rows=parts.ledger.entries(),
+            serving=serving_version(parts),
         )
     )
     path = parts.home / "nights" / night.night_id / "report.html"
@@ -210,6 +215,16 @@ def write_report(parts: Parts, night: Night) -> Path:
             if (docs := parts.home / "data_docs" / candidate.snapshot_id).exists():
                 run.log_artifacts(docs, "data_docs")
     return path
+
+
+def _decisions(store: Store, nights: Sequence[Night]) -> Mapping[str, Decision]:
+    """By id, the decisions of `nights`; a page does without one that is not there any more."""
+    found = {}
+    for night in nights:
+        with suppress(NotFoundError):
+            decision = store.decision(night.outputs.get(Stage.DECIDE, ""))
+            found[decision.decision_id] = decision
+    return found
 
 
 def load_version(settings: Settings, registry: Registry, entries: Sequence[Promotion], version: int) -> LanguageModel:

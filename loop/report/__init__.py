@@ -1,6 +1,6 @@
 """One night as one self-contained HTML page: the verdict, why, from what, and how to make it again.
 
-The page's parts are imported where they are used: its sentences (`loop.report.outcomes`, `loop.report.glossary`) are for
+The page is imported where it is used: its sentences (`loop.report.outcomes`, `loop.report.glossary`) are also for
 commands that answer at once.
 """
 

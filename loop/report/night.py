@@ -4,12 +4,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evals.standings import Standing, standings
+from evals.wording import effect, p_value, points
 from loop.alarms import alarms
 from loop.report import plots
-from loop.report.page import Block, Facts, Figure, Table, Tone, page
-from loop.types import Candidate, Decision, Evidence, Night, Snapshot, Stage, TestResult, Verdict
+from loop.report.answers import answer_cards
+from loop.report.counts import explained
+from loop.report.outcomes import headline, next_step, outcome, promoted, reasons, version_name, why
+from loop.report.page import Block, Facts, Figure, Sentences, Table, Tone, page
+from loop.report.size import others, size
+from loop.types import (
+    Candidate,
+    Decision,
+    Evidence,
+    Night,
+    NightStatus,
+    Promotion,
+    Snapshot,
+    Stage,
+    TestResult,
+    Verdict,
+)
 
-ANSWERS_SHOWN = 12
 CURVES = ("loss", "reward_margin", "accuracy", "kl")
 TONES: Mapping[Verdict | None, Tone] = {
     Verdict.PROMOTE: "good",
@@ -18,6 +33,7 @@ TONES: Mapping[Verdict | None, Tone] = {
     Verdict.UNDERPOWERED: "unsure",
     None: "plain",
 }
+EARLIER_SHOWN = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,112 +50,132 @@ class NightReport:
     steps: Sequence[Mapping[str, float]] = field(default=())
     """Training metrics by step, each with `step`."""
     answers: Sequence[Mapping[str, object]] = field(default=())
-    """item_id, prompt, champion_answer, candidate_answer, champion_score, candidate_score."""
+    """What `evals.evidence.collect` gave to be read."""
     earlier: Sequence[Night] = field(default=())
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    """By id, those of the earlier nights."""
+    rows: Sequence[Promotion] = field(default=())
+    """The ledger when the page is written."""
+    serving: int | None = None
+    """The champion when the page is written."""
 
 
 def render(report: NightReport) -> str:
-    """The page. Raw user text appears only in the answers table, escaped."""
+    """The page. Raw user text appears only in the answers, escaped."""
     night = report.night
-    verdict = str(night.verdict or night.status.upper())
-    lead = "\n".join(report.decision.reasons if report.decision else night.reasons)
+    lead = f"{headline(night, report.rows)}\nNext: {next_step(night, report.rows)}."
     title, blocks = f"{report.model}, {night.night_id}", list(_blocks(report))
-    return page(title, badge=verdict, tone=TONES[night.verdict], lead=lead, blocks=blocks)
+    return page(title, badge=outcome(night, report.rows), tone=_tone(report), lead=lead, blocks=blocks)
+
+
+def _tone(report: NightReport) -> Tone:
+    night = report.night
+    if night.verdict is Verdict.PROMOTE and not promoted(night, report.rows):
+        return "unsure"
+    return "bad" if night.status is NightStatus.FAILED else TONES[night.verdict]
 
 
 def _blocks(report: NightReport) -> Iterator[Block]:
+    if said := reasons(report.night, report.decision):
+        yield Sentences("Why", said)
+    yield _who(report)
     if report.decision is not None and report.decision.tests:
         yield from _decision(report.decision)
+    if report.answers:
+        yield answer_cards(report.answers)
     if report.evidence is not None:
         yield _standings(report.evidence)
     if report.snapshot is not None:
         yield from _data(report.snapshot)
-    if report.steps:
-        yield from _training(report)
-    if report.answers:
-        yield _answers(report.answers)
+    if report.candidate is not None:
+        yield from _training(report, report.candidate)
     if report.earlier:
-        yield _earlier(report.earlier)
+        yield _earlier(report)
     yield _reproduce(report)
 
 
+def _who(report: NightReport) -> Block:
+    night = report.night
+    facts: list[tuple[str, object]] = [
+        ("champion before", version_name(night.champion_version)),
+        ("champion after", version_name(_champion_after(report))),
+    ]
+    if report.candidate is not None and report.version is not None:
+        trained = f"trained from {version_name(report.candidate.parent_version)}"
+        facts.append(("candidate", f"{version_name(report.version)}, {trained}"))
+    if report.evidence is not None:
+        facts.append(("anchor", version_name(report.evidence.anchor_version)))
+    facts.append(("events up to", f"{night.as_of:%Y-%m-%d %H:%M} UTC"))
+    facts.append(("night began", f"{night.started_at:%Y-%m-%d %H:%M} UTC"))
+    return Facts("Who serves", facts)
+
+
+def _champion_after(report: NightReport) -> int:
+    if report.serving is not None:
+        return report.serving
+    made = report.version if promoted(report.night, report.rows) else None
+    return report.night.champion_version if made is None else made
+
+
 def _decision(decision: Decision) -> Iterator[Block]:
-    yield Figure("What the held-out users say", plots.effects(decision.tests))
-    headers = ("test", "items", "users", "effect", "95 % interval", "p", "detectable", "")
-    yield Table("Tests", headers, [_test_row(test) for test in decision.tests])
+    note = "The dot is the mean difference over users, the line its 95 % interval."
+    yield Figure("What held-out users say", plots.effects(decision.tests), note)
+    headers = ("test", "role", "outcome", "difference", "p", "items", "users", "detectable")
+    rows = [_test_row(test) for test in decision.tests]
+    yield Table("Tests", headers, rows, "All tests have to pass. A user is one voice, however many items they have.")
 
 
 def _test_row(test: TestResult) -> tuple[object, ...]:
-    interval = f"{test.low:+z.3f} … {test.high:+z.3f}"
-    p_value = "" if test.p_value is None else f"{test.p_value:.4f}"
+    p = "" if test.p_value is None else p_value(test.p_value, needed=0.05).removeprefix("p = ").removeprefix("p ")
     outcome = "passed" if test.passed else "failed"
-    return (test.name, test.items, test.clusters, f"{test.effect:+z.3f}", interval, p_value, f"{test.mde:.3f}", outcome)
+    found = effect(test.effect, test.low, test.high)
+    return (test.name, test.role, outcome, found, p, test.items, test.clusters, points(test.mde))
 
 
 def _standings(evidence: Evidence) -> Block:
-    headers = ("suite", "role", "items", "users", "anchor", "champion", "candidate", "difference, 95 % interval")
+    headers = ("suite", "role", "anchor", "champion", "candidate", "difference", "items", "users")
     rows = [_standing_row(standing) for standing in standings(evidence.suites)]
-    note = "A suite with the role report is for reading: the gate does not look at it."
+    note = "Scores are from 0 to 1. A suite with the role report is there to be read: the gate does not look at it."
     return Table("Mean scores, one user one voice", headers, rows, note)
 
 
 def _standing_row(standing: Standing) -> tuple[object, ...]:
     found = standing.difference
     anchor = "" if standing.anchor is None else f"{standing.anchor:.3f}"
-    difference = f"{found.mean:+z.3f}, {found.low:+z.3f} … {found.high:+z.3f}"
+    difference = effect(found.mean, found.low, found.high)
     scores = anchor, f"{standing.champion:.3f}", f"{standing.candidate:.3f}"
-    return (standing.suite, standing.role, found.items, found.clusters, *scores, difference)
+    return (standing.suite, standing.role, *scores, difference, found.items, found.clusters)
 
 
 def _data(snapshot: Snapshot) -> Iterator[Block]:
-    yield Figure("Examples by split and objective", plots.bars(snapshot.counts, x="examples"))
-    rows = sorted(snapshot.curation.items())
+    yield Figure("Examples by split and objective", plots.bars(snapshot.counts, x="examples in the snapshot"))
     note = "Nothing is deleted: what waits or is held back is looked at again every night."
-    yield Table("What curation did with the feedback", ("what", "how many"), rows, note)
+    rows = [*explained(snapshot.curation)]
+    yield Table("What curation did with the feedback", ("count", "how many", "what it is"), rows, note)
 
 
-def _training(report: NightReport) -> Iterator[Block]:
+def _training(report: NightReport, candidate: Candidate) -> Iterator[Block]:
+    metrics = candidate.metrics
+    if facts := [*size(metrics)]:
+        yield Facts("How large the training was", facts)
     shown = {name: [(step["step"], step[name]) for step in report.steps if name in step] for name in CURVES}
-    metrics = report.candidate.metrics if report.candidate else {}
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
-    curves = plots.curves({name: points for name, points in shown.items() if points}, x="step")
-    yield Figure("Training", curves, f"{_how_far(metrics)} {figures}")
+    if points_by_name := {name: points for name, points in shown.items() if points}:
+        note = f"Means over the last quarter of the steps: {others(metrics)}." if others(metrics) else ""
+        yield Figure("Training", plots.curves(points_by_name, x="step"), note)
     if found := alarms(metrics):
         yield Table("Alarms of this training", ("alarm", "what is wrong, and what to do"), [*found.items()])
 
 
-def _how_far(metrics: Mapping[str, float]) -> str:
-    """A sentence on the steps of a training that has ended; nothing of one that has not."""
-    if "steps_planned" not in metrics:
-        return ""
-    why = "; its budget ended it" if metrics["budget_hit"] else ""
-    return f"{metrics['steps']:.0f} of {metrics['steps_planned']:.0f} steps, {metrics['skipped']:.0f} left out{why}."
+def _earlier(report: NightReport) -> Block:
+    nights = report.earlier[-EARLIER_SHOWN:][::-1]
+    rows = [(n.night_id, f"{n.as_of:%Y-%m-%d %H:%M}", outcome(n, report.rows), _why(report, n)) for n in nights]
+    older = len(report.earlier) - len(nights)
+    note = f"The newest first; `nightshift nights` lists {older} older ones." if older else "The newest first."
+    return Table("Nights before this one", ("night", "events up to", "outcome", "why"), rows, note)
 
 
-def _answers(answers: Sequence[Mapping[str, object]]) -> Block:
-    """The largest changes, up and down in turn: a reviewer wants to see what got worse."""
-    by_change = sorted(answers, key=_change)
-    count = min(ANSWERS_SHOWN, len(by_change))
-    chosen = by_change[::-1][: (count + 1) // 2] + by_change[: count // 2]
-    headers = ("asked", "champion", "candidate", "score before", "score after")
-    columns = ("prompt", "champion_answer", "candidate_answer", "champion_score", "candidate_score")
-    rows = [[_cell(answer[column]) for column in columns] for answer in chosen]
-    note = f"The largest gains, then the largest losses, of {len(answers)} held-out items."
-    return Table("Answers before and after", headers, rows, note, wide=True)
-
-
-def _change(answer: Mapping[str, object]) -> float:
-    before, after = answer["champion_score"], answer["candidate_score"]
-    return float(after) - float(before) if isinstance(before, float) and isinstance(after, float) else 0.0
-
-
-def _cell(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
-def _earlier(nights: Sequence[Night]) -> Block:
-    rows = [(n.night_id, f"{n.as_of:%Y-%m-%d %H:%M}", n.verdict or n.status, "; ".join(n.reasons)) for n in nights]
-    return Table("Nights before this one", ("night", "as of", "verdict", "reasons"), rows)
+def _why(report: NightReport, night: Night) -> str:
+    return why(night, report.decisions.get(night.outputs.get(Stage.DECIDE, "")))
 
 
 def _reproduce(report: NightReport) -> Block:
@@ -147,13 +183,14 @@ def _reproduce(report: NightReport) -> Block:
     facts: list[tuple[str, object]] = [(stage, outputs[stage]) for stage in Stage if stage in outputs]
     if report.candidate is not None:
         facts += [
-            ("base model", report.candidate.base_fingerprint),
-            ("continued from", report.candidate.parent_sha256 or "the base model"),
+            ("base model's files", report.candidate.base_fingerprint),
+            ("trained from", report.candidate.parent_sha256 or "the base model"),
             ("candidate's adapter", report.candidate.adapter_sha256),
         ]
     if Stage.CURATE in outputs:
         parent = f" --from {report.candidate.parent_version}" if report.candidate else ""
-        facts.append(("train it again", f"nightshift train {outputs[Stage.CURATE]}{parent}"))
+        facts.append(("train it again", f"`nightshift train {outputs[Stage.CURATE]}{parent}`"))
     if report.version is not None:
-        facts.append(("ask it", f'nightshift ask --version {report.version} "..."'))
-    return Facts("Where everything is", facts, "Ids chain: each stage's verb takes the id of the stage before it.")
+        facts.append(("ask it", f'`nightshift ask --version {report.version} "..."`'))
+    note = "What each stage of the night made. Ids chain: each stage's command takes the id of the stage before it."
+    return Facts("Where everything is", facts, note)

@@ -1,13 +1,20 @@
-"""A self-contained HTML page out of figures, tables and lists; every text is escaped."""
+"""A self-contained HTML page out of figures, tables, cards and lists; every text is escaped."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from jinja2 import Environment, FileSystemLoader, Template
-from markupsafe import Markup
+from markupsafe import Markup, escape
+
+from loop.report.glossary import GLOSSARY, fragment, pattern, term_of
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+Tone = Literal["good", "bad", "unsure", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +27,12 @@ class Figure:
 
     @property
     def markup(self) -> Markup:
-        return Markup(self.svg)  # noqa: S704 - drawn by matplotlib, whose text elements are escaped
+        return Markup(self.svg)  # noqa: S704 - made by loop.report.plots, which escapes what it is given
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of plain values; `wide` is for long texts side by side."""
+    """Rows of plain values, on a phone a card each; `wide` is for long texts side by side, such as users' own words."""
 
     title: str
     headers: Sequence[str]
@@ -43,19 +50,78 @@ class Facts:
     note: str = ""
 
 
-Block = Figure | Table | Facts
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """A list of sentences; what stands between backticks is a command or a setting."""
+
+    title: str
+    lines: Sequence[str]
+    note: str = ""
 
 
-Tone = Literal["good", "bad", "unsure", "plain"]
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Texts of one prompt, each with its name and a tone."""
+
+    title: str
+    texts: Sequence[tuple[str, str, Tone]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """One card a prompt: users' own words, to be read."""
+
+    title: str
+    cards: Sequence[Card]
+    note: str = ""
+
+
+Block = Figure | Table | Facts | Sentences | Cards
 
 
 def page(title: str, *, badge: str, tone: Tone, lead: str, blocks: Sequence[Block]) -> str:
-    """The page as one HTML document without scripts, fonts or links to anywhere; `tone` colours the badge."""
+    """The page as one HTML document without scripts, fonts or links to anywhere; `tone` colours the badge.
+
+    Where a word of the glossary first occurs it is linked to its entry at the foot.
+    """
     named = [(type(block).__name__, block) for block in blocks]
-    return _template().render(title=title, badge=badge, tone=tone, lead=lead, blocks=named)
+    entries = [(term, fragment(term), meaning) for term, meaning in GLOSSARY.items()]
+    linked = _linker()
+    return _template().render(
+        title=title, badge=badge, tone=tone, lead=lead, blocks=named, glossary=entries, linked=linked, code=code
+    )
+
+
+def code(text: object, shown: Callable[[str], Markup] = escape) -> Markup:
+    """`text` escaped, what stands between backticks set as code; what stands outside is `shown`."""
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:  # a backtick without its other half is no mark
+        return shown(str(text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if n % 2 else shown(part) for n, part in enumerate(parts)
+    )
+
+
+def _linker() -> Callable[[object], Markup]:
+    """Links the words of the glossary in running text, each where the page first has it."""
+    words, seen = pattern(), set[str]()
+
+    def link(found: re.Match[str]) -> str:
+        term = term_of(found.group())
+        if term in seen:
+            return found.group()
+        seen.add(term)
+        return f'<a class="term" href="#{fragment(term)}">{found.group()}</a>'
+
+    def linked(part: str) -> Markup:
+        return Markup(words.sub(link, escape(part)))  # noqa: S704 - escaped, and terms are our own
+
+    return lambda text: code(text, linked)
 
 
 @cache
-def _template() -> Template:
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader
+
     folder = FileSystemLoader(Path(__file__).parent)
     return Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template("page.html")

@@ -1,87 +1,116 @@
-"""The plots of the report, as SVG text: pure functions of the numbers they show."""
+"""The plots of the report as HTML and SVG text: pure functions of the numbers they show.
+
+Bars and intervals are HTML, whose text keeps its size on a phone; curves are SVG in the page's own colours.
+"""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from io import StringIO
 from itertools import cycle
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from markupsafe import Markup
 
+from evals.wording import count, effect, signed
 from loop.types import TestResult
 
-mpl.use("svg")
-mpl.rcParams.update(
-    {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "nightshift",
-        "font.family": "sans-serif",
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.edgecolor": "#9aa1ad",
-        "axes.grid": True,
-        "grid.color": "#eceef2",
-        "axes.axisbelow": True,
-    }
-)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 GOOD, BAD, PLAIN, SOFT = "#1a7f4b", "#b3261e", "#2f5bd0", "#9aa1ad"
+INK, FAINT, LINE, PAPER = "#1d2433", "#5b6475", "#e3e6ec", "#fefefe"
+VARIABLES = {
+    GOOD: "--good",
+    BAD: "--bad",
+    PLAIN: "--blue",
+    SOFT: "--grey",
+    INK: "--ink",
+    FAINT: "--soft",
+    LINE: "--line",
+    PAPER: "--paper",
+}
+"""The page's variable for every colour, so that plots are legible in light and dark."""
 PARTS = (PLAIN, GOOD, "#c77f1a", BAD, SOFT)
 MARKS = {"PROMOTE": ("o", GOOD), "rolled back": ("o", GOOD), "REJECT": ("X", BAD), "wrong promotion": ("X", BAD)}
 """Shape and colour of what happened to a champion; anything else is a grey square."""
-HALO = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
+HALO = {"boxstyle": "square,pad=0.1", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.8}
 """Behind a label that stands on a line."""
+EFFECT = Markup(
+    "<div class='effect {}'><p><b>{}</b> <span>{}</span></p><div class='track'><i class='zero'></i>"
+    "<i class='span' style='left:{}%;width:{}%'></i><i class='dot' style='left:{}%'></i></div></div>"
+)
+ENDS = Markup("<p class='scale'><span>{}</span><span>worse &larr; 0 &rarr; better</span><span>{}</span></p>")
+BAR = Markup("<div class='bar'><span>{}</span><div class='track'><i style='width:{}%'></i></div><b>{}</b></div>")
+CAPTION = Markup("<p class='scale'><span>{}</span></p>")
+"""Markup whose gaps are filled with escaped text."""
+WIDTH, PANEL = 7.0, 3.1
+"""Inches at 96 pixels: of a plot that scrolls on a phone, and of one that fits it."""
 
 
 def effects(tests: Sequence[TestResult]) -> str:
-    """Each test's effect with its 95 % interval around zero."""
-    figure, axes = _canvas(height=0.9 + 0.42 * len(tests))
-    for row, test in enumerate(reversed(tests)):
-        color = GOOD if test.passed else BAD
-        axes.plot([test.low, test.high], [row, row], color=color, linewidth=2.5, solid_capstyle="round")
-        axes.plot(test.effect, row, "o", color=color, markersize=7)
-    axes.axvline(0, color=SOFT, linewidth=1)
-    axes.set_yticks(range(len(tests)), [f"{test.name} ({test.clusters} users)" for test in reversed(tests)])
-    axes.set_ylim(-0.7, len(tests) - 0.3)
-    axes.set_xlabel("candidate minus champion (mean score by user)")
-    return _svg(figure)
+    """Each test's effect with its 95 % interval around zero, on one scale."""
+    reach = max((abs(bound) for test in tests for bound in (test.low, test.high)), default=0.0) or 1.0
+    rows = Markup("").join(_effect(test, reach) for test in tests)
+    return str(rows + ENDS.format(*signed(-reach, reach)))
+
+
+def _effect(test: TestResult, reach: float) -> Markup:
+    low, high, mean = (50 + 50 * value / reach for value in (test.low, test.high, test.effect))
+    tone = "good" if test.passed else "bad"
+    outcome = "passed" if test.passed else "not passed"
+    said = f"{outcome}, {count(test.clusters, 'user')}, {effect(test.effect, test.low, test.high)}"
+    places = (f"{place:.2f}" for place in (low, high - low, mean))
+    return EFFECT.format(tone, test.name, said, *places)
+
+
+def bars(counts: Mapping[str, float], *, x: str) -> str:
+    """Horizontal bars, first on top, of what `x` names."""
+    most = max(counts.values(), default=0) or 1
+    rows = (BAR.format(name, f"{100 * size / most:.2f}", f"{size:,g}") for name, size in counts.items())
+    return str(Markup("").join(rows) + CAPTION.format(x))
 
 
 def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str) -> str:
     """One small panel per named series of (x, y) points."""
-    figure = Figure(figsize=(10, 2.6), layout="constrained")
-    panels = figure.subplots(1, max(len(series), 1), squeeze=False)[0]
-    for axes, (name, points) in zip(panels, series.items(), strict=False):
-        axes.plot([point[0] for point in points], [point[1] for point in points], color=PLAIN)
-        axes.set_title(name, loc="left", fontsize=10)
-        axes.set_xlabel(x)
-    return _svg(figure)
+    panels = [_panel(name, points, x) for name, points in series.items()]
+    return f"<div class='panels'>{''.join(panels)}</div>"
+
+
+def _panel(name: str, points: Sequence[tuple[float, float]], x: str) -> str:
+    figure, axes = _canvas(width=PANEL, height=2.1)
+    mark = "o" if len(points) == 1 else ""
+    axes.plot([point[0] for point in points], [point[1] for point in points], color=PLAIN, marker=mark)
+    axes.set_title(name, loc="left", fontsize=11)
+    axes.set_xlabel(x)
+    axes.locator_params(nbins=4)
+    return _svg(figure, f"{name} by {x}")
 
 
 def nights(series: Mapping[str, Sequence[tuple[float, float]]], marks: Sequence[str], events: Mapping[int, str]) -> str:
     """Named curves by day, 0 to 100; each point of the first has a mark, and events stand before their day."""
-    figure, axes = _canvas(height=4)
+    figure, axes = _canvas(width=WIDTH, height=3.4)
     for before, event in events.items():
         axes.axvline(before - 0.5, color=SOFT, linewidth=1, linestyle=":")
-        axes.annotate(event, (before - 0.5, 103), (4, 0), textcoords="offset points", fontsize=8, color="#5b6475")
+        axes.annotate(event, (before - 0.5, 103), (4, 0), textcoords="offset points", fontsize=10, color=FAINT)
     for (name, points), color in zip(series.items(), (PLAIN, SOFT), strict=False):
         axes.plot([point[0] for point in points], [point[1] for point in points], color=color, label=name, linewidth=2)
     shown = next(iter(series.values()))
     for (night, share), mark in zip(shown, marks, strict=True):
         shape, color = MARKS.get(mark, ("s", SOFT))
         axes.plot(night, share, shape, color=color, markersize=10)
-        axes.annotate(mark, (night, share), (0, 12), textcoords="offset points", ha="center", fontsize=8, bbox=HALO)
-    axes.set_ylim(-4, 110)
+        axes.annotate(mark, (night, share), (0, 12), textcoords="offset points", ha="center", fontsize=10, bbox=HALO)
+    axes.set_ylim(-4, 112)
+    axes.margins(x=0.1)
     axes.set_xticks([night for night, _ in shown if night == int(night)])
     axes.set_xlabel("day, each with its night")
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 0.92))
-    return _svg(figure)
+    return _scrolling(_svg(figure, " and ".join(series)))
 
 
 def stacks(counts: Mapping[str, Sequence[float]], *, x: str, y: str) -> str:
     """Stacked columns, numbered from 1: the heights of each named part."""
-    figure, axes = _canvas(height=3)
+    figure, axes = _canvas(width=WIDTH, height=2.6)
     places = range(1, len(next(iter(counts.values()), ())) + 1)
     below = [0.0] * len(places)
     for (name, heights), color in zip(counts.items(), cycle(PARTS)):
@@ -92,26 +121,52 @@ def stacks(counts: Mapping[str, Sequence[float]], *, x: str, y: str) -> str:
     axes.set_ylabel(y)
     axes.grid(axis="x", visible=False)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    return _svg(figure)
+    return _scrolling(_svg(figure, f"{y} by {x}"))
 
 
-def bars(counts: Mapping[str, float], *, x: str) -> str:
-    """Horizontal bars, first on top."""
-    figure, axes = _canvas(height=0.9 + 0.34 * len(counts))
-    names = list(counts)[::-1]
-    drawn = axes.barh(names, [counts[name] for name in names], color=PLAIN, height=0.6)
-    axes.bar_label(drawn, padding=4, color="#5b6475")
-    axes.set_xlabel(x)
-    axes.grid(axis="y", visible=False)
-    return _svg(figure)
+def _scrolling(svg: str) -> str:
+    """A plot too wide for a phone scrolls inside itself."""
+    return f"<div class='scroll' tabindex='0'>{svg}</div>"
 
 
-def _canvas(height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(10, height), layout="constrained")
+def _canvas(width: float, height: float) -> "tuple[Figure, Axes]":
+    figure = _figures()(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
-def _svg(figure: Figure) -> str:
+@cache
+def _figures() -> "type[Figure]":
+    """The class of figures in our style; matplotlib takes a second to import."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    mpl.use("svg")
+    mpl.rcParams.update(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": "nightshift",
+            "font.family": "sans-serif",
+            "font.size": 11,
+            "text.color": INK,
+            "axes.labelcolor": FAINT,
+            "xtick.color": FAINT,
+            "ytick.color": FAINT,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.edgecolor": SOFT,
+            "axes.grid": True,
+            "grid.color": LINE,
+            "axes.axisbelow": True,
+            "savefig.transparent": True,
+        }
+    )
+    return Figure
+
+
+def _svg(figure: "Figure", label: str) -> str:
     text = StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
+    drawn = text.getvalue()[text.getvalue().index("<svg") :]
+    for color, variable in VARIABLES.items():
+        drawn = drawn.replace(color, f"var({variable})")
+    return drawn.replace("<svg", Markup('<svg role="img" aria-label="{}"').format(label), 1)

@@ -115,6 +115,7 @@ def test_a_training_says_how_far_it_came_and_what_went_wrong(tmp_path) -> None:
         report.NightReport(night=night, model="desk", candidate=trained, steps=({"step": 1, "kl": 0.8},))
     )
 
-    assert "3 of 39 steps, 1 left out; its budget ended it." in shown
+    assert "3 of 39, 1 of them left out because their gradient leapt or was no number" in shown
+    assert "cut short: to train on, raise the budget" in shown
     assert "0.80 nats a token from the champion" in shown
-    assert "lower `learning_rate`" in shown
+    assert "lower <code>learning_rate</code>" in shown

@@ -1,0 +1,66 @@
+"""Held-out answers to be read: beside each pair of answers what the user wanted, so that a score can be understood."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from loop.report.page import Card, Cards, Tone
+
+ANSWERS_SHOWN = 12
+TEXTS_SHOWN = 2
+"""Newest answers of one user that are shown as wanted, and as rejected."""
+LONGEST = 2_000
+"""Characters of one text; a page is read, not searched."""
+
+Answer = Mapping[str, object]
+"""item_id, prompt, champion_answer, candidate_answer, champion_score and candidate_score; wanted, rejected and checks
+are lists of texts that nights before 0.2 did not keep."""
+
+
+def answer_cards(answers: Sequence[Answer]) -> Cards:
+    """The largest losses and the largest gains, half of each where there are enough: what got worse is read first."""
+    better = sorted((answer for answer in answers if _change(answer) > 0), key=_change, reverse=True)
+    worse = sorted((answer for answer in answers if _change(answer) < 0), key=_change)
+    half = ANSWERS_SHOWN // 2
+    losses = worse[: max(half, ANSWERS_SHOWN - len(better))]
+    gains = better[: ANSWERS_SHOWN - len(losses)]
+    equal = [answer for answer in answers if _change(answer) == 0][: ANSWERS_SHOWN - len(losses) - len(gains)]
+    note = (
+        f"Of {len(answers)} held-out items {len(worse)} got worse and {len(better)} better: the largest losses, then "
+        "the largest gains. A score is 1 where an answer is what the user wanted and 0 where it has nothing of it."
+    )
+    return Cards("Answers before and after", [_card(answer) for answer in (*losses, *gains, *equal)], note)
+
+
+def _card(answer: Answer) -> Card:
+    texts: list[tuple[str, str, Tone]] = []
+    texts += [("The user wrote, chose or approved", text, "good") for text in _texts(answer, "wanted")]
+    texts += [("The user rejected", text, "bad") for text in _texts(answer, "rejected")]
+    texts += [("The application checks", text, "good") for text in _texts(answer, "checks")]
+    change = _change(answer)
+    tone: Tone = "good" if change > 0 else "bad" if change < 0 else "plain"
+    texts.append((f"Champion, score {_score(answer, 'champion')}", _clipped(answer["champion_answer"]), "plain"))
+    texts.append((f"Candidate, score {_score(answer, 'candidate')}", _clipped(answer["candidate_answer"]), tone))
+    return Card(_clipped(answer["prompt"]), texts)
+
+
+def _texts(answer: Answer, name: str) -> Iterator[str]:
+    """The newest texts; none in answers that were written before they were kept."""
+    found = answer.get(name)
+    if isinstance(found, list):
+        yield from map(_clipped, found[-TEXTS_SHOWN:])
+
+
+def _clipped(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … ({len(text) - LONGEST:,} characters more)"
+
+
+def _score(answer: Answer, who: str) -> str:
+    score = answer[f"{who}_score"]
+    return f"{score:.2f}" if isinstance(score, float | int) else "not taken"
+
+
+def _change(answer: Answer) -> float:
+    before, after = answer["champion_score"], answer["candidate_score"]
+    if isinstance(before, float | int) and isinstance(after, float | int):
+        return after - before
+    return 0.0
