@@ -20,7 +20,7 @@ def collect(
     chunk: int,
     progress: Progress,
 ) -> tuple[tuple[SuiteEvidence, ...], list[dict[str, Json]]]:
-    """Paired scores of every task, and for the superiority suites a table of answers to read.
+    """Paired scores of every task, and for the superiority suites a table of answers to read beside what was wanted.
 
     Answers are kept in `cache/<model fingerprint>.json`, one per prompt: tonight's candidate is known when it comes
     back as tomorrow's champion, suites that ask the same prompt share its answer, and an evaluation that was killed

@@ -7,6 +7,7 @@ from loop.report.page import Card, Cards, Tone
 ANSWERS_SHOWN = 12
 TEXTS_SHOWN = 2
 """Newest answers of one user that are shown as wanted, and as rejected."""
+CHECKS_SHOWN = 8
 LONGEST = 2_000
 """Characters of one text; a page is read, not searched."""
 
@@ -16,7 +17,7 @@ are lists of texts that nights before 0.2 did not keep."""
 
 
 def answer_cards(answers: Sequence[Answer]) -> Cards:
-    """The largest losses and the largest gains, half of each where there are enough: what got worse is read first."""
+    """The largest losses and gains, half of each where there are enough: what got worse is read first."""
     better = sorted((answer for answer in answers if _change(answer) > 0), key=_change, reverse=True)
     worse = sorted((answer for answer in answers if _change(answer) < 0), key=_change)
     half = ANSWERS_SHOWN // 2
@@ -24,8 +25,9 @@ def answer_cards(answers: Sequence[Answer]) -> Cards:
     gains = better[: ANSWERS_SHOWN - len(losses)]
     equal = [answer for answer in answers if _change(answer) == 0][: ANSWERS_SHOWN - len(losses) - len(gains)]
     note = (
-        f"Of {len(answers)} held-out items {len(worse)} got worse and {len(better)} better: the largest losses, then "
-        "the largest gains. A score is 1 where an answer is what the user wanted and 0 where it has nothing of it."
+        f"Of {len(answers)} held-out items {len(worse)} got worse and {len(better)} better; the largest losses stand "
+        "first, then the largest gains. A score is 1 where an answer is what the user wanted and 0 where it has "
+        "nothing of it."
     )
     return Cards("Answers before and after", [_card(answer) for answer in (*losses, *gains, *equal)], note)
 
@@ -34,7 +36,8 @@ def _card(answer: Answer) -> Card:
     texts: list[tuple[str, str, Tone]] = []
     texts += [("The user wrote, chose or approved", text, "good") for text in _texts(answer, "wanted")]
     texts += [("The user rejected", text, "bad") for text in _texts(answer, "rejected")]
-    texts += [("The application checks", text, "good") for text in _texts(answer, "checks")]
+    if checks := [*_texts(answer, "checks", CHECKS_SHOWN)]:
+        texts.append(("The application checks", "\n".join(checks), "good"))
     change = _change(answer)
     tone: Tone = "good" if change > 0 else "bad" if change < 0 else "plain"
     texts.append((f"Champion, score {_score(answer, 'champion')}", _clipped(answer["champion_answer"]), "plain"))
@@ -42,11 +45,11 @@ def _card(answer: Answer) -> Card:
     return Card(_clipped(answer["prompt"]), texts)
 
 
-def _texts(answer: Answer, name: str) -> Iterator[str]:
+def _texts(answer: Answer, name: str, most: int = TEXTS_SHOWN) -> Iterator[str]:
     """The newest texts; none in answers that were written before they were kept."""
     found = answer.get(name)
     if isinstance(found, list):
-        yield from map(_clipped, found[-TEXTS_SHOWN:])
+        yield from map(_clipped, found[-most:])
 
 
 def _clipped(value: object) -> str:

@@ -33,6 +33,18 @@ TONES: Mapping[Verdict | None, Tone] = {
     Verdict.UNDERPOWERED: "unsure",
     None: "plain",
 }
+MADE: Mapping[Stage, str] = {
+    Stage.CAPTURE: "events captured, up to row",
+    Stage.CURATE: "snapshot",
+    Stage.VALIDATE: "Data Docs of the validation",
+    Stage.TRAIN: "candidate",
+    Stage.REGISTER: "version",
+    Stage.EVALUATE: "evidence",
+    Stage.DECIDE: "decision",
+    Stage.PROMOTE: "promotion's row in the ledger",
+    Stage.REPORT: "this page",
+}
+"""What each stage leaves behind."""
 EARLIER_SHOWN = 30
 
 
@@ -79,19 +91,26 @@ def _blocks(report: NightReport) -> Iterator[Block]:
     if said := reasons(report.night, report.decision):
         yield Sentences("Why", said)
     yield _who(report)
+    yield from _judged(report)
+    if report.snapshot is not None:
+        yield from _data(report.snapshot)
+    if report.candidate is not None:
+        yield from _training(report.steps, report.candidate.metrics)
+    if report.earlier:
+        yield _earlier(report)
+    yield _reproduce(report)
+
+
+def _judged(report: NightReport) -> Iterator[Block]:
+    """What speaks for or against the candidate: alarms, tests, answers, scores."""
+    if report.candidate is not None and (found := alarms(report.candidate.metrics)):
+        yield Table("Alarms of this training", ("alarm", "what is wrong, and what to do"), [*found.items()])
     if report.decision is not None and report.decision.tests:
         yield from _decision(report.decision)
     if report.answers:
         yield answer_cards(report.answers)
     if report.evidence is not None:
         yield _standings(report.evidence)
-    if report.snapshot is not None:
-        yield from _data(report.snapshot)
-    if report.candidate is not None:
-        yield from _training(report, report.candidate)
-    if report.earlier:
-        yield _earlier(report)
-    yield _reproduce(report)
 
 
 def _who(report: NightReport) -> Block:
@@ -154,16 +173,13 @@ def _data(snapshot: Snapshot) -> Iterator[Block]:
     yield Table("What curation did with the feedback", ("count", "how many", "what it is"), rows, note)
 
 
-def _training(report: NightReport, candidate: Candidate) -> Iterator[Block]:
-    metrics = candidate.metrics
+def _training(steps: Sequence[Mapping[str, float]], metrics: Mapping[str, float]) -> Iterator[Block]:
     if facts := [*size(metrics)]:
         yield Facts("How large the training was", facts)
-    shown = {name: [(step["step"], step[name]) for step in report.steps if name in step] for name in CURVES}
-    if points_by_name := {name: points for name, points in shown.items() if points}:
+    shown = {name: [(step["step"], step[name]) for step in steps if name in step] for name in CURVES}
+    if drawn := {name: points for name, points in shown.items() if len(points) > 1}:
         note = f"Means over the last quarter of the steps: {others(metrics)}." if others(metrics) else ""
-        yield Figure("Training", plots.curves(points_by_name, x="step"), note)
-    if found := alarms(metrics):
-        yield Table("Alarms of this training", ("alarm", "what is wrong, and what to do"), [*found.items()])
+        yield Figure("Training", plots.curves(drawn, x="step"), note)
 
 
 def _earlier(report: NightReport) -> Block:
@@ -180,7 +196,7 @@ def _why(report: NightReport, night: Night) -> str:
 
 def _reproduce(report: NightReport) -> Block:
     outputs = report.night.outputs
-    facts: list[tuple[str, object]] = [(stage, outputs[stage]) for stage in Stage if stage in outputs]
+    facts: list[tuple[str, object]] = [(MADE[stage], outputs[stage]) for stage in Stage if stage in outputs]
     if report.candidate is not None:
         facts += [
             ("base model's files", report.candidate.base_fingerprint),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GOOD, BAD, PLAIN, SOFT = "#1a7f4b", "#b3261e", "#2f5bd0", "#9aa1ad"
+GOOD, BAD, PLAIN, SOFT = "#1a7f4b", "#b3261e", "#2f5bd0", "#7f8796"
 INK, FAINT, LINE, PAPER = "#1d2433", "#5b6475", "#e3e6ec", "#fefefe"
 VARIABLES = {
     GOOD: "--good",
@@ -79,8 +79,7 @@ def curves(series: Mapping[str, Sequence[tuple[float, float]]], *, x: str) -> st
 
 def _panel(name: str, points: Sequence[tuple[float, float]], x: str) -> str:
     figure, axes = _canvas(width=PANEL, height=2.1)
-    mark = "o" if len(points) == 1 else ""
-    axes.plot([point[0] for point in points], [point[1] for point in points], color=PLAIN, marker=mark)
+    axes.plot([point[0] for point in points], [point[1] for point in points], color=PLAIN)
     axes.set_title(name, loc="left", fontsize=11)
     axes.set_xlabel(x)
     axes.locator_params(nbins=4)
