@@ -27,6 +27,7 @@ NEVER_NULL = ("example_id", "objective", "signal", "split", "cluster", "tenant",
 SHAPES = ("pair +-", "unpaired +", "unpaired -", "demonstration +")
 """Objective and which of its branches are desirable, in order."""
 COUNTS_ONLY = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
+FOREIGN = "The snapshot was altered or is another version's: make it again with `nightshift curate`."
 FAILURE = "failure"
 """Where an expectation's metadata has the sentence for its failure."""
 
@@ -109,7 +110,7 @@ def validate(folder: Path, settings: ValidationSettings, report: Mapping[str, in
     """
     tables = [_read(folder / f"{split}.parquet") for split in Split]
     foreign = sum(_differences(table) for table in tables)
-    schema = Bound("foreign_columns", foreign, 0, 0, "columns whose name or type is not a snapshot's")
+    schema = Bound("foreign_columns", foreign, 0, 0, "columns whose name or type is not a snapshot's", FOREIGN)
     if foreign:
         failures = _run({"snapshot": _whole([schema])}, docs)
     else:
@@ -146,9 +147,22 @@ def _bounds(table: pl.DataFrame, settings: ValidationSettings, report: Mapping[s
             "train examples",
             "Wait for more feedback, or lower `min_train_examples` under [validation].",
         ),
-        Bound("split_users", splits.filter(pl.col("split") > 1).height, 0, 0, "users who are in more than one split"),
         Bound(
-            "near_duplicates", near, 0, settings.max_near_duplicate_share, "share of drafts that were near duplicates"
+            "split_users",
+            splits.filter(pl.col("split") > 1).height,
+            0,
+            0,
+            "users who are in more than one split",
+            FOREIGN,
+        ),
+        Bound(
+            "near_duplicates",
+            near,
+            0,
+            settings.max_near_duplicate_share,
+            "share of drafts that were near duplicates",
+            "Somebody repeats themselves, or the application fills in a template: look at the newest feedback; if it "
+            "is as it should be, raise `max_near_duplicate_share` under [validation].",
         ),
         Bound(
             "quarantined",
@@ -165,6 +179,8 @@ def _bounds(table: pl.DataFrame, settings: ValidationSettings, report: Mapping[s
             0,
             settings.max_undesirable_share,
             "share of undesirable answers among unpaired train examples",
+            "From complaints alone a model learns what not to say: wait for approvals and edits, or raise "
+            "`max_undesirable_share` under [validation].",
         ),
     ]
 

@@ -26,21 +26,22 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
     drift = metrics.get("chosen_logp_drift", 0.0)
     if drift < -FALLEN:
         found["chosen_falls"] = (
-            f"preferred answers became less likely, by {-drift:.2f} nats a token: raise `chosen_nll`"
+            f"the answers that users prefer became less likely, by {-drift:.2f} nats a token: raise `chosen_nll`"
         )
     if metrics.get("kl", 0.0) > FARTHEST:
         found["far_from_champion"] = (
-            f"answers are {metrics['kl']:.2f} nats a token from the champion's: lower `learning_rate` or `epochs`"
+            f"the candidate's answers are {metrics['kl']:.2f} nats a token (KL) from the champion's, another voice: "
+            "lower `learning_rate` or `epochs`"
         )
     if metrics.get("kl", FARTHEST) < NEAREST and metrics.get("steps") != 1:
         found["hardly_moved"] = (
-            f"answers are {metrics['kl']:.1g} nats a token from the champion's, as good as none: raise "
-            f"`learning_rate` or {what_ended(metrics)}"
+            f"the candidate's answers are {metrics['kl']:.1g} nats a token (KL) from the champion's, as good as the "
+            f"same: raise `learning_rate` or {what_ended(metrics)}"
         )
     if metrics.get("reward_margin", 0.0) > WIDEST:
         found["margin_explodes"] = (
-            f"preferred answers lead by a reward of {metrics['reward_margin']:.0f}: lower `epochs`, or set `pair_loss` "
-            "to `ipo` or `conservative`"
+            f"preferred answers lead by a reward of {metrics['reward_margin']:.0f}, more than users ever agree: "
+            "lower `epochs`, or set `pair_loss` to `ipo` or `conservative`"
         )
     if metrics.get("accuracy_shorter", 1.0) < LENGTH_WINS and metrics["accuracy"] > LEARNT:
         found["length_wins"] = (

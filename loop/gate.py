@@ -52,7 +52,8 @@ def figures(test: TestResult) -> str:
     """One test as a line: effect, interval, p, and how much it could see."""
     found = effect(test.effect, test.low, test.high)
     p = "" if test.p_value is None else f", {p_value(test.p_value, needed=0.05)}"
-    asked = f"{count(test.items, 'item')} of {count(test.clusters, 'user')}, detectable {points(test.mde)}"
+    asked = f"{count(test.items, 'item')} of {count(test.clusters, 'user')}"
+    asked += "" if none(test.low, test.high) else f", detectable {points(test.mde)}"
     return f"{'passed' if test.passed else 'not passed'}: {test.name} ({test.role}), {found}{p} ({asked})"
 
 

@@ -132,7 +132,8 @@ def _train(parts: Parts, night: Night) -> Outcome:
     known = {candidate.candidate_id for candidate in parts.store.candidates_of(job_id)}
     if judged := _judged(parts, known):
         candidate_id = judged.outputs[Stage.TRAIN]
-        reason = f"no new feedback since {judged.night_id}, which judged candidate {candidate_id} of the same job"
+        same = f"the same training would be made again, and its candidate {candidate_id} has been judged"
+        reason = f"no new feedback since {judged.night_id}: {same}"
         return Outcome(candidate_id, reasons=(reason,), ends=NightStatus.SKIPPED)
     try:
         trained = steps.train_candidate(parts, night.outputs[Stage.CURATE], parent)

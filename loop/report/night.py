@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evals.standings import Standing, standings
-from evals.wording import effect, p_value, points
+from evals.wording import effect, none, p_value, points
 from loop.alarms import alarms
 from loop.report import plots
 from loop.report.answers import answer_cards
@@ -104,7 +104,8 @@ def _blocks(report: NightReport) -> Iterator[Block]:
 def _judged(report: NightReport) -> Iterator[Block]:
     """What speaks for or against the candidate: alarms, tests, answers, scores."""
     if report.candidate is not None and (found := alarms(report.candidate.metrics)):
-        yield Table("Alarms of this training", ("alarm", "what is wrong, and what to do"), [*found.items()])
+        note = "The keys stand under [training] in the settings file."
+        yield Table("Alarms of this training", ("alarm", "what is wrong, and what to do"), [*found.items()], note)
     if report.decision is not None and report.decision.tests:
         yield from _decision(report.decision)
     if report.answers:
@@ -148,7 +149,8 @@ def _test_row(test: TestResult) -> tuple[object, ...]:
     p = "" if test.p_value is None else p_value(test.p_value, needed=0.05).removeprefix("p = ").removeprefix("p ")
     outcome = "passed" if test.passed else "failed"
     found = effect(test.effect, test.low, test.high)
-    return (test.name, test.role, outcome, found, p, test.items, test.clusters, points(test.mde))
+    detectable = "" if none(test.low, test.high) else points(test.mde)
+    return (test.name, test.role, outcome, found, p, test.items, test.clusters, detectable)
 
 
 def _standings(evidence: Evidence) -> Block:

@@ -16,6 +16,15 @@ from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split,
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
 HOSTILE = "<script>alert('ann@b.example')</script>"
+FOREIGN = "The snapshot was altered or is another version's: make it again with `nightshift curate`."
+REPEATS = (
+    "Somebody repeats themselves, or the application fills in a template: look at the newest feedback; if it is as it "
+    "should be, raise `max_near_duplicate_share` under [validation]."
+)
+COMPLAINTS = (
+    "From complaints alone a model learns what not to say: wait for approvals and edits, or raise "
+    "`max_undesirable_share` under [validation]."
+)
 WAIT = "Wait for more feedback, or lower `min_train_examples` under [validation]."
 WHO = (
     "An attack, a launch or history imported at once: look at who gave it (`nightshift curate` counts them by day); if "
@@ -84,11 +93,11 @@ def test_every_bound_that_is_broken_is_told_with_what_was_seen_and_required(tmp_
 
     assert not validation.passed
     assert validation.failures == (
-        "share of drafts that were near duplicates: 0.6; required: at most 0.5.",
+        f"share of drafts that were near duplicates: 0.6; required: at most 0.5. {REPEATS}",
         f"share of the last day's feedback in quarantine: 0.3; required: at most 0.2. {WHO}",
-        "share of undesirable answers among unpaired train examples: 1; required: at most 0.95.",
+        f"share of undesirable answers among unpaired train examples: 1; required: at most 0.95. {COMPLAINTS}",
         f"train examples: 2; required: at least 16. {WAIT}",
-        "users who are in more than one split: 1; required: at most 0.",
+        f"users who are in more than one split: 1; required: at most 0. {FOREIGN}",
     )
 
 
@@ -133,7 +142,9 @@ def test_foreign_columns_are_reported_before_anything_is_computed_on_them(tmp_pa
     )
     validation = validate(folder, LENIENT, {}, tmp_path / "docs")
 
-    assert validation.failures == ("columns whose name or type is not a snapshot's: 3; required: at most 0.",)
+    assert validation.failures == (
+        f"columns whose name or type is not a snapshot's: 3; required: at most 0. {FOREIGN}",
+    )
     assert_no_value_is_shown(tmp_path)
 
 

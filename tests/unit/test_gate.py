@@ -77,6 +77,7 @@ def test_scores_that_are_all_equal_are_rejected_without_a_figure() -> None:
     decision = decide(evidence(suite(0.0, users=400, noise=0.0)), SETTINGS)
     assert decision.verdict is Verdict.REJECT
     assert decision.reasons == ("vault: not better than the champion, 400 users saw no difference at all",)
+    assert "detectable" not in explain(decision)
 
 
 def test_an_uncertain_gain_is_underpowered_and_says_how_many_users_it_takes() -> None:
