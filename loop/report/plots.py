@@ -91,15 +91,16 @@ def nights(series: Mapping[str, Sequence[tuple[float, float]]], marks: Sequence[
     figure, axes = _canvas(width=WIDTH, height=3.4)
     for before, event in events.items():
         axes.axvline(before - 0.5, color=SOFT, linewidth=1, linestyle=":")
-        axes.annotate(event, (before - 0.5, 103), (4, 0), textcoords="offset points", fontsize=10, color=FAINT)
+        axes.annotate(event, (before - 0.5, 117), (4, 0), textcoords="offset points", fontsize=11, color=FAINT)
     for (name, points), color in zip(series.items(), (PLAIN, SOFT), strict=False):
         axes.plot([point[0] for point in points], [point[1] for point in points], color=color, label=name, linewidth=2)
     shown = next(iter(series.values()))
     for (night, share), mark in zip(shown, marks, strict=True):
         shape, color = MARKS.get(mark, ("s", SOFT))
         axes.plot(night, share, shape, color=color, markersize=10)
-        axes.annotate(mark, (night, share), (0, 12), textcoords="offset points", ha="center", fontsize=10, bbox=HALO)
-    axes.set_ylim(-4, 112)
+        axes.annotate(mark, (night, share), (0, 12), textcoords="offset points", ha="center", fontsize=11, bbox=HALO)
+    axes.set_ylim(-4, 126)
+    axes.set_yticks(range(0, 101, 20))
     axes.margins(x=0.1)
     axes.set_xticks([night for night, _ in shown if night == int(night)])
     axes.set_xlabel("day, each with its night")
