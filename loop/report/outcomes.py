@@ -53,7 +53,7 @@ def next_step(night: Night, rows: Sequence[Promotion] = ()) -> str:
         case NightStatus.FAILED:
             return "mend what the reason names, then `nightshift run` begins a new night with all feedback"
         case NightStatus.SKIPPED:
-            return "nothing is lost: the next `nightshift run` looks at all feedback again"
+            return "nothing is lost, the next `nightshift run` looks at all feedback again"
         case NightStatus.DONE:
             return _after(night, rows)
         case _:
