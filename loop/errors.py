@@ -5,6 +5,7 @@ NightshiftError            1  a fault
 ├── FencedError            1  another capture process moved the offset first
 ├── LeaseHeldError         1  another night is running
 ├── TrainingError          1  a run that learnt nothing or diverged
+│   └── LowMemoryError     1  too little memory was free: the night ends as SKIPPED
 ├── UsageError             2  bad flags, files or settings
 │   ├── EventError         2  an event that does not follow the contract
 │   └── NotFoundError      2  an id that names nothing
@@ -39,6 +40,10 @@ class LeaseHeldError(NightshiftError):
 
 class TrainingError(NightshiftError):
     """Training could not produce an adapter worth judging."""
+
+
+class LowMemoryError(TrainingError):
+    """Training did not begin: less memory was free than it needs, for as long as it waited."""
 
 
 class UsageError(NightshiftError):

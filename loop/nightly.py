@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from loop import steps
-from loop.errors import IntegrityError, StaleChampionError, TrainingError
+from loop.errors import IntegrityError, LowMemoryError, StaleChampionError, TrainingError
 from loop.promote import BASE, champion
 from loop.steps import Parts
 from loop.types import Night, NightStatus, Stage, Verdict
@@ -138,7 +138,8 @@ def _train(parts: Parts, night: Night) -> Outcome:
     try:
         trained = steps.train_candidate(parts, night.outputs[Stage.CURATE], parent)
     except TrainingError as error:
-        return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=NightStatus.FAILED)
+        ends = NightStatus.SKIPPED if isinstance(error, LowMemoryError) else NightStatus.FAILED
+        return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=ends)
     if judged := _judged(parts, {trained.candidate_id}):
         reason = f"the training came to the bytes of candidate {trained.candidate_id}, which {judged.night_id} judged"
         return Outcome(trained.candidate_id, reasons=(reason,), ends=NightStatus.SKIPPED)

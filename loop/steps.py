@@ -16,6 +16,7 @@ from loop.capture import capture
 from loop.curation import curate
 from loop.errors import IntegrityError, NotFoundError
 from loop.identity import evidence_id, require_evidence
+from loop.memory import MEMORY, Memory
 from loop.models import LanguageModel, find, fingerprint, load
 from loop.ports import Clock, EventLog, Ledger, Progress, Registry, Store, Validator
 from loop.settings import Settings, policy
@@ -37,6 +38,7 @@ class Parts:
     settings: Settings
     clock: Clock
     progress: Progress
+    memory: Memory = MEMORY
 
     @property
     def home(self) -> Path:
@@ -82,7 +84,7 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int) -> Candidate:
     with parts.registry.run(job.job_id) as run:
         run.log_settings(policy(parts.settings))
         parts.progress("train", 0, 1, "begins")
-        for step in training.train(job):
+        for step in training.train(job, parts.memory, parts.progress):
             run.log_metrics(step.metrics, step.step)
             _append_line(job.folder / STEPS_FILE, {"step": step.step, **step.metrics})
             note = f"loss {step.metrics['loss']:.3f}  {step.eta_seconds:.0f} s left"

@@ -8,13 +8,17 @@ if TYPE_CHECKING:
 
 
 def native_bfloat16(device: str) -> bool:
-    """Whether `device` multiplies bfloat16 matrices in hardware; False for a CPU that torch cannot describe."""
+    """Whether `device` multiplies bfloat16 matrices in hardware; False for a CPU that torch cannot describe.
+
+    Also False where oneDNN, which multiplies them, may not use what the CPU has (ONEDNN_MAX_CPU_ISA).
+    """
     import torch
 
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+    has = any(capabilities.get(feature) for feature in ("avx512_bf16", "amx_bf16", "bf16"))
+    return has and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - torch has no public reader
 
 
 def compute_dtype(dtype: str, device: str) -> "torch.dtype":

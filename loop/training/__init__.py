@@ -1,7 +1,7 @@
 """Training: a snapshot's examples and the champion's adapter become a candidate adapter.
 
 tokens     examples -> token ids with loss weights
-preflight  how many tokens a pass may have
+plan       all that is decided before the first step (preflight: the size of a pass; waiting: for memory; size: said)
 packs      examples -> forward passes of bounded size
 tree       token sequences -> one prefix tree
 attention  every node of a tree sees its own prefix: in spans of the stream, whole where it is small, in blocks on a GPU

@@ -3,31 +3,25 @@
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import inf, isfinite
 
-import torch
-from peft import PeftModel
-from transformers import AutoConfig, AutoTokenizer
-
 from loop.alarms import alarms, what_ended
-from loop.canonical import digest
 from loop.errors import TrainingError
 from loop.hashing import adapter_sha256, candidate_id
-from loop.models import fingerprint, readable
-from loop.settings import TrainingSettings
-from loop.training import adapters, checkpoint, manifest, objective, precision, preflight, ranks
+from loop.memory import Memory
+from loop.models import fingerprint
+from loop.ports import Progress
+from loop.training import adapters, checkpoint, manifest, objective, ranks
 from loop.training.accumulate import accumulate, clip
 from loop.training.checkpoint import State, recall_best, save_best
 from loop.training.dev import has_enough, is_due, is_unseen, mean_loss, noted
 from loop.training.job import Job, Step
-from loop.training.logps import Scorer, choose_layout
 from loop.training.packs import nodes
-from loop.training.reference import Reference
-from loop.training.schedule import affordable, batches, families, progress, rate
-from loop.training.spans import spans
+from loop.training.plan import Plan, prepare
+from loop.training.schedule import behind, rate
+from loop.training.size import announce
 from loop.training.spikes import SPIKE, is_spike
-from loop.training.tokens import Encoded, Encoding, encode
 from loop.types import Candidate
 
 _LOG = logging.getLogger(__name__)
@@ -36,39 +30,20 @@ LARGEST_SKIPPED_SHARE = 0.1
 CALMER = "lower `learning_rate` or `weight_decay` under [training], or set `autocast` to `off`"
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All that stays the same while a job trains."""
-
-    job: Job
-    key: str
-    """Identity of the job, by which a checkpoint is known to be its own."""
-    model: PeftModel
-    scorer: Scorer
-    optimizer: torch.optim.Optimizer
-    encoding: Encoding
-    dev: tuple[Encoded, ...]
-    reference: Reference
-    batches: list[list[int]]
-    wanted: int
-    """Batches there would be without a budget of tokens."""
-    began_as: str
-    """sha256 of the adapter's weights before step 0."""
-
-
-def train(job: Job) -> Iterator[Step]:
-    """Train `job` into `job.folder`, one value after each optimiser step.
+def train(job: Job, read: Memory, progress: Progress) -> Iterator[Step]:
+    """Train `job` into `job.folder`, one value after each optimiser step; `progress` hears what comes before the first.
 
     Started again after a kill it goes on at the last checkpoint and ends with the same bytes; a finished folder yields
     nothing. A step that would outlast the wall-clock budget, going by those before it, is not begun, save the first.
     Raises TrainingError when nothing can be trained on, too many steps diverge or the adapter did not change or is no
-    longer finite.
+    longer finite; LowMemoryError when the memory that `read` tells of does not become free.
     """
     if manifest.finished(job.folder):
         return
-    plan = _plan(job)
+    plan = prepare(job, read, progress)
     state = checkpoint.resume(job.folder, plan.key, plan.model, plan.optimizer)
-    state = replace(state, budget=state.budget or _budget(plan))
+    state = replace(state, budget=state.budget or plan.pass_tokens)
+    announce(plan, state, progress)
     first, before, started = state.step, state.seconds, time.monotonic()
     saved = each = 0.0
     while state.step < len(plan.batches) and _seconds_left(job, state) > each and not has_enough(state, job.settings):
@@ -93,85 +68,6 @@ def candidate(job: Job) -> Candidate:
     return manifest.read(job.folder)
 
 
-def _plan(job: Job) -> Plan:
-    settings = job.settings
-    sharded = settings.shard and ranks.count() > 1
-    computed = precision.choose(settings, job.dtype)
-    with readable(job.base):
-        tokenizer = AutoTokenizer.from_pretrained(job.base)
-        fitting = _fitting(job)
-    encoding = encode(job.examples, tokenizer, fitting)
-    if not encoding.examples:
-        raise TrainingError(f"none of {len(job.examples)} examples can be trained on", _longer(job, fitting))
-    dev = encode(job.dev, tokenizer, fitting).examples
-    if settings.patience and not dev:
-        _LOG.warning("`patience` waits in vain: the dev split has no example that can be looked at")
-    model = _model(job, computed, sharded=sharded)
-    wanted = Scorer(model.get_base_model(), computed.autocast, spans if settings.layout == "tree" else None, sharded)
-    preflight.require_room(replace(wanted, attention=None), *_probes(encoding))
-    scorer = choose_layout(wanted, encoding.examples)
-    every = batches(families(encoding.examples), settings.epochs, settings.batch_examples, settings.seed)
-    parent = adapter_sha256(job.parent) if job.parent else None
-    reference = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast, settings.quantize])
-    return Plan(
-        job=job,
-        key=f"{job.snapshot_id} {digest([reference, asdict(settings), [each.example_id for each in job.examples]])}",
-        model=model,
-        scorer=scorer,
-        optimizer=torch.optim.AdamW(adapters.trainable(model).values(), weight_decay=settings.weight_decay, fused=True),
-        encoding=encoding,
-        dev=dev,
-        reference=Reference(model, scorer, job.cache / f"{reference[:16]}.json"),
-        batches=affordable(every, [example.size for example in encoding.examples], settings.budget_tokens),
-        wanted=len(every),
-        began_as=adapters.weights_sha256(model),
-    )
-
-
-def _fitting(job: Job) -> TrainingSettings:
-    """The job's settings, with no longer examples than the base model has positions for."""
-    config = AutoConfig.from_pretrained(job.base).get_text_config()
-    positions = getattr(config, "max_position_embeddings", job.settings.max_tokens)
-    return replace(job.settings, max_tokens=min(job.settings.max_tokens, positions))
-
-
-def _longer(job: Job, fitting: TrainingSettings) -> str:
-    """What to do where every example may be too long."""
-    allowed = "raise `max_tokens` under [training]"
-    if fitting.max_tokens < job.settings.max_tokens:
-        allowed = f"train a base model with more positions than {fitting.max_tokens:,} or send it shorter prompts"
-    return f"{allowed}, or look into the snapshot for empty or equal answers"
-
-
-def _model(job: Job, computed: precision.Precision, *, sharded: bool) -> PeftModel:
-    settings = job.settings
-    model = adapters.load(
-        job.base,
-        job.parent,
-        rank=settings.rank,
-        seed=settings.seed,
-        dtype=computed.weights,
-        device=computed.device,
-        sharded=sharded,
-        quantized=settings.quantize == "nf4",
-    )
-    if settings.activation_checkpoints:
-        adapters.checkpoint_activations(model)
-    return model
-
-
-def _budget(plan: Plan) -> int:
-    """Tokens of a forward pass: as the settings say or as many as fit, the same in every process."""
-    wanted = plan.job.settings.micro_batch_tokens
-    return min(ranks.everyones(preflight.budget(plan.scorer, *_probes(plan.encoding), wanted)))
-
-
-def _probes(encoding: Encoding) -> tuple[Encoded, Encoded]:
-    """The examples of middle and of largest size."""
-    ordered = sorted(encoding.examples, key=lambda example: example.size)
-    return ordered[len(ordered) // 2], ordered[-1]
-
-
 def _save(plan: Plan, state: State) -> None:
     if ranks.rank() == 0:
         plan.reference.save()
@@ -182,7 +78,7 @@ def _step(plan: Plan, state: State) -> State:
     """One optimiser step, left out where loss or gradient is not finite or the gradient leaps."""
     started = time.monotonic()
     settings = plan.job.settings
-    share = progress(state.step, len(plan.batches), state.seconds, 60 * settings.budget_minutes)
+    share = behind(state.step, len(plan.batches), state.seconds, 60 * settings.budget_minutes)
     learning_rate = rate(share, settings)
     for group in plan.optimizer.param_groups:
         group["lr"] = learning_rate
@@ -261,7 +157,7 @@ def _finish(plan: Plan, state: State) -> None:
         settings={**asdict(job.settings), "dtype": job.dtype},
         metrics=_metrics(plan, state),
     )
-    manifest.write(job.folder, candidate)
+    manifest.write(job.folder, candidate, {**plan.machine, "pass_tokens": state.budget})
     checkpoint.discard(job.folder)
 
 
@@ -292,7 +188,9 @@ def _came_to(plan: Plan, state: State) -> dict[str, float]:
         "steps_planned": plan.wanted,
         "seconds": state.seconds,
         "skipped": state.skipped,
-        "examples": len(plan.encoding.examples),
+        "examples": len(plan.encoding.examples) - plan.left_out,
+        "left_out": plan.left_out,
+        "tokens": sum(plan.encoding.examples[index].size for step in plan.batches[: state.step] for index in step),
         "dropped": plan.encoding.dropped,
         "truncated": plan.encoding.truncated,
         "budget_hit": float(state.step < plan.wanted and not has_enough(state, plan.job.settings)),

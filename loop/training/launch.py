@@ -15,19 +15,27 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from loop import errors
 from loop.errors import NightshiftError, TrainingError
+from loop.memory import MEMORY, Memory
+from loop.ports import Progress
 from loop.training import engine, manifest, precision, ranks
 from loop.training.job import Job, Step
 
 _LOG = logging.getLogger(__name__)
 STEP, FAULT, LOGGED = "nightshift-step", "nightshift-fault", "nightshift-logged"
+PROGRESS = "nightshift-progress"
 """First words of the lines that are meant for the one that started the processes."""
 LOG, HANDED = "processes.log", "job.pickle"
 PATIENCE = 30.0
 """Seconds that processes have to end."""
 
 
-def train(job: Job) -> Iterator[Step]:
+def _silent(stage: str, done: int, of: int, note: str) -> None:
+    """Nobody watches."""
+
+
+def train(job: Job, read: Memory = MEMORY, progress: Progress = _silent) -> Iterator[Step]:
     """Train `job` into `job.folder`, one value after each optimiser step; see `engine.train`.
 
     In several processes too a training goes on at its last checkpoint. Raises TrainingError when one of them dies
@@ -35,10 +43,10 @@ def train(job: Job) -> Iterator[Step]:
     """
     count = job.settings.processes
     if count == 1:
-        yield from engine.train(job)
+        yield from engine.train(job, read, progress)
     elif not manifest.finished(job.folder):
         _require_devices(job, count)
-        yield from _in_processes(job, count)
+        yield from _in_processes(job, count, read, progress)
 
 
 def _require_devices(job: Job, count: int) -> None:
@@ -57,17 +65,17 @@ def _require_devices(job: Job, count: int) -> None:
 def main(handed: Path) -> int:
     """One of the processes: the job is pickled in `handed`."""
     threading.Thread(target=_end_with_starter, daemon=True).start()
-    job: Job = pickle.loads(handed.read_bytes())  # noqa: S301 - `_in_processes` wrote it for this
+    job, read = pickle.loads(handed.read_bytes())  # noqa: S301 - `_in_processes` wrote it for this
     ranks.join(precision.choose(job.settings, job.dtype).device)
     if ranks.rank() == 0:
         logging.getLogger("loop").addHandler(_ToStarter())
     try:
-        for step in engine.train(job):
+        for step in engine.train(job, read, _to_starter):
             if ranks.rank() == 0:
                 _say(STEP, asdict(step))
         distributed.barrier()
     except NightshiftError as error:
-        _say(FAULT, {"what": error.what, "remedy": error.remedy})
+        _say(FAULT, {"kind": type(error).__name__, "what": error.what, "remedy": error.remedy})
         return 1
     finally:
         distributed.destroy_process_group()
@@ -88,25 +96,31 @@ class _ToStarter(logging.Handler):
         _say(LOGGED, {"name": record.name, "level": record.levelno, "message": record.getMessage()})
 
 
+def _to_starter(stage: str, done: int, of: int, note: str) -> None:
+    """Progress of the first process, for the one that started it."""
+    if ranks.rank() == 0:
+        _say(PROGRESS, {"stage": stage, "done": done, "of": of, "note": note})
+
+
 def _say(mark: str, content: dict[str, object]) -> None:
     """In one write, also under PYTHONUNBUFFERED: a line in several would run into another process's."""
     sys.stdout.write(f"{mark} {json.dumps(content)}\n")
     sys.stdout.flush()
 
 
-def _in_processes(job: Job, count: int) -> Iterator[Step]:
+def _in_processes(job: Job, count: int, read: Memory, progress: Progress) -> Iterator[Step]:
     job.folder.mkdir(parents=True, exist_ok=True)
     log, handed = job.folder / LOG, job.folder / HANDED
-    handed.write_bytes(pickle.dumps(job))
+    handed.write_bytes(pickle.dumps((job, read)))
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "--max-restarts=0"]
     command = [sys.executable, *launcher, "-m", "loop.training", str(handed)]
     try:
         with log.open("w") as noise, _started(command, noise.fileno()) as process:
-            fault = yield from _steps(process)
+            fault = yield from _steps(process, progress)
     finally:
         handed.unlink(missing_ok=True)
     if fault is not None:
-        raise TrainingError(**fault)
+        raise getattr(errors, fault["kind"])(fault["what"], fault["remedy"])
     if process.returncode:
         raise TrainingError(
             f"one of the {count} processes of a training died, the others were ended",
@@ -132,8 +146,11 @@ def _started(command: list[str], noise: int) -> Iterator[subprocess.Popen[str]]:
             raise
 
 
-def _steps(process: subprocess.Popen[str]) -> Generator[Step, None, dict[str, str] | None]:
-    """The steps that the first process tells of, its log among them; returns the first fault that any tells of."""
+def _steps(process: subprocess.Popen[str], progress: Progress) -> Generator[Step, None, dict[str, str] | None]:
+    """The steps that the first process tells of; its log and progress go where this one's go.
+
+    Returns the first fault that any process tells of.
+    """
     fault = None
     for line in process.stdout or ():
         mark, _, content = line.partition(" ")
@@ -142,6 +159,8 @@ def _steps(process: subprocess.Popen[str]) -> Generator[Step, None, dict[str, st
         elif mark == LOGGED:
             told = json.loads(content)
             logging.getLogger(told["name"]).log(told["level"], "%s", told["message"])
+        elif mark == PROGRESS:
+            progress(**json.loads(content))
         elif mark == FAULT:
             fault = fault or json.loads(content)
     return fault

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loop.canonical import canonical
 from loop.errors import NotFoundError
-from loop.types import Candidate
+from loop.types import Candidate, Json
 
 FILE = "manifest.json"
 VERSIONED = ("torch", "transformers", "peft")
@@ -20,9 +20,13 @@ def finished(folder: Path) -> bool:
     return (folder / FILE).exists()
 
 
-def write(folder: Path, candidate: Candidate) -> None:
-    """Put the manifest in place in one move."""
-    content = {**asdict(candidate), "versions": {package: version(package) for package in VERSIONED}}
+def write(folder: Path, candidate: Candidate, machine: Mapping[str, Json]) -> None:
+    """Put the manifest in place in one move; `machine` is what was chosen for the machine that trained."""
+    content = {
+        **asdict(candidate),
+        "machine": machine,
+        "versions": {package: version(package) for package in VERSIONED},
+    }
     building = folder / f"{FILE}.part"
     building.write_bytes(canonical(content))
     building.replace(folder / FILE)

@@ -1,72 +1,107 @@
-"""How many tokens a forward pass may have, found out before the first one runs out of memory."""
+"""How many tokens a forward pass may have, found out before the first one runs out of memory.
+
+It follows from the model, the data and the memory that is installed. What happens to be free when a training begins
+does not count here: passes of another size round otherwise, and so would make another adapter.
+"""
 
 import logging
-from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.distributed.tensor import DTensor
 
+from loop import memory
 from loop.errors import TrainingError
+from loop.memory import Memory
 from loop.training import ranks
-from loop.training.adapters import all_kept, checkpointed
+from loop.training.adapters import all_kept, checkpointed, trainable
 from loop.training.logps import Scorer, score
 from loop.training.tokens import Encoded
 
 _LOG = logging.getLogger(__name__)
-SHARE = 0.5
-"""Of the memory that is free, for what a pass keeps until its backward; the rest is for what comes and goes."""
+SHARE = {"cpu": 1 / 8, "cuda": 1 / 2}
+"""Of what the model leaves of the installed memory, for what an automatic pass keeps until its backward.
+
+An eighth leaves room for neighbours and is as fast on a CPU: 1 GiB of 8 are 1,900 tokens of SmolLM2-135M, and passes of
+400 to 4,000 took the same time. A GPU is seldom shared and wants large passes.
+"""
+LARGEST_SHARE = 1 / 2
+"""The same for an example that stands alone and for a size that somebody set; the rest is for what comes and goes."""
 SMALLEST, LARGEST = 256, {"cpu": 8_192, "cuda": 65_536}
-"""Tokens of an automatic budget; more is no faster."""
-CGROUP = Path("/sys/fs/cgroup")
+"""Tokens of an automatic pass; more is no faster."""
+COPIES = 5
+"""Of the adapter, beside the one in training: its gradient, AdamW's two moments, the champion's, and what trains while
+the champion's is in its place."""
 
 
-def budget(scorer: Scorer, probe: Encoded, largest: Encoded, wanted: int = 0) -> int:
+def budget(scorer: Scorer, probe: Encoded, largest: Encoded, read: Memory, wanted: int = 0) -> int:
     """Tokens of a pass: `wanted`, or 0 for a power of two, and no more than fit; `probe` is scored once to find out.
 
     Says so in the log when fewer fit than are wanted: what is learnt is the same. Raises TrainingError, with the
     figures, when `largest` alone would not fit.
     """
     each = bytes_per_token(scorer, probe)
-    room = _room(scorer.model.device)
-    fitting = int(room / each)
-    _require(largest.size, each, room)
+    left = _left(scorer, read)
+    _require(largest.size, each, LARGEST_SHARE * left)
+    if not wanted:
+        kind = scorer.model.device.type
+        fitting = min(max(int(SHARE[kind] * left / each), SMALLEST), LARGEST[kind])
+        return 1 << (fitting.bit_length() - 1)
+    fitting = int(LARGEST_SHARE * left / each)
     if wanted > fitting:
         said = "`micro_batch_tokens` is lowered to %s: a pass of %s tokens %s"
-        _LOG.warning(said, f"{fitting:,}", f"{wanted:,}", _needs(wanted, each, room))
-    if wanted:
-        return min(wanted, fitting)
-    return 1 << (min(max(fitting, SMALLEST), LARGEST[scorer.model.device.type]).bit_length() - 1)
+        _LOG.warning(said, f"{fitting:,}", f"{wanted:,}", _needs(wanted, each, LARGEST_SHARE * left))
+    return min(wanted, fitting)
 
 
-def require_room(rows: Scorer, probe: Encoded, largest: Encoded) -> None:
+def require_room(rows: Scorer, probe: Encoded, largest: Encoded, read: Memory) -> None:
     """Raises TrainingError, with the figures, when `largest` would not fit.
 
     For the time before it is known how examples are laid out, which takes a pass over the largest: `rows` gives each
     answer a row.
     """
     each = bytes_per_token(rows, probe) * probe.size / rows.size([probe])
-    _require(largest.size, each, _room(rows.model.device))
+    _require(rows.size([largest]), each, LARGEST_SHARE * _left(rows, read))
 
 
-def _room(device: torch.device) -> float:
-    """Bytes that a pass may keep."""
-    return SHARE * (free_bytes(device) // _sharing(device))
+def needed(scorer: Scorer, probe: Encoded, tokens: int) -> int:
+    """Bytes that a training takes beside its weights where its largest pass has so many `tokens`.
+
+    What comes and goes in a pass is as much again as half of what it keeps (SmolLM2-135M: 0.3 to 0.5 of it).
+    """
+    adapter = sum(parameter.nbytes for parameter in trainable(scorer.model).values())
+    return COPIES * adapter + int(1.5 * tokens * bytes_per_token(scorer, probe))
+
+
+def _left(scorer: Scorer, read: Memory) -> float:
+    """Bytes of the installed memory that this process may count on beside the model."""
+    device = scorer.model.device
+    adapter = sum(parameter.nbytes for parameter in trainable(scorer.model).values())
+    return installed(device, read) / sharing(device) - _weights(scorer) - COPIES * adapter
+
+
+def installed(device: torch.device, read: Memory) -> int:
+    """Bytes of the GPU, or of this machine as far as its control group allows."""
+    if device.type == "cuda":
+        whole: int = torch.cuda.mem_get_info(device)[1]
+        return whole
+    return memory.installed(read)
 
 
 def _require(tokens: int, each: float, room: float) -> None:
     if tokens > int(room / each):
+        lower = f"set `max_tokens` under [training] to {int(room / each):,} or less, or " if room > each else ""
         raise TrainingError(
             f"an example of {tokens:,} tokens {_needs(tokens, each, room)}",
-            f"set `max_tokens` under [training] to {int(room / each):,} or less, or train where more memory is free",
+            f"{lower}train where more memory is installed",
         )
 
 
 def _needs(tokens: int, each: float, room: float) -> str:
     return (
         f"needs {tokens * each / 2**30:.2f} GiB for its activations ({each / 2**20:.2f} MiB a token), "
-        f"{room / 2**30:.2f} GiB may be used"
+        f"{max(0.0, room) / 2**30:.2f} GiB may be used"
     )
 
 
@@ -85,8 +120,7 @@ def bytes_per_token(scorer: Scorer, example: Encoded) -> float:
 
 
 def _kept(scorer: Scorer, example: Encoded) -> int:
-    whole = (parameter for parameter in scorer.model.parameters() if not isinstance(parameter, DTensor))
-    weights = {parameter.untyped_storage().data_ptr() for parameter in whole}
+    weights = {storage.data_ptr() for storage in _storages(scorer)}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> None:
@@ -99,22 +133,16 @@ def _kept(scorer: Scorer, example: Encoded) -> int:
     return sum(storage.nbytes() for place, storage in kept.items() if place not in weights)
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that may still be taken: of the GPU, or of this machine and the control group this process is in."""
-    if device.type == "cuda":
-        free: int = torch.cuda.mem_get_info(device)[0]
-        return free
-    [available] = [line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable")]
-    return min([int(available.split()[1]) * 1024, *_left_in_group()])
+def _weights(scorer: Scorer) -> int:
+    """Bytes of the model, its adapter among them, in this process."""
+    return sum({storage.data_ptr(): storage.nbytes() for storage in _storages(scorer)}.values())
 
 
-def _sharing(device: torch.device) -> int:
+def _storages(scorer: Scorer) -> list[torch.UntypedStorage]:
+    own = (each.to_local() if isinstance(each, DTensor) else each for each in scorer.model.parameters())
+    return [parameter.untyped_storage() for parameter in own]
+
+
+def sharing(device: torch.device) -> int:
     """Processes that take from the same memory: each has a GPU of its own, where there are any."""
     return 1 if device.type == "cuda" else ranks.count()
-
-
-def _left_in_group() -> list[int]:
-    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
-    if not limit.exists() or (most := limit.read_text().strip()) == "max":
-        return []
-    return [int(most) - int(used.read_text())]

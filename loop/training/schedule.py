@@ -22,30 +22,51 @@ def families(examples: Sequence[Encoded]) -> list[list[int]]:
     return sorted(found, key=min)
 
 
-def batches(families: Sequence[Sequence[int]], epochs: float, batch: int, seed: int) -> list[list[int]]:
-    """Indices of the examples of every step: each epoch in its own order, the last one as far as `epochs` says.
+def order(families: Sequence[Sequence[int]], epochs: float, seed: int) -> list[int]:
+    """Indices of the examples as they are shown: each epoch in its own order, the last one as far as `epochs` says.
 
     Families stay together, so that a step computes what they share once.
     """
-    order: list[int] = []
+    shown: list[int] = []
     for epoch in range(math.ceil(epochs)):
         shuffled = list(families)
         random.Random(f"{seed}/{epoch}").shuffle(shuffled)
-        order += chain.from_iterable(shuffled)
-    order = order[: max(1, round(sum(map(len, families)) * epochs))]
-    return [order[start : start + batch] for start in range(0, len(order), batch)]
+        shown += chain.from_iterable(shuffled)
+    return shown[: max(1, round(sum(map(len, families)) * epochs))]
 
 
-def affordable(batches: Sequence[list[int]], sizes: Sequence[int], budget: int) -> list[list[int]]:
-    """The batches that `budget` tokens are enough for, where example i has `sizes[i]`; the first always, all for 0."""
+def affordable(order: Sequence[int], sizes: Sequence[int], budget: int) -> list[int]:
+    """What of `order` a budget of tokens is enough for, where example i has `sizes[i]`, the oldest first; 0 for all.
+
+    Every example is shown once before any is shown again. Where the budget ends within an epoch, that epoch keeps the
+    newest examples that it is enough for, wherever they stand; one is always shown.
+    """
     if not budget:
-        return [*batches]
-    spent = accumulate(sum(sizes[index] for index in batch) for batch in batches)
-    fitting = sum(tokens <= budget for tokens in spent)
-    return [*batches[: max(1, fitting)]]
+        return [*order]
+    shown: list[int] = []
+    left = budget
+    for start in range(0, len(order), len(sizes)):
+        epoch = order[start : start + len(sizes)]
+        newest = _newest(epoch, sizes, left)
+        shown += [index for index in epoch if index in newest]
+        left -= sum(sizes[index] for index in newest)
+        if len(newest) < len(epoch):
+            break
+    return shown or [max(order)]
 
 
-def progress(step: int, steps: int, seconds: float, budget: float) -> float:
+def _newest(epoch: Sequence[int], sizes: Sequence[int], budget: int) -> set[int]:
+    by_age = sorted(epoch, reverse=True)
+    spent = accumulate(sizes[index] for index in by_age)
+    return {index for index, tokens in zip(by_age, spent, strict=True) if tokens <= budget}
+
+
+def batches(order: Sequence[int], batch: int) -> list[list[int]]:
+    """Indices of the examples of every step."""
+    return [[*order[start : start + batch]] for start in range(0, len(order), batch)]
+
+
+def behind(step: int, steps: int, seconds: float, budget: float) -> float:
     """Share of a training that lies behind the middle of `step` (from 0), by steps or by its budget of seconds.
 
     Whichever is further: a training that time will cut short still warms up and cools down. No budget is 0.

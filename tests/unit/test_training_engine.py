@@ -23,6 +23,7 @@ from loop.training.accumulate import clip
 from loop.training.logps import Scored, Scorer, score
 from loop.training.tokens import Encoded
 from loop.types import Branch, Example, FeedbackKind, Message, Objective
+from tests.machine import machine
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.unit.test_training_tokens import example
 
@@ -365,10 +366,9 @@ def test_patience_without_a_dev_split_is_said(base, tmp_path, caplog):
 
 
 def test_an_example_that_cannot_fit_ends_the_training_before_its_first_pass(base, tmp_path, monkeypatch):
-    monkeypatch.setattr("loop.training.preflight.free_bytes", lambda _: 1 << 10)
-    monkeypatch.setattr("loop.training.engine.choose_layout", lambda *_: pytest.fail("a pass over the longest example"))
+    monkeypatch.setattr("loop.training.plan.choose_layout", lambda *_: pytest.fail("a pass over the longest example"))
     with pytest.raises(TrainingError, match="may be used"):
-        steps(job(base, tmp_path))
+        list(train(job(base, tmp_path), machine(tmp_path / "small", installed=2**20)))
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,6 @@ def test_more_processes_than_gpus_are_refused_before_they_start(tmp_path, monkey
 def test_more_processes_than_cores_are_said_to_be(tmp_path, monkeypatch: pytest.MonkeyPatch, caplog) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
-    monkeypatch.setattr(launch, "_in_processes", lambda _, count: iter([count]))
+    monkeypatch.setattr(launch, "_in_processes", lambda _, count, *__: iter([count]))
     assert [*launch.train(job(tmp_path, 2))] == [2]
     assert "2 processes share 1 cores" in caplog.text

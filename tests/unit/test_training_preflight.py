@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +12,8 @@ from transformers import AutoModelForCausalLM
 from loop.errors import TrainingError
 from loop.training import adapters, preflight
 from loop.training.logps import Scorer, choose_layout, score
+from loop.training.spans import spans
+from tests.machine import machine
 from tests.tiny import tiny_model
 from tests.unit.test_training_logps import encoded
 
@@ -77,53 +78,75 @@ def test_with_checkpoints_a_pass_keeps_less_and_has_the_same_gradients(tmp_path)
         assert torch.allclose(plain, again, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize(("gibibytes", "tokens"), [(1, 8_192), (0.03, 512)])
-def test_the_budget_is_a_power_of_two_that_fits(scorer, monkeypatch, gibibytes, tokens):
-    monkeypatch.setattr(preflight, "bytes_per_token", lambda *_: 20_000.0)
-    monkeypatch.setattr(preflight, "free_bytes", lambda _: gibibytes * 2**30)
-    assert preflight.budget(scorer, SHORT, LONG) == tokens
+def each_of(scorer: Scorer) -> float:
+    return preflight.bytes_per_token(scorer, SHORT)
+
+
+def room_for(scorer: Scorer, tokens: float, share: float) -> float:
+    """Bytes of a machine that leaves so many tokens of a pass a share of what the model, all trained, does not take."""
+    weights = sum(parameter.nbytes for parameter in scorer.model.parameters())
+    return (1 + preflight.COPIES) * weights + tokens * each_of(scorer) / share
+
+
+@pytest.mark.parametrize(("tokens", "chosen"), [(1_030, 1_024), (1_020, 512), (50_000, 8_192), (300, 256)])
+def test_the_budget_is_a_power_of_two_that_fits(scorer, tmp_path, tokens, chosen):
+    read = machine(tmp_path, installed=room_for(scorer, tokens, preflight.SHARE["cpu"]))
+    assert preflight.budget(scorer, SHORT, LONG, read) == chosen
+
+
+@pytest.mark.parametrize("free", [0, 2**20, 2**40])
+def test_what_happens_to_be_free_does_not_change_the_budget(scorer, tmp_path, free):
+    read = machine(tmp_path, installed=room_for(scorer, 1_030, preflight.SHARE["cpu"]), free=free)
+    assert preflight.budget(scorer, SHORT, LONG, read) == 1_024
+    preflight.require_room(replace(scorer, attention=None), SHORT, LONG, read)
 
 
 @pytest.mark.parametrize(("wanted", "tokens", "said"), [(400, 400, ""), (9_000, 838, "lowered to 838:")])
-def test_a_wanted_budget_holds_as_far_as_it_fits(scorer, monkeypatch, caplog, wanted, tokens, said):
-    monkeypatch.setattr(preflight, "bytes_per_token", lambda *_: 20_000.0)
-    monkeypatch.setattr(preflight, "free_bytes", lambda _: 2**25)
-    assert preflight.budget(scorer, SHORT, LONG, wanted) == tokens
+def test_a_wanted_budget_holds_as_far_as_it_fits(scorer, tmp_path, caplog, wanted, tokens, said):
+    read = machine(tmp_path, installed=room_for(scorer, 838.5, preflight.LARGEST_SHARE))
+    assert preflight.budget(scorer, SHORT, LONG, read, wanted) == tokens
     assert said in caplog.text
     assert bool(said) == bool(caplog.records)
 
 
-def test_processes_on_cpus_share_the_memory(scorer, monkeypatch):
-    monkeypatch.setattr(preflight, "bytes_per_token", lambda *_: 20_000.0)
-    monkeypatch.setattr(preflight, "free_bytes", lambda _: 2**27)
-    alone = preflight.budget(scorer, SHORT, LONG)
+def test_processes_on_cpus_share_the_memory(scorer, tmp_path, monkeypatch):
+    read = machine(tmp_path, installed=4 * room_for(scorer, 1_030, preflight.SHARE["cpu"]))
+    assert preflight.budget(scorer, SHORT, LONG, read) >= 4_096
     monkeypatch.setattr("loop.training.ranks.count", lambda: 4)
-    assert preflight.budget(scorer, SHORT, LONG) == alone / 4
+    assert preflight.budget(scorer, SHORT, LONG, read) == 1_024
 
 
-def test_an_example_that_cannot_fit_is_refused_before_it_takes_the_memory(scorer, monkeypatch):
-    monkeypatch.setattr(preflight, "free_bytes", lambda _: 1 << 20)
-    with pytest.raises(TrainingError, match="305 tokens needs"):
-        preflight.budget(scorer, SHORT, LONG)
+def test_an_example_that_cannot_fit_is_refused_before_it_takes_the_memory(scorer, tmp_path):
+    with pytest.raises(TrainingError, match="305 tokens needs") as told:
+        preflight.budget(scorer, SHORT, LONG, machine(tmp_path, installed=room_for(scorer, 300.5, 0.5)))
+    assert "set `max_tokens` under [training] to 300 or less" in told.value.remedy
 
 
-def test_an_example_that_cannot_fit_is_refused_before_any_pass_over_it(scorer, monkeypatch):
+def test_a_model_that_takes_all_memory_leaves_no_example_room(scorer, tmp_path):
+    with pytest.raises(TrainingError, match=r"0\.00 GiB may be used") as told:
+        preflight.budget(scorer, SHORT, LONG, machine(tmp_path, installed=2**16))
+    assert told.value.remedy == "train where more memory is installed"
+
+
+def test_an_example_that_cannot_fit_is_refused_before_any_pass_over_it(scorer, tmp_path, monkeypatch):
     rows, asked = replace(scorer, attention=None), []
     monkeypatch.setattr(preflight, "score", lambda scorer, examples: (asked.extend(examples), score(scorer, examples)))
     each = preflight.bytes_per_token(rows, SHORT) * SHORT.size / rows.size([SHORT])
-    monkeypatch.setattr(preflight, "free_bytes", lambda _: int(each * (LONG.size + 2) / preflight.SHARE))
-    preflight.require_room(rows, SHORT, LONG)
-    monkeypatch.setattr(preflight, "free_bytes", lambda _: int(each * (LONG.size - 2) / preflight.SHARE))
-    with pytest.raises(TrainingError, match="305 tokens needs"):
-        preflight.require_room(rows, SHORT, LONG)
+    width = room_for(scorer, 0, 1)
+    largest = rows.size([LONG])
+    enough = width + each * (largest + 2) / preflight.LARGEST_SHARE
+    preflight.require_room(rows, SHORT, LONG, machine(tmp_path, installed=enough))
+    short = width + each * (largest - 2) / preflight.LARGEST_SHARE
+    with pytest.raises(TrainingError, match=f"{largest} tokens needs"):
+        preflight.require_room(rows, SHORT, LONG, machine(tmp_path, installed=short))
     assert LONG not in asked
 
 
-def test_a_control_group_counts_where_it_leaves_less(tmp_path: Path, monkeypatch):
-    whole = preflight.free_bytes(torch.device("cpu"))
-    (tmp_path / "memory.max").write_text("5000000\n")
-    (tmp_path / "memory.current").write_text("2000000\n")
-    monkeypatch.setattr(preflight, "CGROUP", tmp_path)
-    assert preflight.free_bytes(torch.device("cpu")) == 3_000_000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert preflight.free_bytes(torch.device("cpu")) == pytest.approx(whole, rel=0.2)
+@pytest.mark.parametrize("attention", [spans, None])
+def test_what_a_training_needs_is_more_than_what_its_passes_keep(tmp_path, attention):
+    model = adapters.load(tiny_model(tmp_path), None, rank=4, seed=0, dtype=torch.float32, device="cpu")
+    scorer = Scorer(model.get_base_model(), attention=attention)
+    kept = alive(partial(score, scorer, [LONG]))
+    adapter = sum(parameter.nbytes for parameter in adapters.trainable(model).values())
+    need = preflight.needed(scorer, LONG, LONG.size)
+    assert kept + preflight.COPIES * adapter < need < 2 * kept + preflight.COPIES * adapter

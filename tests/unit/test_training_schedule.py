@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loop.settings import TrainingSettings
-from loop.training.schedule import affordable, batches, families, progress, rate
+from loop.training.schedule import affordable, batches, behind, families, order, rate
 from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
 
@@ -17,32 +17,54 @@ def alone(count: int) -> list[list[int]]:
 
 
 def test_each_epoch_shows_every_example_once_and_in_another_order():
-    flat = [index for batch in batches(alone(10), epochs=2.0, batch=4, seed=0) for index in batch]
-    assert sorted(flat[:10]) == sorted(flat[10:]) == list(range(10))
-    assert flat[:10] != flat[10:]
+    shown = order(alone(10), epochs=2.0, seed=0)
+    assert sorted(shown[:10]) == sorted(shown[10:]) == list(range(10))
+    assert shown[:10] != shown[10:]
 
 
 def test_half_an_epoch_shows_half_of_the_examples():
-    shown = Counter(index for batch in batches(alone(10), epochs=1.5, batch=4, seed=0) for index in batch)
+    shown = Counter(order(alone(10), epochs=1.5, seed=0))
     assert sum(shown.values()) == 15
     assert set(shown.values()) == {1, 2}
 
 
 def test_the_order_depends_on_the_seed_alone():
-    assert batches(alone(50), 1.0, 8, seed=1) == batches(alone(50), 1.0, 8, seed=1)
-    assert batches(alone(50), 1.0, 8, seed=1) != batches(alone(50), 1.0, 8, seed=2)
+    assert order(alone(50), 1.0, seed=1) == order(alone(50), 1.0, seed=1)
+    assert order(alone(50), 1.0, seed=1) != order(alone(50), 1.0, seed=2)
 
 
-def test_a_budget_of_tokens_ends_a_training_before_the_batch_that_would_exceed_it():
-    cut, sizes = [[0, 1], [2], [3]], [10, 20, 30, 40]
-    assert affordable(cut, sizes, 0) == cut
-    assert affordable(cut, sizes, 60) == affordable(cut, sizes, 99) == cut[:2]
-    assert affordable(cut, sizes, 5) == cut[:1]
+def test_a_step_sees_a_batch_and_the_last_one_what_is_left():
+    assert batches([4, 2, 0, 1, 3], 2) == [[4, 2], [0, 1], [3]]
+
+
+def test_a_budget_of_tokens_leaves_out_the_oldest_and_keeps_the_order():
+    shown, sizes = [2, 0, 3, 1], [10, 20, 30, 40]
+    assert affordable(shown, sizes, 0) == affordable(shown, sizes, 100) == shown
+    assert affordable(shown, sizes, 99) == affordable(shown, sizes, 90) == [2, 3, 1]
+    assert affordable(shown, sizes, 75) == [2, 3]
+    assert affordable(shown, sizes, 5) == [3]
+
+
+def test_a_budget_of_tokens_shows_all_examples_once_before_the_newest_twice():
+    shown, sizes = [2, 0, 3, 1, 1, 3, 0, 2], [10, 20, 30, 40]
+    assert affordable(shown, sizes, 100) == [2, 0, 3, 1]
+    assert affordable(shown, sizes, 175) == [2, 0, 3, 1, 3, 2]
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.floats(0.1, 3.0), st.integers(1, 2_000))
+def test_a_budget_of_tokens_is_kept_and_shows_no_older_example_more_often(sizes, epochs, budget):
+    every = order(alone(len(sizes)), epochs, seed=0)
+    shown = affordable(every, sizes, budget)
+    assert len(shown) == 1 or sum(sizes[index] for index in shown) <= budget
+    assert not Counter(shown) - Counter(every)
+    if epochs == int(epochs):
+        times = [shown.count(index) for index in range(len(sizes))]
+        assert times == sorted(times)
 
 
 def test_the_rate_rises_to_its_peak_and_falls_towards_zero():
     settings = TrainingSettings(learning_rate=1e-3, warmup_share=0.1)
-    rates = [rate(progress(step, 100, 0.0, 0.0), settings) for step in range(100)]
+    rates = [rate(behind(step, 100, 0.0, 0.0), settings) for step in range(100)]
     assert rates[0] == pytest.approx(5e-5)
     assert rates[:10] == sorted(rates[:10])
     assert max(rates) == pytest.approx(1e-3, rel=1e-3)
@@ -52,7 +74,7 @@ def test_the_rate_rises_to_its_peak_and_falls_towards_zero():
 
 def test_a_short_decay_leaves_the_rate_at_its_peak_until_then():
     settings = TrainingSettings(learning_rate=1e-3, warmup_share=0.1, decay_share=0.3)
-    rates = [rate(progress(step, 100, 0.0, 0.0), settings) for step in range(100)]
+    rates = [rate(behind(step, 100, 0.0, 0.0), settings) for step in range(100)]
     assert set(rates[10:70]) == {1e-3}
     assert rates[70:] == sorted(rates[70:], reverse=True)
     assert 0 < rates[-1] < 1e-5
@@ -60,7 +82,7 @@ def test_a_short_decay_leaves_the_rate_at_its_peak_until_then():
 
 def test_a_training_that_time_will_cut_short_still_reaches_its_peak_and_cools_down():
     settings = TrainingSettings(learning_rate=1e-3, warmup_share=0.1)
-    rates = [rate(progress(step, 1_000, 30.0 * step, 120.0), settings) for step in range(4)]
+    rates = [rate(behind(step, 1_000, 30.0 * step, 120.0), settings) for step in range(4)]
     assert max(rates) > 9e-4
     assert rates[1:] == sorted(rates[1:], reverse=True)
     assert rates[-1] < 2e-4
@@ -73,15 +95,14 @@ def test_the_rate_is_defined_for_all_shares(share, warmup, decay):
 
 
 def test_training_ends_by_steps_when_there_is_time_left():
-    assert progress(9, 10, 30.0, 3_600.0) == pytest.approx(0.95)
-    assert progress(0, 10, 4_000.0, 3_600.0) == 1.0
+    assert behind(9, 10, 30.0, 3_600.0) == pytest.approx(0.95)
+    assert behind(0, 10, 4_000.0, 3_600.0) == 1.0
 
 
 def test_a_family_is_a_conversation_and_stays_together():
     prompts = [(1, 2, 3, 4), (9,), (1, 2), (1, 3), (1, 2, 3, 5), (1, 2)]
     found = families([Encoded(Objective.PAIR, p, (Answer((0,), (1.0,)),), True, 1.0, 0.0) for p in prompts])
     assert found == [[2, 5, 0, 4], [1], [3]]
-    [together, *others] = batches(found, epochs=1.0, batch=6, seed=3)
-    assert not others
+    together = order(found, epochs=1.0, seed=3)
     places = [together.index(index) for index in found[0]]
     assert places == list(range(places[0], places[0] + 4))

@@ -1,0 +1,196 @@
+"""All that a training decides before its first step: from a job and the machine to a plan that stays the same."""
+
+import logging
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from peft import PeftModel
+from transformers import AutoConfig, AutoTokenizer
+
+from loop.canonical import digest
+from loop.errors import TrainingError
+from loop.hashing import adapter_sha256
+from loop.memory import Memory
+from loop.models import fingerprint, readable
+from loop.ports import Progress
+from loop.settings import TrainingSettings
+from loop.training import adapters, precision, preflight, ranks
+from loop.training.job import Job
+from loop.training.logps import Scorer, choose_layout
+from loop.training.precision import Precision
+from loop.training.reference import Reference
+from loop.training.schedule import affordable, batches, families, order
+from loop.training.spans import spans
+from loop.training.tokens import Encoded, Encoding, encode
+from loop.training.waiting import await_memory, weights_bytes
+from loop.types import Json
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that stays the same while a job trains."""
+
+    job: Job
+    key: str
+    """Identity of the job, by which a checkpoint is known to be its own."""
+    model: PeftModel
+    scorer: Scorer
+    optimizer: torch.optim.Optimizer
+    encoding: Encoding
+    dev: tuple[Encoded, ...]
+    reference: Reference
+    batches: list[list[int]]
+    wanted: int
+    """Batches there would be without a budget of tokens."""
+    left_out: int
+    """Examples that a budget of tokens leaves out, the oldest."""
+    pass_tokens: int
+    """Tokens of a forward pass, the same in every process."""
+    machine: Mapping[str, Json]
+    """What was chosen for this machine, and by what: see `_machine`."""
+    began_as: str
+    """sha256 of the adapter's weights before step 0."""
+
+
+def prepare(job: Job, read: Memory, progress: Progress) -> Plan:
+    """The plan of `job`, its model loaded; waits until enough of the memory that `read` tells of is free for it.
+
+    Raises TrainingError when nothing can be trained on or an example cannot fit, LowMemoryError when it waited in vain.
+    """
+    settings = job.settings
+    computed = precision.choose(settings, job.dtype)
+    encoding, dev = _encoded(job)
+    model = _model(job, computed, read, progress)
+    scorer = _scorer(model, job, computed, encoding, read, progress)
+    every = order(families(encoding.examples), settings.epochs, settings.seed)
+    shown = affordable(every, [example.size for example in encoding.examples], settings.budget_tokens)
+    steps = batches(shown, settings.batch_examples)
+    pass_tokens = min(ranks.everyones(preflight.budget(scorer, *_probes(encoding), read, settings.micro_batch_tokens)))
+    _await_passes(scorer, encoding, steps, pass_tokens, read, progress)
+    machine = _machine(scorer, computed, pass_tokens)
+    parent = adapter_sha256(job.parent) if job.parent else None
+    made_from = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast, settings.quantize])
+    # Log-probabilities that another machine or passes of another size made are rounded otherwise: they are not taken.
+    reference = job.cache / f"{digest([made_from, machine])[:16]}.json"
+    return Plan(
+        job=job,
+        key=f"{job.snapshot_id} {digest([made_from, asdict(settings), [each.example_id for each in job.examples]])}",
+        model=model,
+        scorer=scorer,
+        optimizer=torch.optim.AdamW(adapters.trainable(model).values(), weight_decay=settings.weight_decay, fused=True),
+        encoding=encoding,
+        dev=dev,
+        reference=Reference(model, scorer, reference),
+        batches=steps,
+        wanted=len(batches(every, settings.batch_examples)),
+        left_out=len({*every}) - len({*shown}),
+        pass_tokens=pass_tokens,
+        machine={**machine, "installed_bytes": preflight.installed(scorer.model.device, read)},
+        began_as=adapters.weights_sha256(model),
+    )
+
+
+def _encoded(job: Job) -> tuple[Encoding, tuple[Encoded, ...]]:
+    """The train split and the dev split as token ids."""
+    with readable(job.base):
+        tokenizer = AutoTokenizer.from_pretrained(job.base)
+        fitting = _fitting(job)
+    encoding = encode(job.examples, tokenizer, fitting)
+    if not encoding.examples:
+        raise TrainingError(f"none of {len(job.examples)} examples can be trained on", _longer(job, fitting))
+    dev = encode(job.dev, tokenizer, fitting).examples
+    if job.settings.patience and not dev:
+        _LOG.warning("`patience` waits in vain: the dev split has no example that can be looked at")
+    return encoding, dev
+
+
+def _fitting(job: Job) -> TrainingSettings:
+    """The job's settings, with no longer examples than the base model has positions for."""
+    config = AutoConfig.from_pretrained(job.base).get_text_config()
+    positions = getattr(config, "max_position_embeddings", job.settings.max_tokens)
+    return replace(job.settings, max_tokens=min(job.settings.max_tokens, positions))
+
+
+def _longer(job: Job, fitting: TrainingSettings) -> str:
+    """What to do where every example may be too long."""
+    allowed = "raise `max_tokens` under [training]"
+    if fitting.max_tokens < job.settings.max_tokens:
+        allowed = f"train a base model with more positions than {fitting.max_tokens:,} or send it shorter prompts"
+    return f"{allowed}, or look into the snapshot for empty or equal answers"
+
+
+def _model(job: Job, computed: Precision, read: Memory, progress: Progress) -> PeftModel:
+    """The base model under the adapter, loaded once there is memory for its weights."""
+    settings = job.settings
+    device, sharded = torch.device(computed.device), _sharded(settings)
+    with readable(job.base):
+        weights = weights_bytes(job.base, computed.weights, quantized=settings.quantize == "nf4")
+    share = weights // ranks.count() if sharded and device.type == "cuda" else weights
+    await_memory(share, "the model's weights", device, read, progress)
+    model = adapters.load(
+        job.base,
+        job.parent,
+        rank=settings.rank,
+        seed=settings.seed,
+        dtype=computed.weights,
+        device=computed.device,
+        sharded=sharded,
+        quantized=settings.quantize == "nf4",
+    )
+    if settings.activation_checkpoints:
+        adapters.checkpoint_activations(model)
+    return model
+
+
+def _scorer(
+    model: PeftModel, job: Job, computed: Precision, encoding: Encoding, read: Memory, progress: Progress
+) -> Scorer:
+    """How the model's answers are laid out, tried on the longest example once it is known to fit and has the memory."""
+    trees = job.settings.layout == "tree"
+    wanted = Scorer(model.get_base_model(), computed.autocast, spans if trees else None, _sharded(job.settings))
+    rows, (probe, largest) = replace(wanted, attention=None), _probes(encoding)
+    preflight.require_room(rows, probe, largest, read)
+    need = preflight.needed(rows, probe, rows.size([largest]))
+    await_memory(need, "the adapter and the longest example", wanted.model.device, read, progress)
+    return choose_layout(wanted, encoding.examples)
+
+
+def _sharded(settings: TrainingSettings) -> bool:
+    return settings.shard and ranks.count() > 1
+
+
+def _probes(encoding: Encoding) -> tuple[Encoded, Encoded]:
+    """The examples of middle and of largest size."""
+    ordered = sorted(encoding.examples, key=lambda example: example.size)
+    return ordered[len(ordered) // 2], ordered[-1]
+
+
+def _await_passes(
+    scorer: Scorer, encoding: Encoding, steps: list[list[int]], pass_tokens: int, read: Memory, progress: Progress
+) -> None:
+    """Wait for the memory of the largest pass: a whole batch where it is small, and never less than an example."""
+    probe, largest = _probes(encoding)
+    step_sizes = ((sum(encoding.examples[index].size for index in step), step) for step in steps)
+    heaviest = [encoding.examples[index] for index in max(step_sizes)[1]]
+    tokens = max(scorer.size([largest]), min(pass_tokens, scorer.size(heaviest)))
+    need = preflight.needed(scorer, probe, tokens)
+    await_memory(need, f"the adapter and passes of {tokens:,} tokens", scorer.model.device, read, progress)
+
+
+def _machine(scorer: Scorer, computed: Precision, pass_tokens: int) -> dict[str, Json]:
+    """What rounding depends on beside the job: the sizes of passes, the processor and how it computes."""
+    cuda = computed.device == "cuda"
+    return {
+        "device": torch.cuda.get_device_name() if cuda else platform.machine(),
+        "instruction_set": "" if cuda else torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "processes": ranks.count(),
+        "weights": str(computed.weights).removeprefix("torch."),
+        "autocast": "bfloat16" if computed.autocast else "off",
+        "layout": "rows" if scorer.attention is None else scorer.attention.__name__,
+        "pass_tokens": pass_tokens,
+    }

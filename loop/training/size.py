@@ -1,0 +1,65 @@
+"""How large a training is and how long it may take, said before its first step. Nothing is decided by it."""
+
+import logging
+import time
+from math import ceil
+from statistics import fmean
+
+import torch
+
+from loop.ports import Progress
+from loop.training import ranks
+from loop.training.checkpoint import State
+from loop.training.logps import FULL, score
+from loop.training.packs import cost
+from loop.training.plan import Plan
+
+_LOG = logging.getLogger(__name__)
+PASS_OVER_FORWARD = 3.2
+"""Time of a whole step by that of its forward passes: backward through frozen weights, and a share of the champion's
+pass, which an example needs once."""
+TRIED_STEPS = 4
+
+
+def announce(plan: Plan, state: State, progress: Progress) -> None:
+    """Say how much `plan` has left to do from `state` on, and about how long that takes here.
+
+    The log also says what a budget of tokens leaves out.
+    """
+    chosen = plan.batches[state.step :]
+    minutes = ceil(_seconds(plan, chosen, state.budget) / 60)
+    tokens = sum(plan.encoding.examples[index].size for step in chosen for index in step)
+    examples = len({index for step in chosen for index in step})
+    said = (
+        f"{examples:,} examples, {len(chosen):,} steps, {tokens:,} tokens; "
+        f"about {minutes} minute{'s' if minutes > 1 else ''} on this machine"
+    )
+    _LOG.info("training: %s", said)
+    progress("train", state.step, len(plan.batches), said)
+    if plan.left_out or len(plan.batches) < plan.wanted:
+        _LOG.warning(
+            "`budget_tokens` leaves out the %s oldest examples, and %s of %s steps in all",
+            f"{plan.left_out:,}",
+            f"{plan.wanted - len(plan.batches):,}",
+            f"{plan.wanted:,}",
+        )
+
+
+def _seconds(plan: Plan, chosen: list[list[int]], budget: int) -> float:
+    """From the time of one forward pass over an example and what the passes of a few steps cost beside it."""
+    if not chosen:
+        return 0.0
+    examples = plan.encoding.examples
+    probe = sorted(examples, key=lambda example: example.size)[len(examples) // 2]
+    full = FULL[plan.scorer.model.device.type]
+    with torch.no_grad():
+        began = time.monotonic()
+        score(plan.scorer, [probe]).logp.tolist()
+        elapsed = time.monotonic() - began
+    costs = []
+    for step in chosen[:: max(1, len(chosen) // TRIED_STEPS)]:
+        batch = [examples[index] for index in step]
+        passes = ([batch[index] for index in group] for group in plan.scorer.passes(batch, budget))
+        costs.append(sum(cost(plan.scorer.size(each), full) for each in passes))
+    of_probe = cost(plan.scorer.size([probe]), full)
+    return PASS_OVER_FORWARD * elapsed * fmean(costs) / of_probe * len(chosen) / ranks.count()

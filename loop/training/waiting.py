@@ -1,0 +1,63 @@
+"""A training waits until the memory it needs is free: before its model is loaded, and before its first step."""
+
+import logging
+import time
+from itertools import count
+from math import prod
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from loop import memory
+from loop.errors import LowMemoryError
+from loop.memory import Memory
+from loop.ports import Progress
+from loop.training import ranks
+from loop.training.preflight import sharing
+
+_LOG = logging.getLogger(__name__)
+
+
+def await_memory(need: int, what: str, device: torch.device, read: Memory, progress: Progress) -> None:
+    """Return when every process of this training may take `need` bytes; `what` says for what, in the plural.
+
+    Raises LowMemoryError when that lasts longer than the patience of `read`. It counts looks, not seconds, so that
+    all processes give up at the same one.
+    """
+    patience = int(read.patience_seconds / read.look_seconds)
+    for look in count():
+        left = min(ranks.everyones(_free(device, read) // sharing(device)))
+        if left >= need:
+            break
+        said = f"{what} need {need / 2**30:.2f} GiB, {left / 2**30:.2f} GiB of memory are free"
+        if look == patience:
+            raise LowMemoryError(
+                f"the training did not begin: {said} after {read.patience_seconds / 60:.0f} minutes of waiting",
+                "end what else takes memory, or lower `max_tokens` or `micro_batch_tokens` under [training]; the next "
+                "night trains on the same feedback",
+            )
+        if not look:
+            _LOG.warning("the training waits: %s", said)
+        progress("train", 0, 1, f"waits for memory: {said}")
+        time.sleep(read.look_seconds)
+    if look:
+        _LOG.warning("the training begins: %.2f GiB of memory are free", left / 2**30)
+
+
+def weights_bytes(base: Path, dtype: torch.dtype, *, quantized: bool) -> int:
+    """Bytes that the weights in the folder `base` take once they are loaded."""
+    numbers = 0
+    for file in base.glob("model*.safetensors"):
+        with safe_open(file, "pt") as opened:
+            numbers += sum(prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118 - no dict
+    return numbers * dtype.itemsize // (3 if quantized else 1)
+
+
+def _free(device: torch.device, read: Memory) -> int:
+    """Bytes that may be taken now; what torch holds of a GPU without using it may."""
+    if device.type != "cuda":
+        return memory.free(read)
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free + held
