@@ -1,6 +1,9 @@
 """From tasks and models to evidence: candidate, champion and anchor on the same items in one process."""
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 
 from evals.suites import preference
@@ -8,6 +11,9 @@ from evals.task import Item, Model, Score, Task, answer_key, judge, task_sha256
 from loop.cache import read_cache, write_cache
 from loop.ports import Progress
 from loop.types import Json, PairedScore, SuiteEvidence, SuiteRole
+
+_LOG = logging.getLogger(__name__)
+_LOG.setLevel(logging.INFO)  # said without --verbose, like the size of a training
 
 
 def collect(
@@ -45,6 +51,7 @@ def collect(
 def _answer(asked: Sequence[tuple[Task, Model]], cache: Path, chunk: int, progress: Progress) -> None:
     """Bring the cache to where every score can be taken."""
     total, done = sum(len(task.items) for task, _ in asked), 0
+    began, written, left = time.monotonic(), 0, ""
     for task, model in asked:
         path = cache / f"{model.fingerprint}.json"
         known = read_cache(path)
@@ -52,12 +59,24 @@ def _answer(asked: Sequence[tuple[Task, Model]], cache: Path, chunk: int, progre
         missing = sorted(((key, item) for key, item in keyed.items() if key not in known), key=_length, reverse=True)
         done += len(task.items) - len(missing)
         for start in range(0, len(missing), chunk):
-            progress("evaluate", done, total, task.name)
+            progress("evaluate", done, total, f"{task.name}{left}")
             keys, items = zip(*missing[start : start + chunk], strict=True)
             known.update(zip(keys, task.solver(model, items, task.sampling), strict=True))
             write_cache(path, known)
             done += len(items)
+            minutes = ceil((time.monotonic() - began) / (written + len(items)) * (total - done) / 60)
+            if not written:
+                _LOG.info("evaluation: %s; about %d min on this machine", _told(asked), minutes)
+            written += len(items)
+            left = f", about {minutes} min left"
     progress("evaluate", total, total, "ended")
+
+
+def _told(asked: Sequence[tuple[Task, Model]]) -> str:
+    """How much there is to answer, by suite, and for how many models."""
+    suites = {task.name: len(task.items) for task, _ in asked}
+    models = len({model.fingerprint for _, model in asked})
+    return f"{', '.join(f'{count:,} {name}' for name, count in suites.items())} for {models} models"
 
 
 def _length(keyed: tuple[str, Item]) -> int:

@@ -25,6 +25,10 @@ class NightshiftError(Exception):
         self.what = what
         self.remedy = remedy
 
+    def __reduce__(self) -> "tuple[type[NightshiftError], tuple[str, str]]":
+        """So that another process can be told."""
+        return type(self), (self.what, self.remedy)
+
 
 class IntegrityError(NightshiftError):
     """Stored bytes differ from the hash recorded for them."""

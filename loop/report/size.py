@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from loop.alarms import what_ended
 
-SHOWN = {"steps", "steps_planned", "skipped", "examples", "dropped", "truncated", "seconds", "budget_hit"}
+SHOWN = {"steps", "steps_planned", "skipped", "examples", "dropped", "truncated", "seconds", "budget_hit", "left_out"}
 """Metrics that the size tells in words."""
 
 
@@ -16,6 +16,8 @@ def size(metrics: Mapping[str, float]) -> Iterator[tuple[str, object]]:
         yield "examples trained on", f"{metrics['examples']:,.0f}"
     if metrics.get("dropped"):
         yield "examples left out", f"{metrics['dropped']:,.0f}, empty or longer than `max_tokens`"
+    if metrics.get("left_out"):
+        yield "oldest examples kept out", f"{metrics['left_out']:,.0f}, by `budget_tokens`"
     if metrics.get("truncated"):
         yield "examples shortened", f"{metrics['truncated']:,.0f}, their oldest turns were cut off to fit `max_tokens`"
     if "seconds" in metrics:

@@ -5,6 +5,12 @@ from typing import Annotated, Literal
 
 from loop.settings.bounds import Amount, Between, Count, Days, Matching, Share, Some
 
+# What bounds a night: the first one of SmolLM2-135M is to end within two hours on two cores that know AVX2 alone, and
+# takes half of that with AVX-512. Such cores train 70 tokens a second, read 500 and write 130, seen on quiet machines:
+# `budget_tokens` is an hour; 200 items of 300 tokens in each of three suites, all answered to the last of
+# `max_new_tokens` by two models, and 100 pairs read by both are 42 minutes; the rest is for everything else. Of longer
+# prompts fewer items fit: the minutes are said before they pass.
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
@@ -26,8 +32,8 @@ class CurationSettings:
     """Feedback on an interaction younger than this waits for a later night."""
     window_days: Days = 90.0
     """Older interactions are left out."""
-    max_examples: Count = 20_000
-    """Only the newest so many train examples; 0 for all."""
+    max_examples: Count = 2_000
+    """Only the newest so many train examples, about as many as `budget_tokens` is enough for; 0 for all."""
     replay: Share = 0.0
     """Share of `max_examples` left to older examples whose answer users approved, so that it is not forgotten."""
     half_life_days: Amount = 0.0
@@ -81,11 +87,11 @@ class TrainingSettings:
     decay_share: Share = 1.0
     """Share of the training, at its end, in which the rate falls as a cosine; before, it stays at its peak."""
     epochs: Annotated[float, Between(0.01)] = 2.0
-    """Passes over the train split; the wall-clock budget may end it earlier."""
+    """Passes over the train split, as far as `budget_tokens` is enough for them."""
     batch_examples: Some = 8
     """Examples per optimiser step."""
     micro_batch_tokens: Count = 0
-    """Tokens per forward pass, shared prefixes once, of the passes of a step, no more than fit; 0 for what is fast."""
+    """Tokens of a forward pass, shared prefixes once, no more than fit; 0 for what is fast and leaves others room."""
     layout: Literal["tree", "rows"] = "tree"
     """Of a forward pass: shared prefixes once where the model allows it, or a padded row for each answer."""
     max_tokens: Some = 2_048
@@ -115,9 +121,9 @@ class TrainingSettings:
     autocast: Literal["auto", "bfloat16", "off"] = "auto"
     """`auto`: bfloat16 where CPU or GPU computes in it natively."""
     budget_minutes: Amount = 0.0
-    """Wall-clock limit of one training's steps, the first always taken, without loading the model; 0 for none."""
-    budget_tokens: Count = 0
-    """Limit of the tokens that one training sees, what is shared counted each time; 0 for none."""
+    """Wall-clock limit of one training's steps: what a busy machine cuts off is not learnt; 0 for none."""
+    budget_tokens: Count = 250_000
+    """Tokens that a training sees: all examples once before any twice, the oldest left out first; 0 for no limit."""
     consolidate_every: Count = 0
     """Every so many nights training begins at the base model instead of the champion; 0 for never."""
     quantize: Literal["none", "nf4"] = "none"
@@ -142,13 +148,13 @@ class TrainingSettings:
 class EvaluationSettings:
     """How candidates answer held-out prompts."""
 
-    max_items: Count = 1_000
+    max_items: Count = 200
     """Newest items per suite; 0 for all."""
-    max_pairs: Count = 200
+    max_pairs: Count = 100
     """Newest pairs of the preference report, each two forward passes a model; 0 for all."""
     window_days: Days = 30.0
     """Only feedback of this many days before the newest judges: what was right long ago may be wrong; 0 for all."""
-    max_new_tokens: Some = 256
+    max_new_tokens: Some = 160
     """Longest generated answer."""
     batch_prompts: Some = 32
     """Prompts generated together."""

@@ -60,6 +60,8 @@ def train(job: Job, read: Memory, progress: Progress) -> Iterator[Step]:
         yield Step(state.step, len(plan.batches), state.seconds, eta, state.history[-1])
     if plan.dev and is_unseen(state, job.settings):
         state = _looked(plan, state)
+    if state.step < len(plan.batches) and not has_enough(state, job.settings):
+        _LOG.warning("`budget_minutes` ended the training after %d of %d steps", state.step, len(plan.batches))
     _finish(plan, state)
 
 
@@ -193,5 +195,10 @@ def _came_to(plan: Plan, state: State) -> dict[str, float]:
         "tokens": sum(plan.encoding.examples[index].size for step in plan.batches[: state.step] for index in step),
         "dropped": plan.encoding.dropped,
         "truncated": plan.encoding.truncated,
-        "budget_hit": float(state.step < plan.wanted and not has_enough(state, plan.job.settings)),
+        "budget_hit": float(_was_cut(plan, state)),
     }
+
+
+def _was_cut(plan: Plan, state: State) -> bool:
+    """Whether a budget left something out."""
+    return not has_enough(state, plan.job.settings) and (state.step < plan.wanted or plan.left_out > 0)

@@ -1,6 +1,7 @@
 """All that a training decides before its first step: from a job and the machine to a plan that stays the same."""
 
 import logging
+import os
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -181,12 +182,20 @@ def _await_passes(
     await_memory(need, f"the adapter and passes of {tokens:,} tokens", scorer.model.device, read, progress)
 
 
+def _instruction_set() -> str:
+    """What torch's own kernels use of the CPU, and what oneDNN multiplies bfloat16 with or may use at most."""
+    can = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    other = [limit] if limit else [name for name in ("avx512_bf16", "amx_bf16", "bf16") if can.get(name)]
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *other])
+
+
 def _machine(scorer: Scorer, computed: Precision, pass_tokens: int) -> dict[str, Json]:
     """What rounding depends on beside the job: the sizes of passes, the processor and how it computes."""
     cuda = computed.device == "cuda"
     return {
         "device": torch.cuda.get_device_name() if cuda else platform.machine(),
-        "instruction_set": "" if cuda else torch.backends.cpu.get_cpu_capability(),
+        "instruction_set": "" if cuda else _instruction_set(),
         "threads": torch.get_num_threads(),
         "processes": ranks.count(),
         "weights": str(computed.weights).removeprefix("torch."),

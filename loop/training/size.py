@@ -15,6 +15,7 @@ from loop.training.packs import cost
 from loop.training.plan import Plan
 
 _LOG = logging.getLogger(__name__)
+_LOG.setLevel(logging.INFO)  # who starts a night by hand wants to know how long it takes, without --verbose
 PASS_OVER_FORWARD = 3.2
 """Time of a whole step by that of its forward passes: backward through frozen weights, and a share of the champion's
 pass, which an example needs once."""
@@ -52,9 +53,11 @@ def _seconds(plan: Plan, chosen: list[list[int]], budget: int) -> float:
     examples = plan.encoding.examples
     probe = sorted(examples, key=lambda example: example.size)[len(examples) // 2]
     full = FULL[plan.scorer.model.device.type]
-    with torch.no_grad():
+    elapsed = 0.0
+    for _ in range(2):  # the first pass of its shape may have to be prepared
         began = time.monotonic()
-        score(plan.scorer, [probe]).logp.tolist()
+        with torch.no_grad():
+            score(plan.scorer, [probe]).logp.tolist()
         elapsed = time.monotonic() - began
     costs = []
     for step in chosen[:: max(1, len(chosen) // TRIED_STEPS)]:

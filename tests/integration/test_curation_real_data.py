@@ -16,7 +16,8 @@ def curated(path: Path, format_name: str) -> Curated:
     events = list(read(path, format_name, secret=KEY))
     interactions = [event for event in events if isinstance(event, Interaction)]
     as_of = max(interaction.occurred_at for interaction in interactions) + timedelta(days=2)
-    return curate(interactions, [event for event in events if isinstance(event, Feedback)], CurationSettings(), as_of)
+    feedback = [event for event in events if isinstance(event, Feedback)]
+    return curate(interactions, feedback, CurationSettings(max_examples=0), as_of)
 
 
 def test_answers_to_maths_questions_become_pairs_and_lone_verdicts(real_data: Path) -> None:

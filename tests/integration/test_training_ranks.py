@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing
 
-from loop.errors import TrainingError
+from loop.errors import LowMemoryError, TrainingError
 from loop.settings import TrainingSettings
 from loop.training import Job, candidate, train
 from loop.training.accumulate import accumulate
@@ -21,6 +21,7 @@ from loop.training.launch import HANDED, LOG
 from loop.training.logps import Scorer, score
 from loop.training.reference import Reference
 from loop.types import Objective
+from tests.machine import machine
 from tests.tiny import tiny_model
 from tests.unit.test_training_engine import SETTINGS, examples, job
 from tests.unit.test_training_logps import EXAMPLES, encoded
@@ -115,6 +116,16 @@ def test_a_process_that_dies_ends_the_training_which_then_goes_on(base, tmp_path
     again.close()
     assert caplog.text.count("the training goes on after step") == 1
     assert not [child for child in psutil.Process().children(recursive=True) if "loop.training" in child.cmdline()]
+
+
+def test_processes_wait_for_memory_together_and_do_not_begin_without_it(base, tmp_path):
+    work, notes = job(base, tmp_path, settings=TWO), []
+    full = machine(tmp_path / "full", installed=8 * 2**30, free=2**19, patience=0.05)
+    with pytest.raises(LowMemoryError, match="the adapter and the longest example need"):
+        list(train(work, full, lambda *said: notes.append(said)))
+    assert {(stage, done, of) for stage, done, of, _ in notes} == {("train", 0, 1)}
+    assert all("waits for memory" in note for *_, note in notes)
+    assert not list(work.folder.glob("*.pt"))
 
 
 def test_a_fault_in_the_processes_is_told_as_it_would_be_in_one(base, tmp_path):

@@ -112,3 +112,25 @@ def test_addresses_come_from_the_environment_alone():
 
 def test_secrets_never_reach_the_policy_stored_with_a_candidate():
     assert "addresses" not in settings.policy(Settings())
+
+
+@pytest.mark.parametrize(
+    ("trained", "read", "written", "hours"),
+    [(70, 500, 130, 2), (200, 1_400, 240, 1)],
+    ids=["AVX2", "AVX-512"],
+)
+def test_a_first_night_of_the_default_model_ends_in_time_however_long_the_log_is(trained, read, written, hours):
+    """Tokens a second of SmolLM2-135M on two cores; prompts of 300 tokens, every answer as long as it may be."""
+    training, evaluation = Settings().training, Settings().evaluation
+    bounds = (training.budget_tokens, evaluation.max_items, evaluation.max_pairs, evaluation.max_new_tokens)
+    assert all(bounds)
+    assert not training.budget_minutes
+    answers = 2 * 3 * evaluation.max_items
+    pairs = 2 * 2 * evaluation.max_pairs
+    seconds = (
+        training.budget_tokens / trained
+        + answers * evaluation.max_new_tokens / written
+        + (answers * 300 + pairs * (300 + evaluation.max_new_tokens)) / read
+    )
+    everything_else = 600
+    assert seconds + everything_else < 3_600 * hours

@@ -1,0 +1,60 @@
+"""A night on a machine whose memory others have taken waits, and is skipped where it waited in vain."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from loop import settings
+from loop.cli.night import run
+from loop.cli.session import Session
+from loop.memory import Memory
+from loop.types import NightStatus, Stage
+from tests.machine import machine
+from tests.project import make_project, nightshift
+
+GIB = 2**30
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = make_project(tmp_path)
+    assert nightshift("import", "events.jsonl", folder=folder).returncode == 0
+    return folder
+
+
+def session(folder: Path, memory: Memory) -> Session:
+    """What the command works with in `folder`, on a machine with another memory."""
+    loaded = settings.load(folder / "nightshift.toml")
+    made = Session(replace(loaded, addresses=settings.Addresses(home=folder / ".nightshift")))
+    made.__dict__["parts"] = replace(made.parts, memory=memory)
+    return made
+
+
+def night(made: Session, as_of: str) -> Result:
+    return CliRunner().invoke(run, ["--as-of", as_of], obj=made)
+
+
+def test_a_night_without_memory_is_skipped_with_the_figures_and_the_next_one_trains(project, tmp_path):
+    full = machine(tmp_path / "full", installed=8 * GIB, free=2**10, patience=0.05)
+    skipped = night(made := session(project, full), "2026-01-03T00:00")
+    assert skipped.exit_code == 3, skipped.output
+    assert "night-0001 SKIPPED" in skipped.output
+    assert "the model's weights need 0.00 GiB, 0.00 GiB of memory are free after" in skipped.output
+    [told] = made.store.nights()
+    assert told.status is NightStatus.SKIPPED
+    assert Stage.REGISTER not in told.outputs
+    assert Path(told.outputs[Stage.REPORT]).exists()
+    again = night(session(project, machine(tmp_path / "roomy", installed=8 * GIB)), "2026-01-04T00:00")
+    assert again.exit_code in {0, 3}, again.output
+    assert "night-0002 SKIPPED" not in again.output
+    assert "decide" in made.store.nights()[-1].outputs
+
+
+def test_a_night_says_how_large_its_training_and_its_evaluation_are(project):
+    done = nightshift("run", "--as-of", "2026-01-03T00:00", folder=project)
+    assert done.returncode in {0, 3}, done.stderr
+    assert " tokens; about 1 minute on this machine" in done.stderr
+    assert "evaluation: " in done.stderr
+    assert " for 2 models; about 1 min on this machine" in done.stderr
