@@ -160,7 +160,8 @@ def _steps(process: subprocess.Popen[str], progress: Progress) -> Generator[Step
             told = json.loads(content)
             logging.getLogger(told["name"]).log(told["level"], "%s", told["message"])
         elif mark == PROGRESS:
-            progress(**json.loads(content))
+            told = json.loads(content)
+            progress(told["stage"], told["done"], told["of"], told["note"])
         elif mark == FAULT:
             fault = fault or json.loads(content)
     return fault

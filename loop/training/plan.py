@@ -29,6 +29,8 @@ from loop.training.waiting import await_memory, weights_bytes
 from loop.types import Json
 
 _LOG = logging.getLogger(__name__)
+HEAVIEST_STEPS = 32
+"""Looked at for their largest pass: to look at all would take minutes where there are thousands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +175,15 @@ def _probes(encoding: Encoding) -> tuple[Encoded, Encoded]:
 def _await_passes(
     scorer: Scorer, encoding: Encoding, steps: list[list[int]], pass_tokens: int, read: Memory, progress: Progress
 ) -> None:
-    """Wait for the memory of the largest pass: a whole batch where it is small, and never less than an example."""
+    """Wait for the memory of the largest pass that the heaviest steps have, and never less than an example's."""
     probe, largest = _probes(encoding)
-    step_sizes = ((sum(encoding.examples[index].size for index in step), step) for step in steps)
-    heaviest = [encoding.examples[index] for index in max(step_sizes)[1]]
-    tokens = max(scorer.size([largest]), min(pass_tokens, scorer.size(heaviest)))
-    need = preflight.needed(scorer, probe, tokens)
-    await_memory(need, f"the adapter and passes of {tokens:,} tokens", scorer.model.device, read, progress)
+    by_weight = sorted(steps, key=lambda step: sum(encoding.examples[index].size for index in step))
+    sizes = [scorer.size([largest])]
+    for step in by_weight[-HEAVIEST_STEPS:]:
+        batch = [encoding.examples[index] for index in step]
+        sizes += [scorer.size([batch[index] for index in group]) for group in scorer.passes(batch, pass_tokens)]
+    need = preflight.needed(scorer, probe, max(sizes))
+    await_memory(need, f"the adapter and passes of {max(sizes):,} tokens", scorer.model.device, read, progress)
 
 
 def _instruction_set() -> str:

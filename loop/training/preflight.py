@@ -68,7 +68,7 @@ def require_room(rows: Scorer, probe: Encoded, largest: Encoded, read: Memory) -
 def needed(scorer: Scorer, probe: Encoded, tokens: int) -> int:
     """Bytes that a training takes beside its weights where its largest pass has so many `tokens`.
 
-    What comes and goes in a pass is as much again as half of what it keeps (SmolLM2-135M: 0.3 to 0.5 of it).
+    What comes and goes in a pass is at most half of what it keeps (SmolLM2-135M: a third).
     """
     adapter = sum(parameter.nbytes for parameter in trainable(scorer.model).values())
     return COPIES * adapter + int(1.5 * tokens * bytes_per_token(scorer, probe))

@@ -119,12 +119,17 @@ def test_a_process_that_dies_ends_the_training_which_then_goes_on(base, tmp_path
 
 
 def test_processes_wait_for_memory_together_and_do_not_begin_without_it(base, tmp_path):
-    work, notes = job(base, tmp_path, settings=TWO), []
+    notes = []
+
+    def note(*said: object) -> None:
+        notes.append(said)
+
+    work = job(base, tmp_path, settings=TWO)
     full = machine(tmp_path / "full", installed=8 * 2**30, free=2**19, patience=0.05)
     with pytest.raises(LowMemoryError, match="the adapter and the longest example need"):
-        list(train(work, full, lambda *said: notes.append(said)))
+        list(train(work, full, note))
     assert {(stage, done, of) for stage, done, of, _ in notes} == {("train", 0, 1)}
-    assert all("waits for memory" in note for *_, note in notes)
+    assert all("waits for memory" in told for *_, told in notes)
     assert not list(work.folder.glob("*.pt"))
 
 
