@@ -33,7 +33,7 @@ def announce(plan: Plan, state: State, progress: Progress) -> None:
     examples = len({index for step in chosen for index in step})
     said = (
         f"{examples:,} examples, {len(chosen):,} steps, {tokens:,} tokens; "
-        f"about {minutes} minute{'s' if minutes > 1 else ''} on this machine"
+        f"about {minutes} minute{'' if minutes == 1 else 's'} on this machine"
     )
     _LOG.info("training: %s", said)
     progress("train", state.step, len(plan.batches), said)

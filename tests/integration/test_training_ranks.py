@@ -125,7 +125,7 @@ def test_processes_wait_for_memory_together_and_do_not_begin_without_it(base, tm
         notes.append(said)
 
     work = job(base, tmp_path, settings=TWO)
-    full = machine(tmp_path / "full", installed=8 * 2**30, free=2**19, patience=0.05)
+    full = machine(tmp_path / "full", installed=8 * 2**30, free=2**20, patience=0.05)
     with pytest.raises(LowMemoryError, match="the adapter and the longest example need"):
         list(train(work, full, note))
     assert {(stage, done, of) for stage, done, of, _ in notes} == {("train", 0, 1)}
