@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loop.cli.session import Session, now
+from loop.cli.verbs import Access, Verb
 from loop.errors import EventError, NotFoundError, UnreachableError, UsageError
 from loop.types import DeadLetter
 
@@ -24,7 +25,7 @@ IDLE_SECONDS = 0.2
 """Between two polls of a log in which nothing was."""
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @click.option("--until-caught-up", is_flag=True, help="End when all that is in the log now is stored.")
 @click.option("--metrics", metavar="HOST:PORT", help="Show /metrics and /healthz there while following.")
 @click.pass_obj
@@ -113,7 +114,7 @@ def topics() -> None:
     """Kafka's topics."""
 
 
-@topics.command("create")
+@topics.command("create", cls=Verb, access=Access.WRITES)
 @click.pass_obj
 def create_topics(session: Session) -> None:
     """Make the topics of events and of dead letters as [log] in the settings says; those that exist stay."""
@@ -131,7 +132,7 @@ def dlq() -> None:
     """Dead letters: what could not be parsed."""
 
 
-@dlq.command("list")
+@dlq.command("list", cls=Verb, access=Access.READS)
 @click.option("--all", "everything", is_flag=True, help="Also those that were replayed.")
 @click.pass_obj
 def list_letters(session: Session, everything: bool) -> None:
@@ -143,7 +144,7 @@ def list_letters(session: Session, everything: bool) -> None:
     )
 
 
-@dlq.command("show")
+@dlq.command("show", cls=Verb, access=Access.READS)
 @click.argument("letter_id")
 @click.pass_obj
 def show_letter(session: Session, letter_id: str) -> None:
@@ -154,7 +155,7 @@ def show_letter(session: Session, letter_id: str) -> None:
     session.show(shown, asdict(letter) | {"payload": text})
 
 
-@dlq.command("replay")
+@dlq.command("replay", cls=Verb, access=Access.WRITES)
 @click.argument("letter_ids", nargs=-1)
 @click.pass_obj
 def replay_letters(session: Session, letter_ids: tuple[str, ...]) -> None:

@@ -78,6 +78,8 @@ def registry(session: Session) -> Finding:
     """The registry answers and its alias says what the ledger says."""
     from loop.promote import champion
 
+    if not session.registered:
+        return Finding("registry", True, "nothing was registered yet")
     serving, alias = champion(session.ledger.entries()), session.registry.alias("champion") or 0
     if serving != alias:
         text = f"the alias says version {alias}, the ledger version {serving}; run `nightshift reconcile`"
@@ -108,7 +110,8 @@ def base_model(session: Session) -> Finding:
 
 def disk(session: Session) -> Finding:
     """There is room for a night."""
-    free = shutil.disk_usage(session.home).free / 2**30
+    there = next(folder for folder in (session.home, *session.home.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free / 2**30
     return Finding("disk", free >= FREE_GIB, f"{free:.0f} GiB free under {session.home} ({FREE_GIB} needed)")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from loop.cli.session import Session, now
+from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
 from loop.types import DeadLetter
 
@@ -52,7 +53,7 @@ def yesterday() -> datetime:
 as_of_option = click.option("--as-of", type=Moment(), default=now, help="See the world as it was then (default: now).")
 
 
-@click.command("import")
+@click.command("import", cls=Verb, access=Access.WRITES)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--format", "format_name", type=click.Choice(FORMATS), default="nightshift", show_default=True)
 @click.option("--start", type=Moment(), default=yesterday, help="Time of the first line where lines have none.")
@@ -86,7 +87,7 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
         )
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @as_of_option
 @click.option(
     "--until", type=click.IntRange(0, 2**63 - 1), help="Ingestion sequence to stop at (default: everything captured)."
@@ -105,7 +106,7 @@ def curate(session: Session, as_of: datetime, until: int | None) -> None:
     )
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @click.argument("snapshot_id")
 @click.pass_obj
 def validate(session: Session, snapshot_id: str) -> None:
@@ -119,7 +120,7 @@ def validate(session: Session, snapshot_id: str) -> None:
         raise SystemExit(3)
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.ANYWHERE)
 def schema() -> None:
     """Print the JSON Schema of events: what producers in any language may send."""
     from loop.events import json_schema

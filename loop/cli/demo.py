@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from loop.cli.session import Session
+from loop.cli.verbs import Access, Verb
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.ANYWHERE)
 @click.option("--seed", default=1, show_default=True, help="Of the simulated help desk.")
 @click.option("--days", type=click.IntRange(2), default=6, show_default=True, help="How many days and nights.")
 @click.option("--folder", type=click.Path(path_type=Path), help="New project folder (default: .nightshift/demo-SEED).")

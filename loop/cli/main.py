@@ -31,7 +31,8 @@ def cli(
     overrides = dict(_assignment(text) for text in assignments)
     unread = context.invoked_subcommand in NEED_NO_SETTINGS or {"-h", "--help"} & {*sys.argv}
     loaded = settings.Settings() if unread else settings.load(config, overrides)
-    context.obj = Session(loaded, as_json=as_json)
+    configured = config is not None or Path(settings.SETTINGS_FILE).exists()
+    context.obj = Session(loaded, as_json=as_json, configured=configured)
     context.call_on_close(context.obj.close)
 
 

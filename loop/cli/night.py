@@ -7,12 +7,13 @@ import click
 
 from loop.cli.data import as_of_option
 from loop.cli.session import Session
+from loop.cli.verbs import Access, Verb
 from loop.types import Decision, Night, NightStatus, Verdict
 
 FAILED, NOT_PROMOTED = 1, 3
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @as_of_option
 @click.option("--abandon", metavar="REASON", default="", help="Give the interrupted night up and begin a new one.")
 @click.pass_obj
@@ -51,7 +52,7 @@ def _sentence(session: Session, night: Night) -> str:
     return "\n".join([*lines, f"report: {night.outputs[Stage.REPORT]}"])
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @click.argument("snapshot_id")
 @click.option(
     "--from", "parent", type=click.IntRange(0), metavar="VERSION", help="Continue this version; 0 is the base."
@@ -66,7 +67,7 @@ def train(session: Session, snapshot_id: str, parent: int | None) -> None:
     session.show(candidate.candidate_id, {"candidate_id": candidate.candidate_id, "metrics": dict(candidate.metrics)})
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @click.argument("candidate_id")
 @click.pass_obj
 def register(session: Session, candidate_id: str) -> None:
@@ -77,7 +78,7 @@ def register(session: Session, candidate_id: str) -> None:
     session.show(str(version), {"version": version})
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @click.argument("candidate_id")
 @click.pass_obj
 def evaluate(session: Session, candidate_id: str) -> None:
@@ -89,7 +90,7 @@ def evaluate(session: Session, candidate_id: str) -> None:
     session.show(evidence.evidence_id, {"evidence_id": evidence.evidence_id, "items": suites})
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @click.argument("evidence_id")
 @click.pass_obj
 def decide(session: Session, evidence_id: str) -> None:
@@ -104,7 +105,7 @@ def decide(session: Session, evidence_id: str) -> None:
         raise SystemExit(NOT_PROMOTED)
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.READS)
 @click.pass_obj
 def status(session: Session) -> None:
     """What serves, what the last night did, how much feedback is stored."""
@@ -127,7 +128,7 @@ def status(session: Session) -> None:
     )
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.READS)
 @click.pass_obj
 def nights(session: Session) -> None:
     """Every night with its verdict, oldest first."""

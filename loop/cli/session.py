@@ -14,24 +14,42 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loop.errors import UsageError
-from loop.settings import Settings
+from loop.errors import NotFoundError, UsageError
+from loop.settings import SETTINGS_FILE, Settings
 
 if TYPE_CHECKING:
     from loop.ports import EventLog, Ledger, Registry, Store
     from loop.steps import Parts
 
+STORE, LEDGER, REGISTRY = "store.db", "ledger.db", "mlflow.db"
+"""Files of the embedded databases below the home."""
+SQLITE, IN_MEMORY = "sqlite:///", "sqlite://"
 
-@dataclass(frozen=True)
+
+@dataclass
 class Session:
     """One invocation of the command."""
 
     settings: Settings
     as_json: bool = False
+    configured: bool = True
+    """A settings file was read, from this folder or as --config names it."""
+    may_make_home: bool = True
+    """False in a verb that only reads: a database that is absent is then an empty one in memory."""
 
     @property
     def home(self) -> Path:
         return self.settings.addresses.home
+
+    def require_project(self) -> None:
+        """UsageError where nothing says that this folder is a project: settings, a ledger, an address of a service."""
+        ledger = self.home / LEDGER
+        if self.configured or self.settings.addresses.shared or ledger.exists():
+            return
+        raise UsageError(
+            f"{Path.cwd()} is no project: there is neither {SETTINGS_FILE} nor {ledger}",
+            "cd to the project's folder, name its settings with --config FILE, or begin one here: nightshift init",
+        )
 
     def close(self) -> None:
         """Leave the logs that were opened: a member that just ended would keep its partitions from the others."""
@@ -49,15 +67,23 @@ class Session:
         from connectors.sql_ledger import SqlLedger
         from loop.promote.checks import require_model
 
-        opened = SqlLedger(self.settings.addresses.ledger_url or self._sqlite("ledger.db"))
+        opened = SqlLedger(self._database(self.settings.addresses.ledger_url, LEDGER))
         require_model(opened.entries(), self.settings.model.name)
         return opened
 
+    @property
+    def registered(self) -> bool:
+        """Whether there is a registry to look into; the embedded one is made by the first verb that writes."""
+        return bool(self.settings.addresses.mlflow_uri) or (self.home / REGISTRY).exists()
+
     @cached_property
     def registry(self) -> "Registry":
+        """Raises NotFoundError in a verb that only reads, before anything was registered."""
+        if not (self.registered or self.may_make_home):
+            raise NotFoundError(f"no version is registered: {self.home / REGISTRY} is absent", "nightshift run")
         from connectors.mlflow_registry import MlflowRegistry
 
-        uri = self.settings.addresses.mlflow_uri or self._sqlite("mlflow.db")
+        uri = self.settings.addresses.mlflow_uri or self._sqlite(REGISTRY)
         return MlflowRegistry(uri, self.settings.model.name, self.home / "versions")
 
     @cached_property
@@ -119,10 +145,17 @@ class Session:
 
     @property
     def _store_url(self) -> str:
-        return self.settings.addresses.store_url or self._sqlite("store.db")
+        return self._database(self.settings.addresses.store_url, STORE)
+
+    def _database(self, address: str | None, name: str) -> str:
+        """The address, or that of a file below the home; in a verb that only reads, an absent file is empty memory."""
+        file = Path(address.removeprefix(SQLITE).partition("?")[0]) if address else self.home / name
+        if not self.may_make_home and (not address or address.startswith(SQLITE)) and not file.exists():
+            return IN_MEMORY
+        return address or self._sqlite(name)
 
     def _sqlite(self, name: str) -> str:
-        return f"sqlite:///{(self._made_home() / name).absolute()}"
+        return f"{SQLITE}{(self._made_home() / name).absolute()}"
 
     def _made_home(self) -> Path:
         try:

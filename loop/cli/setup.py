@@ -7,11 +7,12 @@ import click
 from loop.cli.progress import ShownProgress
 from loop.cli.session import Session
 from loop.cli.template import render
+from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
 from loop.settings import SETTINGS_FILE, Settings
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.ANYWHERE)
 @click.option("--print", "only_print", is_flag=True, help="Print the file instead of writing it.")
 def init(only_print: bool) -> None:
     """Write a commented nightshift.toml with every default into this folder."""
@@ -25,7 +26,7 @@ def init(only_print: bool) -> None:
     click.echo(f"wrote {path}; next: `nightshift import FILE --format F`, then `nightshift run`")
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.ANYWHERE)
 @click.pass_obj
 def doctor(session: Session) -> None:
     """Check libraries, databases, ledger, registry, base model and disk; exit 1 when something needs a hand."""

@@ -8,6 +8,7 @@ from datetime import datetime
 import click
 
 from loop.cli.session import Session, now
+from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
 from loop.types import Promotion, Sampling
 
@@ -40,7 +41,7 @@ def _show(session: Session, row: Promotion, asked_at: datetime) -> None:
     )
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @click.argument("version", type=int)
 @click.option("--decision", "decision_id", help="The gate's PROMOTE decision this rests on.")
 @click.option("--force", is_flag=True, help="Without a decision, on your own word; needs --reason.")
@@ -71,7 +72,7 @@ def promote(session: Session, version: int, decision_id: str | None, force: bool
     _show(session, row, asked_at)
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @click.option("--to", type=int, help="The version to return to (default: one step back).")
 @actor_option
 @reason_option
@@ -85,7 +86,7 @@ def rollback(session: Session, to: int | None, actor: str, reason: str) -> None:
     _show(session, row, asked_at)
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @click.argument("version", type=int)
 @actor_option
 @reason_option
@@ -110,7 +111,7 @@ def approve(session: Session, version: int, actor: str, reason: str) -> None:
     _show(session, row, asked_at)
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.WRITES)
 @click.pass_obj
 def reconcile(session: Session) -> None:
     """Make the registry's aliases say what the ledger says, after a crash between the two."""
@@ -120,7 +121,7 @@ def reconcile(session: Session) -> None:
     session.show("\n".join(repairs) or "nothing to repair", {"repairs": repairs})
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.READS)
 @click.pass_obj
 def history(session: Session) -> None:
     """Every promotion, rollback and approval, verified against the hash chain."""
@@ -131,7 +132,7 @@ def history(session: Session) -> None:
     session.show(text, {"history": [asdict(row) for row in rows]})
 
 
-@click.command()
+@click.command(cls=Verb, access=Access.READS)
 @click.argument("question")
 @click.option("--version", type=int, help="This version (default: the champion).")
 @click.option("--base", is_flag=True, help="The base model without an adapter.")

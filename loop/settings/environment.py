@@ -49,6 +49,11 @@ class Addresses:
     kafka: KafkaAccess | None = None
     """None is the embedded event log."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether the environment names a store, a ledger or a broker: a project, in whatever folder."""
+        return bool(self.store_url or self.ledger_url or self.kafka)
+
 
 def addresses(environment: Mapping[str, str] = os.environ) -> Addresses:
     """NIGHTSHIFT_HOME, _STORE_URL, _LEDGER_URL, _USER_SECRET, _KAFKA_*, and MLFLOW_TRACKING_URI.

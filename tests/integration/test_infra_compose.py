@@ -117,6 +117,12 @@ def test_the_metrics_are_where_the_health_check_and_prometheus_look() -> None:
     assert "port: 9108" in (INFRA / "prometheus" / "prometheus.yaml").read_text()
 
 
+@pytest.mark.parametrize("name", ["topics", "capture", "night"])
+def test_the_program_stands_where_its_settings_are(name: str) -> None:
+    assert "./compose.toml:/etc/nightshift/nightshift.toml:ro" in SERVICES[name]["volumes"]
+    assert "WORKDIR /etc/nightshift" in (INFRA / "Dockerfile").read_text()
+
+
 def test_the_policy_has_no_key_that_the_program_does_not_know() -> None:
     log = settings.load(INFRA / "compose.toml").log
     assert (log.replication_factor, log.min_insync_replicas) == (1, 1)

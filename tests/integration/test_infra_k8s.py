@@ -113,6 +113,13 @@ def test_the_program_knows_the_commands() -> None:
         assert refused(container(name)["command"]) == ""
 
 
+@each_pod
+def test_the_program_stands_where_its_settings_are(name: str) -> None:
+    mounts = {mount["name"]: mount["mountPath"] for mount in container(name)["volumeMounts"]}
+    assert mounts["policy"] == "/etc/nightshift"
+    assert {"name": "policy", "configMap": {"name": "nightshift-policy"}} in PODS[name]["volumes"]
+
+
 def test_the_policy_has_no_key_that_the_program_does_not_know(tmp_path: Path) -> None:
     (tmp_path / "nightshift.toml").write_text(policy())
     assert settings.load(tmp_path / "nightshift.toml").model.base == "/var/lib/nightshift/base"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from loop.errors import UsageError
 from tests.infra import INFRA, refused, unread
 from tests.services import require
 
@@ -54,6 +55,7 @@ def test_every_service_is_in_a_sandbox(name: str, installed: Path) -> None:
 def test_the_program_knows_the_command_and_keeps_its_files_where_it_may_write(name: str) -> None:
     service = unit(name)["Service"]
     assert refused(service["ExecStart"].split()) == ""
+    assert "--config /etc/nightshift/nightshift.toml" in service["ExecStart"]
     assert "NIGHTSHIFT_HOME=/var/lib/nightshift" in service["Environment"].split()
     assert service["StateDirectory"] == "nightshift"
     assert service["User"] == "nightshift"
@@ -68,6 +70,13 @@ def test_a_night_that_promotes_nothing_is_a_success_and_faults_are_not_repeated(
     service = unit("nightshift-night.service")["Service"]
     assert service["SuccessExitStatus"] == "3"
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "1 2")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_wrong_usage_such_as_a_wrong_folder_is_never_a_success(name: str) -> None:
+    service = unit(name)["Service"]
+    assert str(UsageError.exit_code) not in service.get("SuccessExitStatus", "").split()
+    assert str(UsageError.exit_code) in service["RestartPreventExitStatus"].split()
 
 
 def test_the_timer_starts_the_night_every_night_and_makes_up_for_one_that_was_slept_through() -> None:

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from connectors.imports import decoders
 from connectors.sql_ledger import SqlLedger
 from loop import errors, settings
+from loop.cli import play
 from loop.cli.data import FORMATS
 from loop.cli.main import cli
-from loop.cli.play import project
 from loop.cli.progress import ERASE_LINE, ShownProgress
 from loop.cli.session import Session
 from loop.promote import promote
@@ -29,6 +29,13 @@ def nightshift(*arguments: str, cwd) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "loop.cli", *arguments], cwd=cwd, capture_output=True, text=True, check=False
     )
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with settings that say nothing, so that every verb works there."""
+    (tmp_path / "nightshift.toml").touch()
+    return tmp_path
 
 
 def test_starting_the_command_imports_nothing_heavy():
@@ -64,8 +71,8 @@ def test_every_verb_explains_itself(name):
         (("ask", "caf\udce9"), 2, "UTF-8"),
     ],
 )
-def test_a_wrong_call_says_what_to_do_and_ends_with_its_code(tmp_path, arguments, code, message):
-    done = nightshift(*arguments, cwd=tmp_path)
+def test_a_wrong_call_says_what_to_do_and_ends_with_its_code(project, arguments, code, message):
+    done = nightshift(*arguments, cwd=project)
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -107,11 +114,11 @@ def test_processes_that_start_together_share_one_user_key(tmp_path):
     assert [(path.name, oct(path.stat().st_mode & 0o777)) for path in session.home.iterdir()] == [("user.key", "0o600")]
 
 
-@pytest.mark.parametrize("verb", ["status", "doctor", "history"])
-def test_a_home_that_cannot_be_made_is_named(tmp_path, monkeypatch, verb):
-    (tmp_path / "file").touch()
+@pytest.mark.parametrize("verb", ["curate", "rollback"])
+def test_a_home_that_cannot_be_made_is_named(project, monkeypatch, verb):
+    (project / "file").touch()
     monkeypatch.setenv("NIGHTSHIFT_HOME", "file/home")
-    done = nightshift(verb, cwd=tmp_path)
+    done = nightshift(verb, cwd=project)
 
     assert done.returncode != 0
     assert "NIGHTSHIFT_HOME" in done.stdout + done.stderr
@@ -154,10 +161,10 @@ def test_a_promotion_of_the_serving_version_says_that_it_did_nothing(tmp_path):
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(errors.UsageError, match="no demo made"):
-        project(tmp_path, "base")
+        play.project(tmp_path, "base")
     assert (tmp_path / "thesis.txt").read_text() == "precious"
     for _ in range(2):
-        project(tmp_path / "new", "base")
+        play.project(tmp_path / "new", "base")
 
 
 def test_a_settings_file_that_cannot_be_read_does_not_hide_how_it_should_look(tmp_path):
@@ -173,7 +180,7 @@ def test_a_settings_file_that_cannot_be_read_does_not_hide_how_it_should_look(tm
 def test_a_database_in_a_place_that_is_no_folder_is_an_error_without_a_traceback(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("NIGHTSHIFT_STORE_URL", f"sqlite:///{tmp_path}/file/x.db")
-    done = nightshift("status", cwd=tmp_path)
+    done = nightshift("curate", cwd=tmp_path)
     assert done.returncode == 1
     assert "what to do" in done.stderr
     assert "Traceback" not in done.stderr
@@ -191,19 +198,19 @@ def test_settings_in_another_encoding_are_refused_and_a_byte_order_mark_is_not(t
     assert "Traceback" not in refused.stderr
 
 
-def test_a_file_of_another_format_fails_and_its_lines_are_kept(tmp_path):
-    (tmp_path / "pairs.jsonl").write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}\n' * 3)
-    failed = nightshift("import", "pairs.jsonl", "--format", "openai-chat", cwd=tmp_path)
+def test_a_file_of_another_format_fails_and_its_lines_are_kept(project):
+    (project / "pairs.jsonl").write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}\n' * 3)
+    failed = nightshift("import", "pairs.jsonl", "--format", "openai-chat", cwd=project)
 
     assert failed.returncode == 2
     assert "--format" in failed.stderr
-    assert len(nightshift("dlq", "list", cwd=tmp_path).stdout.splitlines()) == 3
-    assert nightshift("import", "pairs.jsonl", "--format", "pairs", cwd=tmp_path).returncode == 0
+    assert len(nightshift("dlq", "list", cwd=project).stdout.splitlines()) == 3
+    assert nightshift("import", "pairs.jsonl", "--format", "pairs", cwd=project).returncode == 0
 
 
-def test_a_file_refused_again_is_refused_for_todays_reason(tmp_path):
-    (tmp_path / "file.jsonl").write_text('{"a": 1}\n')
-    first, second = (nightshift("import", "file.jsonl", "--format", name, cwd=tmp_path) for name in ("gsm8k", "otel"))
+def test_a_file_refused_again_is_refused_for_todays_reason(project):
+    (project / "file.jsonl").write_text('{"a": 1}\n')
+    first, second = (nightshift("import", "file.jsonl", "--format", name, cwd=project) for name in ("gsm8k", "otel"))
     assert "question" in first.stderr
     assert "question" not in second.stderr
     assert "resourceSpans" in second.stderr
