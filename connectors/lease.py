@@ -11,9 +11,10 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, select, update
 
-from connectors.database import insert, writing
+from connectors.database import insert, reading, writing
 from connectors.tables import LeaseRow, table_of
 from loop.errors import LeaseHeldError, UnreachableError
+from loop.ports import Holder
 
 LEASE = table_of(LeaseRow)
 log = logging.getLogger(__name__)
@@ -38,6 +39,17 @@ def hold(engine: Engine, name: str, seconds: float) -> Iterator[None]:
         renewal.join()
         with suppress(UnreachableError), writing(engine) as connection:
             connection.execute(delete(LEASE).where(LEASE.c.name == name, LEASE.c.owner == owner))
+
+
+def holder(engine: Engine, name: str) -> Holder | None:
+    """Who has the lease `name`, also when that process is dead; None after it was given back."""
+    with reading(engine) as connection:
+        held = _holder(connection, name)
+    if held is None:
+        return None
+    host, pid, start = held["owner"].rsplit(":", 2)
+    alive = started(int(pid)) == start if host == socket.gethostname() else None
+    return Holder(host, int(pid), held["acquired_at"], held["expires_at"], alive)
 
 
 def started(pid: int) -> str | None:

@@ -27,7 +27,7 @@ from connectors.tables import (
     table_of,
 )
 from loop.errors import FencedError, NotFoundError
-from loop.ports import Batch, Parsed, Partition
+from loop.ports import Batch, Holder, Parsed, Partition
 from loop.types import Candidate, DeadLetter, Decision, Evidence, Feedback, Interaction, Night, Snapshot
 
 if TYPE_CHECKING:
@@ -97,6 +97,13 @@ class SqlStore:
         """Every interaction with an ingestion sequence of at most `until`, oldest first."""
         with reading(self._engine) as connection:
             yield from read(connection, INTERACTION, Interaction, INTERACTION.c.sequence <= until, order=("sequence",))
+
+    def newest_interactions(self, count: int) -> tuple[Interaction, ...]:
+        """The last `count` of them by ingestion, newest first."""
+        newest = select(INTERACTION.c.sequence).order_by(INTERACTION.c.sequence.desc()).limit(count)
+        with reading(self._engine) as connection:
+            among = INTERACTION.c.sequence.in_(newest)
+            return tuple(read(connection, INTERACTION, Interaction, among, order=("sequence",)))[::-1]
 
     def feedback(self, until: int) -> Iterator[Feedback]:
         """Every feedback with an ingestion sequence of at most `until`, oldest first."""
@@ -177,6 +184,10 @@ class SqlStore:
     def lease(self, name: str, seconds: float) -> AbstractContextManager[None]:
         """Held and renewed while the block runs; LeaseHeldError when another live process has it."""
         return lease.hold(self._engine, name, seconds)
+
+    def holder(self, name: str) -> Holder | None:
+        """Who has the lease `name`, also when that process is dead; None after it was given back."""
+        return lease.holder(self._engine, name)
 
     def _save(self, table: Table, noun: "DataclassInstance") -> None:
         with writing(self._engine) as connection:

@@ -98,6 +98,18 @@ class Parsed:
     dead_letters: tuple[DeadLetter, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that has a lease, or had it when it died."""
+
+    host: str
+    process_id: int
+    acquired_at: datetime
+    expires_at: datetime
+    alive: bool | None
+    """None for a process of another machine, of which only `expires_at` tells."""
+
+
 class Store(Protocol):
     """What was captured and what each night made of it. Raises UnreachableError when the database does not answer."""
 
@@ -119,6 +131,9 @@ class Store(Protocol):
 
     def interactions(self, until: int) -> Iterator[Interaction]:
         """Every interaction with an ingestion sequence of at most `until`, oldest first."""
+
+    def newest_interactions(self, count: int) -> tuple[Interaction, ...]:
+        """The last `count` of them by ingestion, newest first."""
 
     def feedback(self, until: int) -> Iterator[Feedback]:
         """Every feedback with an ingestion sequence of at most `until`, oldest first."""
@@ -165,6 +180,9 @@ class Store(Protocol):
 
         The lease of a process that died on this machine is taken over at once, of another machine when it ends.
         """
+
+    def holder(self, name: str) -> Holder | None:
+        """Who has the lease `name`, also when that process is dead; None after it was given back."""
 
 
 class Ledger(Protocol):

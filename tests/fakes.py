@@ -3,6 +3,8 @@
 The contract tests under `integration/` run on these and on the real ones alike.
 """
 
+import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +14,7 @@ from zlib import crc32
 
 from loop.errors import FencedError, LeaseHeldError, NotFoundError, StaleChampionError
 from loop.ledger import follow, verify
-from loop.ports import Batch, Entry, Envelope, Parsed, Partition
+from loop.ports import Batch, Entry, Envelope, Holder, Parsed, Partition
 from loop.types import (
     Candidate,
     DeadLetter,
@@ -115,6 +117,10 @@ class MemoryStore:
     def interactions(self, until: int) -> Iterator[Interaction]:
         return (event for at, event in self.ingested.values() if at <= until and isinstance(event, Interaction))
 
+    def newest_interactions(self, count: int) -> tuple[Interaction, ...]:
+        held = sorted(self.ingested.values(), key=lambda pair: -pair[0])
+        return tuple([event for _, event in held if isinstance(event, Interaction)][:count])
+
     def feedback(self, until: int) -> Iterator[Feedback]:
         return (event for at, event in self.ingested.values() if at <= until and isinstance(event, Feedback))
 
@@ -178,6 +184,12 @@ class MemoryStore:
             yield
         finally:
             self.leases.discard(name)
+
+    def holder(self, name: str) -> Holder | None:
+        if name not in self.leases:
+            return None
+        now = self.clock()
+        return Holder(socket.gethostname(), os.getpid(), now, now, alive=True)
 
     def _one(self, kind: type[Noun], key: str) -> Noun:
         noun = self.saved.get((kind, key))

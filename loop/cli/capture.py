@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.cli import terminal
 from loop.cli.session import Session, now
 from loop.cli.verbs import Access, Verb
 from loop.errors import EventError, NotFoundError, UnreachableError, UsageError
@@ -30,10 +31,10 @@ IDLE_SECONDS = 0.2
 @click.option("--metrics", metavar="HOST:PORT", help="Show /metrics and /healthz there while following.")
 @click.pass_obj
 def capture(session: Session, until_caught_up: bool, metrics: str | None) -> None:
-    """Store what comes through the event log, exactly once, until SIGTERM or Ctrl-C.
+    """Store what comes through the event log, exactly once.
 
-    Several processes share the partitions of a Kafka topic. A broker or a database that is away is waited for, except
-    with --until-caught-up.
+    Until SIGTERM or Ctrl-C. Several processes share the partitions of a Kafka topic. A broker or a database that is
+    away is waited for, except with --until-caught-up.
     """
     from loop.capture import capture as bring_up_to_date
 
@@ -43,7 +44,9 @@ def capture(session: Session, until_caught_up: bool, metrics: str | None) -> Non
     done = bring_up_to_date(session.log, session.store, batch_size=session.settings.log.batch_events)
     watermark = session.store.watermark()
     said = f"stored {done.interactions} interactions, {done.feedback} feedback and {done.dead_letters} dead letters"
-    session.show(f"{said}, {done.new_rows} of them new", {"watermark": watermark, **asdict(done)})
+    session.show(
+        f"{said}, {done.new_rows} of them new", {"watermark": watermark, **asdict(done)}, then="nightshift run"
+    )
 
 
 def _follow(session: Session, address: str | None) -> None:
@@ -111,20 +114,27 @@ def _stopped_by_signals() -> Event:
 
 @click.group()
 def topics() -> None:
-    """Kafka's topics."""
+    """Kafka's topics of events and of dead letters."""
 
 
 @topics.command("create", cls=Verb, access=Access.WRITES)
 @click.pass_obj
 def create_topics(session: Session) -> None:
-    """Make the topics of events and of dead letters as [log] in the settings says; those that exist stay."""
+    """Make the topics as [log] in the settings says.
+
+    Those that exist stay as they are.
+    """
     from connectors.kafka_topics import create
 
     kafka = session.settings.addresses.kafka
     if kafka is None:
         raise UsageError("no broker is named", "set NIGHTSHIFT_KAFKA_SERVERS; the embedded log needs no topics")
     made = create(kafka, session.settings.log)
-    session.show("\n".join(f"{name}: {'made' if new else 'is there'}" for name, new in made.items()), made)
+    session.show(
+        "\n".join(f"{name}: {'made' if new else 'is there'}" for name, new in made.items()),
+        made,
+        then="nightshift capture",
+    )
 
 
 @click.group()
@@ -138,9 +148,11 @@ def dlq() -> None:
 def list_letters(session: Session, everything: bool) -> None:
     """Where each came from and why it was refused."""
     letters = [letter for letter in session.store.dead_letters() if everything or letter.replayed_at is None]
+    rows = [[_harmless(text) for text in (d.letter_id[:12], f"{d.source}:{d.position}", d.reason)] for d in letters]
     session.show(
-        "\n".join(_harmless(f"{d.letter_id[:12]}  {d.source}:{d.position}  {d.reason}") for d in letters) or "none",
+        terminal.table(rows, ("letter", "from", "why")) or "none",
         {"dead_letters": [asdict(d) | {"payload": len(d.payload)} for d in letters]},
+        then=f"nightshift dlq show {letters[0].letter_id[:12]}" if letters else "",
     )
 
 
@@ -148,18 +160,24 @@ def list_letters(session: Session, everything: bool) -> None:
 @click.argument("letter_id")
 @click.pass_obj
 def show_letter(session: Session, letter_id: str) -> None:
-    """The reason and the bytes of one dead letter; the first digits of its id are enough."""
+    """The reason and the bytes of one dead letter.
+
+    The first digits of its id are enough.
+    """
     letter = _letter(session.store.dead_letters(), letter_id)
     text = letter.payload.decode(errors="backslashreplace")
     shown = _harmless(f"{letter.source}:{letter.position}\n{letter.reason}\n\n{text}")
-    session.show(shown, asdict(letter) | {"payload": text})
+    session.show(shown, asdict(letter) | {"payload": text}, then=f"nightshift dlq replay {letter_id}")
 
 
 @dlq.command("replay", cls=Verb, access=Access.WRITES)
 @click.argument("letter_ids", nargs=-1)
 @click.pass_obj
 def replay_letters(session: Session, letter_ids: tuple[str, ...]) -> None:
-    """Send dead letters that can be parsed by now, all or those named, through the event log again."""
+    """Send dead letters again that can be parsed by now.
+
+    All of them, or those that are named, through the event log.
+    """
     from loop.events import decode, encode
 
     letters = session.store.dead_letters()
@@ -175,7 +193,11 @@ def replay_letters(session: Session, letter_ids: tuple[str, ...]) -> None:
         session.log.append([again])
         session.store.mark_replayed(letter.letter_id, now())
         sent += 1
-    session.show(f"{sent} sent again, {still} still cannot be parsed", {"sent": sent, "still": still})
+    session.show(
+        f"{sent} sent again, {still} still cannot be parsed",
+        {"sent": sent, "still": still},
+        then="nightshift capture --until-caught-up" if sent else "",
+    )
 
 
 def _letter(letters: Sequence[DeadLetter], letter_id: str) -> DeadLetter:

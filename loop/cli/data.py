@@ -55,11 +55,18 @@ as_of_option = click.option("--as-of", type=Moment(), default=now, help="See the
 
 @click.command("import", cls=Verb, access=Access.WRITES)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--format", "format_name", type=click.Choice(FORMATS), default="nightshift", show_default=True)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(FORMATS),
+    metavar="FORMAT",
+    default="nightshift",
+    help=f"One of {', '.join(FORMATS)} (default: nightshift).",
+)
 @click.option("--start", type=Moment(), default=yesterday, help="Time of the first line where lines have none.")
 @click.pass_obj
 def import_file(session: Session, file: Path, format_name: str, start: datetime) -> None:
-    """Append FILE to the event log and capture it.
+    """Append a file to the event log and capture it.
 
     Bad lines are kept as dead letters with their line number and reason. A file imported twice is stored once,
     though the event log keeps both. Lines without a time follow each other by a second from --start (default:
@@ -79,6 +86,7 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
         f"{done.interactions} interactions, {done.feedback} feedback, {done.dead_letters} dead letters read; "
         f"{done.new_rows} rows are new",
         asdict(done),
+        then="nightshift dlq list" if done.dead_letters else "nightshift run",
     )
     if not done.interactions + done.feedback and file.stat().st_size:
         raise UsageError(
@@ -90,7 +98,10 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
 @click.command(cls=Verb, access=Access.WRITES)
 @as_of_option
 @click.option(
-    "--until", type=click.IntRange(0, 2**63 - 1), help="Ingestion sequence to stop at (default: everything captured)."
+    "--until",
+    type=click.IntRange(0, 2**63 - 1),
+    metavar="SEQUENCE",
+    help="Ingestion sequence to stop at (default: everything captured).",
 )
 @click.pass_obj
 def curate(session: Session, as_of: datetime, until: int | None) -> None:
@@ -103,6 +114,7 @@ def curate(session: Session, as_of: datetime, until: int | None) -> None:
     session.show(
         "\n".join([snapshot.snapshot_id, *(f"  {count:7d}  {name}" for name, count in counts.items())]),
         {"snapshot_id": snapshot.snapshot_id, "counts": dict(snapshot.counts), "curation": dict(snapshot.curation)},
+        then=f"nightshift validate {snapshot.snapshot_id}",
     )
 
 
@@ -110,19 +122,29 @@ def curate(session: Session, as_of: datetime, until: int | None) -> None:
 @click.argument("snapshot_id")
 @click.pass_obj
 def validate(session: Session, snapshot_id: str) -> None:
-    """Check a snapshot against the expectation suite; exit 3 when it may not be trained on."""
+    """Check a snapshot before anything is trained on it.
+
+    Against the expectation suite and its bounds under [validation]; exit 3 when it may not be trained on.
+    """
     from loop.steps import validate_snapshot
 
     validation = validate_snapshot(session.parts, snapshot_id)
     text = "passed" if validation.passed else "failed:\n" + "\n".join(f"  {failure}" for failure in validation.failures)
-    session.show(text, {"passed": validation.passed, "failures": validation.failures, "docs": validation.docs})
+    session.show(
+        text,
+        {"passed": validation.passed, "failures": validation.failures, "docs": validation.docs},
+        then=f"nightshift train {snapshot_id}" if validation.passed else f"open {validation.docs}",
+    )
     if not validation.passed:
         raise SystemExit(3)
 
 
 @click.command(cls=Verb, access=Access.ANYWHERE)
 def schema() -> None:
-    """Print the JSON Schema of events: what producers in any language may send."""
+    """Print the JSON Schema of events.
+
+    What producers in any language may send.
+    """
     from loop.events import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

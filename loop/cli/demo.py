@@ -14,9 +14,10 @@ from loop.cli.verbs import Access, Verb
 @click.option("--folder", type=click.Path(path_type=Path), help="New project folder (default: .nightshift/demo-SEED).")
 @click.pass_obj
 def demo(session: Session, seed: int, days: int, folder: Path | None) -> None:
-    """Watch a real model learn a simulated help desk, night by night.
+    """Watch a real model learn a simulated help desk.
 
-    A drift of policies, a night of hostile accounts, a bad promotion and its rollback; ends with a table and a report.
+    Night by night: a drift of policies, a night of hostile accounts, a bad promotion and its rollback; ends with a
+    table and a report.
     """
     from loop.cli.play import play
     from loop.cli.story import summary, table, write_page

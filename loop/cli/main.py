@@ -1,22 +1,56 @@
-"""`nightshift`: global options, the verbs, and the one place where errors become messages and exit codes."""
+"""`nightshift`: global options, the verbs in their groups, and the one place where errors become exit codes."""
 
 import logging
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from loop import __version__, settings
-from loop.cli import capture, data, demo, night, setup, versions
+from loop.cli import capture, data, demo, night, setup, status, terminal, versions
 from loop.cli.session import Session
 from loop.errors import NightshiftError, UsageError
 
+GROUPS: Mapping[str, tuple[click.Command, ...]] = {
+    "Set up": (setup.init, setup.doctor, demo.demo),
+    "Data": (
+        data.import_file,
+        capture.capture,
+        capture.topics,
+        capture.dlq,
+        data.schema,
+        data.curate,
+        data.validate,
+    ),
+    "Nights": (night.run, status.status, status.nights, night.train, night.register, night.evaluate, night.decide),
+    "Versions": (versions.promote, versions.rollback, versions.approve, versions.reconcile, versions.history),
+    "Serving": (versions.ask,),
+}
+"""Every verb under the heading where `--help` shows it."""
 NEED_NO_SETTINGS = {"init", "schema"}
 """Verbs that help to mend a settings file, and so run without one."""
 OURS = ("loop", "evals", "connectors", "nightshift")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Grouped(click.Group):
+    """A group of commands that shows each below its heading, with the first line of its help."""
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """One definition list a heading, all with the same left column."""
+        widest = max(map(len, self.commands))
+        for heading, commands in GROUPS.items():
+            with formatter.section(click.style(heading, bold=True)):
+                shown = [(str(each.name).ljust(widest), summary(each)) for each in commands]
+                formatter.write_dl(shown)
+
+
+def summary(command: click.Command) -> str:
+    """The first line of a command's help, without its full stop."""
+    return (command.help or "").partition("\n")[0].removesuffix(".")
+
+
+@click.group(cls=Grouped, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file (default: nightshift.toml here).")
 @click.option("--set", "assignments", multiple=True, metavar="SECTION.KEY=VALUE", help="Override one setting.")
 @click.option("--json", "as_json", is_flag=True, help="Print results as JSON.")
@@ -26,7 +60,10 @@ OURS = ("loop", "evals", "connectors", "nightshift")
 def cli(
     context: click.Context, config: Path | None, assignments: tuple[str, ...], as_json: bool, verbose: bool
 ) -> None:
-    """Get an LLM better every night from its users, and never worse."""
+    """Get an LLM better every night from its users, and never worse.
+
+    Options for every command stand before it: nightshift --json status
+    """
     _log_to_stderr(verbose=verbose)
     overrides = dict(_assignment(text) for text in assignments)
     unread = context.invoked_subcommand in NEED_NO_SETTINGS or {"-h", "--help"} & {*sys.argv}
@@ -65,21 +102,22 @@ def _assignment(text: str) -> tuple[str, str]:
     return key, value
 
 
-for module in (setup, data, capture, night, versions, demo):
-    for command in module.COMMANDS:
+for heading in GROUPS.values():
+    for command in heading:
         cli.add_command(command)
 
 
 def main() -> None:
     """Run the command line and exit with the code that errors.py states."""
+    colours = terminal.colours()
     try:
         _require_utf8(sys.argv)
-        cli(standalone_mode=False, prog_name="nightshift")
+        cli(standalone_mode=False, prog_name="nightshift", color=colours)
     except NightshiftError as error:
-        click.echo(f"error: {error}", err=True)
+        _complain(str(error), colours)
         sys.exit(error.exit_code)
     except OSError as error:
-        click.echo(f"error: {error}\n  what to do: see that the path exists, may be written and has room", err=True)
+        _complain(f"{error}\n  what to do: see that the path exists, may be written and has room", colours)
         sys.exit(1)
     except click.ClickException as error:
         error.show()
@@ -87,3 +125,7 @@ def main() -> None:
     except click.Abort:
         click.echo("interrupted; run the same command again to go on", err=True)
         sys.exit(1)
+
+
+def _complain(text: str, colours: bool | None) -> None:
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True, color=colours)

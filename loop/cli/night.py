@@ -1,6 +1,5 @@
 """The verbs of the night: run, train, register, evaluate, decide, status, nights."""
 
-from dataclasses import asdict
 from datetime import datetime
 
 import click
@@ -8,7 +7,7 @@ import click
 from loop.cli.data import as_of_option
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
-from loop.types import Decision, Night, NightStatus, Verdict
+from loop.types import Decision, Night, NightStatus, Stage, Verdict
 
 FAILED, NOT_PROMOTED = 1, 3
 
@@ -18,7 +17,10 @@ FAILED, NOT_PROMOTED = 1, 3
 @click.option("--abandon", metavar="REASON", default="", help="Give the interrupted night up and begin a new one.")
 @click.pass_obj
 def run(session: Session, as_of: datetime, abandon: str) -> None:
-    """Run one night, or finish the interrupted one; exit 3 when nothing was promoted, 1 when training failed."""
+    """Run one night, or finish the interrupted one.
+
+    Exit 0: a candidate was promoted; 3: none was, which is a result; 1: training failed.
+    """
     from loop.nightly import promoted
     from loop.nightly import run as run_night
 
@@ -32,6 +34,7 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
             "reasons": night.reasons,
             "outputs": dict(night.outputs),
         },
+        then='nightshift ask "..."' if promoted(night) else _next_step(session, night),
     )
     if night.status is NightStatus.FAILED:
         raise SystemExit(FAILED)
@@ -39,16 +42,26 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
         raise SystemExit(NOT_PROMOTED)
 
 
+def _waits_for_a_person(session: Session, night: Night) -> bool:
+    """Whether the gate said PROMOTE and the settings leave the promotion to somebody."""
+    return night.verdict is Verdict.PROMOTE and not session.settings.gate.promote
+
+
+def _next_step(session: Session, night: Night) -> str:
+    if _waits_for_a_person(session, night):
+        return f"nightshift promote {night.outputs[Stage.REGISTER]} --decision {night.outputs[Stage.DECIDE]}"
+    return f"open {night.outputs[Stage.REPORT]}"
+
+
 def _sentence(session: Session, night: Night) -> str:
     from loop.gate import explain
-    from loop.types import Stage
 
-    lines = [f"{night.night_id} {night.verdict or night.status.upper()}", *night.reasons]
+    result = str(night.verdict or night.status.upper())
+    if _waits_for_a_person(session, night):
+        result += " (not promoted: gate.promote is off)"
+    lines = [f"{night.night_id} {result}", *night.reasons]
     if Stage.DECIDE in night.outputs:
         lines.append(explain(session.store.decision(night.outputs[Stage.DECIDE])))
-    if night.verdict is Verdict.PROMOTE and not session.settings.gate.promote:
-        version, decision_id = night.outputs[Stage.REGISTER], night.outputs[Stage.DECIDE]
-        lines.append(f"gate.promote is off: nightshift promote {version} --decision {decision_id}")
     return "\n".join([*lines, f"report: {night.outputs[Stage.REPORT]}"])
 
 
@@ -59,90 +72,73 @@ def _sentence(session: Session, night: Night) -> str:
 )
 @click.pass_obj
 def train(session: Session, snapshot_id: str, parent: int | None) -> None:
-    """Train a candidate from the champion, or from another version, on a snapshot and print its id."""
+    """Train a candidate on a snapshot and print its id.
+
+    It continues the champion, or the version that --from names.
+    """
     from loop.steps import serving_version, train_candidate
 
     version = serving_version(session.parts) if parent is None else parent
     candidate = train_candidate(session.parts, snapshot_id, version)
-    session.show(candidate.candidate_id, {"candidate_id": candidate.candidate_id, "metrics": dict(candidate.metrics)})
+    session.show(
+        candidate.candidate_id,
+        {"candidate_id": candidate.candidate_id, "metrics": dict(candidate.metrics)},
+        then=f"nightshift register {candidate.candidate_id}",
+    )
 
 
 @click.command(cls=Verb, access=Access.WRITES)
 @click.argument("candidate_id")
 @click.pass_obj
 def register(session: Session, candidate_id: str) -> None:
-    """Register a candidate in MLflow and print its version."""
+    """Register a candidate in MLflow; prints its version."""
     from loop.steps import register_candidate
 
     version = register_candidate(session.parts, candidate_id)
-    session.show(str(version), {"version": version})
+    session.show(str(version), {"version": version}, then=f"nightshift evaluate {candidate_id}")
 
 
 @click.command(cls=Verb, access=Access.WRITES)
 @click.argument("candidate_id")
 @click.pass_obj
 def evaluate(session: Session, candidate_id: str) -> None:
-    """Let candidate, champion and anchor answer the held-out items and print the evidence id."""
+    """Let a candidate answer what held-out users asked.
+
+    Champion and anchor answer the same; prints the id of the evidence.
+    """
     from loop.steps import evaluate_candidate, serving_version
 
     evidence = evaluate_candidate(session.parts, candidate_id, serving_version(session.parts))
     suites = {suite.suite: len(suite.scores) for suite in evidence.suites}
-    session.show(evidence.evidence_id, {"evidence_id": evidence.evidence_id, "items": suites})
+    session.show(
+        evidence.evidence_id,
+        {"evidence_id": evidence.evidence_id, "items": suites},
+        then=f"nightshift decide {evidence.evidence_id}",
+    )
 
 
 @click.command(cls=Verb, access=Access.WRITES)
 @click.argument("evidence_id")
 @click.pass_obj
 def decide(session: Session, evidence_id: str) -> None:
-    """Apply the gate to recorded evidence and print the decision; exit 3 unless it is PROMOTE."""
+    """Apply the gate to evidence; prints the decision.
+
+    Exit 3 unless it is PROMOTE.
+    """
     from loop.gate import explain
-    from loop.steps import decide_candidate
+    from loop.steps import decide_candidate, version_of
 
     decision: Decision = decide_candidate(session.parts, evidence_id)
-    text = f"{decision.decision_id}\n{explain(decision)}"
-    session.show(text, {"decision_id": decision.decision_id, "verdict": decision.verdict, "reasons": decision.reasons})
+    version = version_of(session.registry, decision.candidate_id)
+    session.show(
+        f"{decision.decision_id}\n{explain(decision)}",
+        {"decision_id": decision.decision_id, "verdict": decision.verdict, "reasons": decision.reasons},
+        then=f"nightshift promote {version} --decision {decision.decision_id}"
+        if decision.verdict is Verdict.PROMOTE
+        else f'nightshift ask --version {version} "..."',
+    )
     if decision.verdict is not Verdict.PROMOTE:
         raise SystemExit(NOT_PROMOTED)
 
 
-@click.command(cls=Verb, access=Access.READS)
-@click.pass_obj
-def status(session: Session) -> None:
-    """What serves, what the last night did, how much feedback is stored."""
-    from loop.promote import anchor, champion
-
-    rows, model = session.ledger.entries(), session.settings.model.name
-    serving, approved = champion(rows), anchor(rows)
-    counts, nights = dict(session.store.counts()), session.store.nights()
-    last = nights[-1] if nights else None
-    session.show(
-        "\n".join(
-            [
-                f"serving    {model}@{serving}{'  (the base model)' if serving == 0 else ''}",
-                f"anchor     {model}@{approved}",
-                f"last night {_one_line(last) if last else 'none yet'}",
-                *(f"{count:10d} {table}" for table, count in counts.items()),
-            ]
-        ),
-        {"champion": serving, "anchor": approved, "last_night": last and last.night_id, "counts": counts},
-    )
-
-
-@click.command(cls=Verb, access=Access.READS)
-@click.pass_obj
-def nights(session: Session) -> None:
-    """Every night with its verdict, oldest first."""
-    found = session.store.nights()
-    session.show(
-        "\n".join(_one_line(night) for night in found) or "none yet",
-        {"nights": [asdict(night) for night in found]},
-    )
-
-
-def _one_line(night: Night) -> str:
-    where = "" if night.finished_at else f"  unfinished after {list(night.outputs)[-1] if night.outputs else 'nothing'}"
-    reasons = f"  {night.reasons[0]}" if night.reasons else ""
-    return f"{night.night_id}  as of {night.as_of:%Y-%m-%d %H:%M}  {night.verdict or night.status}{where}{reasons}"
-
-
-COMMANDS = (run, train, register, evaluate, decide, status, nights)
+COMMANDS = (run, train, register, evaluate, decide)

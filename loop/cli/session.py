@@ -57,9 +57,17 @@ class Session:
             if opened := self.__dict__.get(name):
                 opened.close()
 
-    def show(self, text: str, values: Mapping[str, object]) -> None:
-        """Print `text` for people, or `values` as one JSON object with --json."""
-        click.echo(json.dumps(values, default=str, ensure_ascii=False) if self.as_json else text)
+    def show(self, text: str, values: Mapping[str, object], *, then: str = "") -> None:
+        """Print `text` for people and what they may do `then`, or `values` as one JSON object with --json.
+
+        The next step goes to standard error, so that `$(nightshift curate)` is an id and nothing else.
+        """
+        if self.as_json:
+            click.echo(json.dumps(values, default=str, ensure_ascii=False))
+            return
+        click.echo(text)
+        if then:
+            click.echo(click.style(f"next: {then}", dim=True), err=True)
 
     @cached_property
     def ledger(self) -> "Ledger":

@@ -14,8 +14,12 @@ from loop.settings import SETTINGS_FILE, Settings
 
 @click.command(cls=Verb, access=Access.ANYWHERE)
 @click.option("--print", "only_print", is_flag=True, help="Print the file instead of writing it.")
-def init(only_print: bool) -> None:
-    """Write a commented nightshift.toml with every default into this folder."""
+@click.pass_obj
+def init(session: Session, only_print: bool) -> None:
+    """Write a commented nightshift.toml into this folder.
+
+    Every setting stands in it with its default and what it may be; what to decide first is at the top.
+    """
     if only_print:
         click.echo(render(Settings()), nl=False)
         return
@@ -23,13 +27,16 @@ def init(only_print: bool) -> None:
     if path.exists():
         raise UsageError(f"{path} exists already", "edit it, or compare it with `nightshift init --print`")
     path.write_text(render(Settings()))
-    click.echo(f"wrote {path}; next: `nightshift import FILE --format F`, then `nightshift run`")
+    session.show(f"wrote {path}", {"settings": path}, then=f"decide what is at the top of {path}; nightshift doctor")
 
 
 @click.command(cls=Verb, access=Access.ANYWHERE)
 @click.pass_obj
 def doctor(session: Session) -> None:
-    """Check libraries, databases, ledger, registry, base model and disk; exit 1 when something needs a hand."""
+    """Look for what would go wrong tonight.
+
+    Libraries, databases, ledger, registry, base model and disk; exit 1 when something needs a hand.
+    """
     from loop.cli.checks import CHECKS
 
     progress, findings = ShownProgress(), []
@@ -37,11 +44,13 @@ def doctor(session: Session) -> None:
         progress("doctor", number, len(CHECKS) + 1, name)
         findings.append(check(session))
     progress("doctor", 1, 1, "ended")
+    well = all(found.ok for found in findings)
     session.show(
         "\n".join(f"{'ok ' if found.ok else 'BAD'}  {found.name:10}  {found.text}" for found in findings),
         {"checks": [{"name": found.name, "ok": found.ok, "text": found.text} for found in findings]},
+        then="nightshift import FILE --format FORMAT, then nightshift run" if well else "",
     )
-    if not all(found.ok for found in findings):
+    if not well:
         raise SystemExit(1)
 
 

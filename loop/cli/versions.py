@@ -10,7 +10,7 @@ import click
 from loop.cli.session import Session, now
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
-from loop.types import Promotion, Sampling
+from loop.types import Action, Promotion, Sampling
 
 
 def login() -> str:
@@ -38,6 +38,7 @@ def _show(session: Session, row: Promotion, asked_at: datetime) -> None:
             "sequence": row.sequence,
             "was_so": was_so,
         },
+        then="nightshift history" if row.action is Action.ANCHOR else 'nightshift ask "..."',
     )
 
 
@@ -49,9 +50,10 @@ def _show(session: Session, row: Promotion, asked_at: datetime) -> None:
 @reason_option
 @click.pass_obj
 def promote(session: Session, version: int, decision_id: str | None, force: bool, actor: str, reason: str) -> None:
-    """Make VERSION the champion: ledger first, then the registry's aliases.
+    """Make a version the champion.
 
-    Rests on a PROMOTE decision (--decision), or on your own word (--force and --reason).
+    In the ledger first, then in the registry's aliases. Rests on a PROMOTE decision (--decision), or on your own word
+    (--force and --reason).
     """
     from loop import promote as stage
 
@@ -78,7 +80,10 @@ def promote(session: Session, version: int, decision_id: str | None, force: bool
 @reason_option
 @click.pass_obj
 def rollback(session: Session, to: int | None, actor: str, reason: str) -> None:
-    """Return to an earlier champion; needs only the ledger and the registry."""
+    """Return to the champion before this one.
+
+    Or to an earlier one with --to. Needs only the ledger and the registry.
+    """
     from loop import promote as stage
 
     asked_at = now()
@@ -92,9 +97,10 @@ def rollback(session: Session, to: int | None, actor: str, reason: str) -> None:
 @reason_option
 @click.pass_obj
 def approve(session: Session, version: int, actor: str, reason: str) -> None:
-    """Make VERSION the anchor: the human-approved champion no candidate may fall behind.
+    """Approve a champion: no candidate may fall behind it.
 
-    A rollback that takes it back takes the approval with it; the approval before it counts again.
+    It becomes the anchor, the champion that a person approved last. A rollback that takes it back takes the approval
+    with it; the approval before it counts again.
     """
     from loop import promote as stage
 
@@ -114,22 +120,28 @@ def approve(session: Session, version: int, actor: str, reason: str) -> None:
 @click.command(cls=Verb, access=Access.WRITES)
 @click.pass_obj
 def reconcile(session: Session) -> None:
-    """Make the registry's aliases say what the ledger says, after a crash between the two."""
+    """Make MLflow's aliases say what the ledger says.
+
+    After a crash between the two; safe at any time.
+    """
     from loop import promote as stage
 
     repairs = stage.reconcile(session.ledger, session.registry)
-    session.show("\n".join(repairs) or "nothing to repair", {"repairs": repairs})
+    session.show("\n".join(repairs) or "nothing to repair", {"repairs": repairs}, then="nightshift status")
 
 
 @click.command(cls=Verb, access=Access.READS)
 @click.pass_obj
 def history(session: Session) -> None:
-    """Every promotion, rollback and approval, verified against the hash chain."""
+    """Every promotion, rollback and approval, verified.
+
+    Against the ledger's hash chain.
+    """
     from loop import promote as stage
 
     rows = session.ledger.entries()
     text = "\n".join(stage.history(rows)) or "nothing was promoted yet"
-    session.show(text, {"history": [asdict(row) for row in rows]})
+    session.show(text, {"history": [asdict(row) for row in rows]}, then="nightshift status")
 
 
 @click.command(cls=Verb, access=Access.READS)
@@ -139,7 +151,7 @@ def history(session: Session) -> None:
 @click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True)
 @click.pass_obj
 def ask(session: Session, question: str, version: int | None, base: bool, max_tokens: int) -> None:
-    """Ask the champion, or another version, in the terminal."""
+    """Ask the champion, or another version, a question."""
     from loop.promote import champion
     from loop.steps import load_version
     from loop.types import Message

@@ -4,6 +4,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -58,6 +59,9 @@ def test_the_lease_of_a_living_process_names_its_owner_and_since_when(url: str) 
     while not leases(url):
         time.sleep(0.01)
     store = SqlStore(url)
+    found = store.holder("night")
+    assert found is not None
+    assert (found.process_id, found.alive) == (holder.pid, True)
     with (
         pytest.raises(LeaseHeldError, match=rf"{socket.gethostname()}:{holder.pid}:\d+ since 20"),
         store.lease("night", 60),
@@ -65,6 +69,7 @@ def test_the_lease_of_a_living_process_names_its_owner_and_since_when(url: str) 
         pass
     holder.kill()
     holder.join()
+    assert store.holder("night") == replace(found, alive=False)
     with store.lease("night", 60):
         assert f":{os.getpid()}:" in leases(url)["night"][0]
     store.close()
@@ -92,6 +97,9 @@ def test_a_process_id_used_again_is_another_process(url: str, store: SqlStore) -
 
 def test_the_lease_of_another_machine_lasts_until_it_expires(url: str, store: SqlStore) -> None:
     plant(url, "elsewhere:1:1", datetime.now(UTC) + timedelta(seconds=0.5))
+    found = store.holder("night")
+    assert found is not None
+    assert (found.host, found.alive) == ("elsewhere", None)
     with pytest.raises(LeaseHeldError, match="elsewhere:1:1"), store.lease("night", 60):
         pass
     time.sleep(0.5)

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -189,6 +190,13 @@ def test_events_come_back_in_the_order_of_ingestion_not_of_time(store: Store) ->
     assert list(store.interactions(store.watermark())) == late
 
 
+def test_the_newest_interactions_come_newest_first(store: Store) -> None:
+    events = [replace(ANSWER, interaction_id=f"i{n}", occurred_at=NOON - timedelta(hours=n)) for n in range(5)]
+    ingest(store, *events)
+    assert [each.interaction_id for each in store.newest_interactions(3)] == ["i4", "i3", "i2"]
+    assert len(store.newest_interactions(9)) == 5
+
+
 def test_a_time_of_another_zone_is_the_same_moment_in_utc(store: Store) -> None:
     ingest(store, replace(ANSWER, occurred_at=NOON.astimezone(timezone(timedelta(hours=5)))))
     (back,) = store.interactions(1)
@@ -307,6 +315,12 @@ def test_a_lease_excludes_a_second_holder_and_ends_with_its_block(store: Store) 
             pass
         with pytest.raises(LeaseHeldError), store.lease("night", 60):
             pass
+    with store.lease("night", 60):
+        holder = store.holder("night")
+        assert holder is not None
+        assert (holder.process_id, holder.alive) == (os.getpid(), True)
+        assert store.holder("another") is None
+    assert store.holder("night") is None
     with pytest.raises(ZeroDivisionError), store.lease("night", 60):
         raise ZeroDivisionError
     with store.lease("night", 60):

@@ -1,9 +1,7 @@
 """Which verb works in which folder, and which of them may make a home there."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -11,6 +9,7 @@ from loop.cli.main import cli
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
 from tests.project import make_project, nightshift
+from tests.verbs import leaves
 
 ANYWHERE, READS, WRITES = Access.ANYWHERE, Access.READS, Access.WRITES
 
@@ -42,14 +41,6 @@ VERBS: dict[str, Access] = {
     "ask hello": READS,
 }
 """Every verb with arguments that it takes: a new one is added here with what it may do."""
-
-
-def leaves(group: click.Group = cli, before: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from leaves(command, (*before, name))
-        else:
-            yield " ".join((*before, name)), command
 
 
 def of(access: Access) -> list[str]:

@@ -1,0 +1,204 @@
+"""The verbs that look at the nights: status and nights."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from loop.cli import terminal
+from loop.cli.durations import Duration, ago, span
+from loop.cli.session import Session, now
+from loop.cli.verbs import Access, Verb
+from loop.types import Action, Night, NightStatus, Promotion, Stage, Verdict
+
+if TYPE_CHECKING:
+    from loop.ports import Holder
+
+STALE = 1
+NIGHT_LEASE = "night"
+EVENTS = ("interaction", "feedback", "dead_letter")
+PLURALS = {"interaction": "interactions", "dead_letter": "dead letters", "evidence": "pieces of evidence"}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A night as it is told: what came of it, why, and what its process does where it has not ended."""
+
+    night: Night
+    result: str
+    reason: str
+    process: str = ""
+    dead: bool = False
+
+
+@click.command(cls=Verb, access=Access.READS)
+@click.option(
+    "--max-age", type=Duration(), metavar="DURATION", help="Exit 1 when no night has ended for so long: 26h, 90m, 2d."
+)
+@click.pass_obj
+def status(session: Session, max_age: timedelta | None) -> None:
+    """Who serves since when and why, and the last night.
+
+    With --max-age one line for a monitor: exit 1 when no night has ended since.
+    """
+    if max_age is not None:
+        _require_fresh(session, max_age)
+        return
+    from loop.promote import anchor, champion
+
+    rows, counts = session.ledger.entries(), session.store.counts()
+    last = next(reversed(seen(session)), None)
+    lines = [
+        *_who_serves(session.settings.model.name, champion(rows), anchor(rows), rows),
+        *_last_night(last),
+        *_stored(counts),
+    ]
+    moved = serving_row(rows)
+    session.show(
+        terminal.table(lines),
+        {
+            "champion": champion(rows),
+            "anchor": anchor(rows),
+            "since": moved and moved.recorded_at,
+            "actor": moved and moved.actor,
+            "reason": moved and moved.reason,
+            "last_night": last and last.night.night_id,
+            "night": last and _told(last),
+            "counts": dict(counts),
+        },
+        then=_next_step(last, counts),
+    )
+
+
+@click.command(cls=Verb, access=Access.READS)
+@click.pass_obj
+def nights(session: Session) -> None:
+    """Every night, what came of it and why, oldest first."""
+    found = seen(session)
+    rows = [(each.night.night_id, f"{each.night.as_of:%Y-%m-%d %H:%M}", each.result, each.reason) for each in found]
+    session.show(
+        terminal.table(rows, ("night", "as of", "result", "why")) or "none yet",
+        {"nights": [asdict(each.night) | _told(each) for each in found]},
+        then="nightshift status" if found else "nightshift run",
+    )
+
+
+def seen(session: Session) -> list[Seen]:
+    """Every night, oldest first."""
+    used = {row.decision_id: row for row in session.ledger.entries() if row.decision_id}
+    found = session.store.nights()
+    holder = session.store.holder(NIGHT_LEASE) if found and found[-1].finished_at is None else None
+    return [_ended(session, night, used) if night.finished_at else _unfinished(night, holder) for night in found]
+
+
+def serving_row(rows: Sequence[Promotion]) -> Promotion | None:
+    """The row that made the champion what it is; None for an empty ledger."""
+    return next((row for row in reversed(rows) if row.action is not Action.ANCHOR), None)
+
+
+def _ended(session: Session, night: Night, used: Mapping[str, Promotion]) -> Seen:
+    decision = session.store.decision(night.outputs[Stage.DECIDE]) if Stage.DECIDE in night.outputs else None
+    reasons = (*night.reasons, *(decision.reasons if decision else ()))
+    reason = next(iter(reasons), "")
+    if night.status is NightStatus.FAILED or night.verdict is None:
+        return Seen(night, night.status.upper(), reason)
+    if night.verdict is not Verdict.PROMOTE:
+        return Seen(night, night.verdict, reason)
+    row = used.get(night.outputs[Stage.DECIDE])
+    if row is None:
+        why = night.reasons[0].removeprefix("not promoted: ") if night.reasons else "gate.promote is off"
+        return Seen(night, "PROMOTE (not promoted)", why)
+    by_hand = row.entry_hash != night.outputs.get(Stage.PROMOTE)
+    return Seen(night, f"PROMOTE (by {row.actor})" if by_hand else "PROMOTE", reason)
+
+
+def _unfinished(night: Night, holder: "Holder | None") -> Seen:
+    stage = next((each for each in Stage if each not in night.outputs), Stage.REPORT)
+    process, lives = _process(holder)
+    begun = f"began {ago(night.started_at, now())}; {process}"
+    return Seen(night, f"{'running' if lives else 'DEAD'} in {stage}", begun, process, dead=not lives)
+
+
+def _process(holder: "Holder | None") -> tuple[str, bool]:
+    """What is known of a night's process, and whether it lives."""
+    if holder is None:
+        return "no process works on it", False
+    name = f"process {holder.process_id} on {holder.host}"
+    if holder.alive is None:
+        silent = holder.expires_at <= now()
+        return (f"{name} is silent since {holder.expires_at:%Y-%m-%d %H:%M} UTC" if silent else name), not silent
+    return (name if holder.alive else f"{name} is gone"), holder.alive
+
+
+def _told(each: Seen) -> dict[str, object]:
+    night = each.night
+    stage = None if night.finished_at else each.result.rpartition(" ")[2]
+    return {
+        "result": each.result,
+        "reason": each.reason,
+        "stage": stage,
+        "process": each.process or None,
+        "dead": each.dead,
+        "began_at": night.started_at,
+        "ended_at": night.finished_at,
+    }
+
+
+def _who_serves(model: str, serving: int, approved: int, rows: Sequence[Promotion]) -> Iterator[tuple[str, str]]:
+    yield "serving", f"{model}@{serving}{'' if serving else ', the base model'}"
+    if moved := serving_row(rows):
+        done = "promoted" if moved.action is Action.PROMOTE else "rolled back to"
+        yield "", f"since {ago(moved.recorded_at, now())}"
+        yield "", f"{done} by {moved.actor}{f': {moved.reason}' if moved.reason else ''}"
+    yield "anchor", f"{model}@{approved}" if approved else f"{model}@0, the base model: no person approved a version"
+
+
+def _last_night(last: Seen | None) -> Iterator[tuple[str, str]]:
+    if last is None:
+        yield "last night", "none yet"
+        return
+    yield "last night", last.night.night_id
+    yield "", last.result
+    if last.reason:
+        yield "", last.reason
+    if last.night.finished_at:
+        yield "", f"ended {ago(last.night.finished_at, now())}"
+
+
+def _stored(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    if not any(counts[name] for name in EVENTS):
+        yield "stored", "nothing was imported yet"
+        return
+    named = [f"{count:,} {PLURALS.get(name, name + 's')}" for name, count in counts.items() if count or name in EVENTS]
+    yield "stored", ", ".join(named).replace("feedbacks", "feedback")
+
+
+def _next_step(last: Seen | None, counts: Mapping[str, int]) -> str:
+    if last and last.dead:
+        return "nightshift run goes on with it; nightshift run --abandon REASON gives it up"
+    if last:
+        return 'nightshift ask "..."'
+    return "nightshift run" if counts["feedback"] else "nightshift import FILE --format FORMAT"
+
+
+def _require_fresh(session: Session, max_age: timedelta) -> None:
+    """One line, and exit 1 when no night has ended for `max_age`."""
+    found = seen(session)
+    ends = [(each.night.finished_at, each.night.night_id) for each in found if each.night.finished_at]
+    (ended_at, night_id), moment = max(ends, default=(None, "")), now()
+    fresh = ended_at is not None and moment - ended_at <= max_age
+    text = f"{night_id} ended {ago(ended_at, moment)}" if ended_at else "no night has ended yet"
+    text = text if fresh else f"{text}, {span(max_age)} are allowed"
+    if found and found[-1].night.finished_at is None:
+        text += f"; {found[-1].night.night_id} is {found[-1].result}, {found[-1].reason}"
+    session.show(
+        f"{'ok' if fresh else 'LATE'}: {text}",
+        {"ok": fresh, "ended_at": ended_at, "max_age_seconds": max_age.total_seconds()},
+    )
+    if not fresh:
+        raise SystemExit(STALE)
+
+
+COMMANDS = (status, nights)
