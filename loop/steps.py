@@ -237,6 +237,11 @@ def load_version(settings: Settings, registry: Registry, entries: Sequence[Promo
     return _load(settings, promote.fetch(registry, entries, version, fingerprint(_base(settings))) if version else None)
 
 
+def load_base(settings: Settings) -> LanguageModel:
+    """The base model without an adapter, for which no registry is needed."""
+    return _load(settings, None)
+
+
 def version_of(registry: Registry, candidate: Candidate) -> int:
     """The registered version of a candidate, by the bytes of its adapter. Raises NotFoundError when there is none."""
     for registered in registry.versions():

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from loop import __version__, settings
-from loop.cli import capture, data, demo, night, setup, status, terminal, versions
+from loop.cli import capture, data, demo, night, setup, status, talk, terminal, versions
 from loop.cli.session import Session
 from loop.errors import NightshiftError, UsageError
 
@@ -25,7 +25,7 @@ GROUPS: Mapping[str, tuple[click.Command, ...]] = {
     ),
     "Nights": (night.run, status.status, status.nights, night.train, night.register, night.evaluate, night.decide),
     "Versions": (versions.promote, versions.rollback, versions.approve, versions.reconcile, versions.history),
-    "Serving": (versions.ask,),
+    "Serving": (talk.ask, talk.chat),
 }
 """Every verb under the heading where `--help` shows it."""
 NEED_NO_SETTINGS = {"init", "schema"}

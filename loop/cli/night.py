@@ -129,7 +129,7 @@ def decide(session: Session, evidence_id: str) -> None:
     from loop.steps import decide_candidate, version_of
 
     decision: Decision = decide_candidate(session.parts, evidence_id)
-    version = version_of(session.registry, decision.candidate_id)
+    version = version_of(session.registry, session.store.candidate(decision.candidate_id))
     session.show(
         f"{decision.decision_id}\n{explain(decision)}",
         {"decision_id": decision.decision_id, "verdict": decision.verdict, "reasons": decision.reasons},

@@ -1,4 +1,4 @@
-"""The verbs on versions: promote, rollback, approve, reconcile, history, ask."""
+"""The verbs on versions: promote, rollback, approve, reconcile, history."""
 
 import getpass
 import os
@@ -10,7 +10,7 @@ import click
 from loop.cli.session import Session, now
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
-from loop.types import Action, Promotion, Sampling
+from loop.types import Action, Promotion
 
 
 def login() -> str:
@@ -144,23 +144,4 @@ def history(session: Session) -> None:
     session.show(text, {"history": [asdict(row) for row in rows]}, then="nightshift status")
 
 
-@click.command(cls=Verb, access=Access.READS)
-@click.argument("question")
-@click.option("--version", type=int, help="This version (default: the champion).")
-@click.option("--base", is_flag=True, help="The base model without an adapter.")
-@click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True)
-@click.pass_obj
-def ask(session: Session, question: str, version: int | None, base: bool, max_tokens: int) -> None:
-    """Ask the champion, or another version, a question."""
-    from loop.promote import champion
-    from loop.steps import load_version
-    from loop.types import Message
-
-    entries = session.ledger.entries()
-    chosen = 0 if base else version if version is not None else champion(entries)
-    model = load_version(session.settings, session.registry, entries, chosen)
-    answer = model.generate([[Message("user", question)]], Sampling(max_tokens=max_tokens))[0].text
-    session.show(answer, {"model": f"{session.settings.model.name}@{chosen}", "answer": answer})
-
-
-COMMANDS = (promote, rollback, approve, reconcile, history, ask)
+COMMANDS = (promote, rollback, approve, reconcile, history)

@@ -16,6 +16,7 @@ from loop.models.fingerprints import fingerprint
 from loop.models.precision import compute_dtype
 from loop.models.quiet import quiet
 from loop.models.reading import readable
+from loop.models.stream import draws, pieces
 from loop.ports import Generation
 from loop.types import Message, Sampling
 
@@ -44,9 +45,7 @@ class LanguageModel:
         its first tokens. A generation's token ids include the end of turn, its text does not.
         """
         rows = [self._prompt(prompt, sampling.max_tokens) for prompt in prompts]
-        source = torch.Generator()
-        source.manual_seed(sampling.seed) if sampling.seed is not None else source.seed()
-        uniforms = torch.rand(len(rows), sampling.max_tokens, generator=source, dtype=torch.float64).to(self.device)
+        uniforms = _uniforms(len(rows), sampling).to(self.device)
         stop, pad = torch.tensor(self._stops(), device=self.device), self._pad()
         answers: dict[int, Generation] = {}
         for chosen in _batches([len(row) + sampling.max_tokens for row in rows], self.batch, CACHED_TOKENS):
@@ -55,6 +54,13 @@ class LanguageModel:
             for i, (tokens, logprobs) in zip(chosen, drawn, strict=True):
                 answers[i] = Generation(self._text(tokens), tokens, logprobs)
         return [answers[i] for i in range(len(rows))]
+
+    def stream(self, prompt: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        """The answer that `generate` gives to one prompt alone, in pieces as it is drawn."""
+        uniforms = _uniforms(1, sampling).to(self.device)
+        ids = self._prompt(prompt, sampling.max_tokens)
+        drawn = draws(self.model, ids, sampling, uniforms=uniforms, pad=self._pad(), stop=self._stops())
+        return pieces(drawn, self._text, by_words=bool(getattr(self.tokenizer, "clean_up_tokenization_spaces", False)))
 
     def score(self, pairs: Sequence[tuple[Sequence[Message], Message]]) -> list[float]:
         """Log-probability in nats of each response, end of turn included, after its prompt; in order.
@@ -86,6 +92,13 @@ class LanguageModel:
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+def _uniforms(rows: int, sampling: Sampling) -> torch.Tensor:
+    """What decides every draw [rows, max_tokens]; the first row is the same however many there are."""
+    source = torch.Generator()
+    source.manual_seed(sampling.seed) if sampling.seed is not None else source.seed()
+    return torch.rand(rows, sampling.max_tokens, generator=source, dtype=torch.float64)
 
 
 def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, batch: int = 32) -> LanguageModel:

@@ -39,6 +39,7 @@ VERBS: dict[str, Access] = {
     "reconcile": WRITES,
     "history": READS,
     "ask hello": READS,
+    "chat": READS,
 }
 """Every verb with arguments that it takes: a new one is added here with what it may do."""
 

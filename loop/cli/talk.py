@@ -1,0 +1,174 @@
+"""The verbs that talk with a model: ask and chat."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from loop.cli.conversation import Flags, decides, describe, opening, question, sampling
+from loop.cli.session import Session
+from loop.cli.verbs import Access, Verb
+from loop.errors import UsageError
+from loop.types import Message, Sampling
+
+if TYPE_CHECKING:
+    from loop.models import LanguageModel
+
+log = logging.getLogger(__name__)
+STARTED = time.monotonic()
+"""When the command began, as far as its own code can tell."""
+END = {"/quit", "/exit"}
+
+Body = TypeVar("Body", bound=Callable[..., None])
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """A loaded model and how it is asked."""
+
+    name: str
+    model: "LanguageModel"
+    sampling: Sampling
+    aloud: bool
+    """Answers are written as they are drawn; otherwise they are given back whole."""
+
+    def answer(self, messages: list[Message], asked_at: float) -> str:
+        """The answer to `messages`; how long its first word took since `asked_at` goes to the log."""
+        said: list[str] = []
+        for piece in self.model.stream(messages, self.sampling):
+            if not "".join(said).strip() and piece.strip():
+                log.info("first word after %.2f s", time.monotonic() - asked_at)
+            said.append(piece)
+            if self.aloud:
+                click.echo(piece, nl=False)
+        log.info("whole answer after %.2f s", time.monotonic() - asked_at)
+        if self.aloud:
+            click.echo()
+        return "".join(said)
+
+
+OPTIONS = (
+    click.option("--version", type=int, help="This version (default: the champion)."),
+    click.option("--base", is_flag=True, help="The base model without an adapter."),
+    click.option("--system", metavar="TEXT", help="System prompt before the question."),
+    click.option("--file", type=click.Path(path_type=Path), help="JSON with messages that come before."),
+    click.option("--temperature", type=click.FloatRange(0), metavar="T", help="Of the draws; 0 is greedy."),
+    click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), metavar="P", help="Nucleus of the draws."),
+    click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Longest answer."),
+    click.option("--seed", type=click.IntRange(0, 2**63 - 1), metavar="N", help="Draw the same answer again."),
+    click.option("--greedy", is_flag=True, help="Take the likeliest token each time."),
+)
+
+
+def asking(body: Body) -> Body:
+    """The options that `ask` and `chat` share."""
+    for option in reversed(OPTIONS):
+        body = option(body)
+    return body
+
+
+@click.command(cls=Verb, access=Access.READS)
+@click.argument("text", metavar="[QUESTION]", required=False)
+@asking
+@click.pass_obj
+def ask(
+    session: Session,
+    text: str | None,
+    version: int | None,
+    base: bool,
+    system: str | None,
+    file: Path | None,
+    temperature: float | None,
+    top_p: float | None,
+    max_tokens: int | None,
+    seed: int | None,
+    greedy: bool,
+) -> None:
+    """Ask the champion, or another version, a question.
+
+    QUESTION - reads it from standard input; with --file it may be left out. The answer is drawn as those of the newest
+    interactions in the store were, or as the options say.
+    """
+    messages, asked = opening(system, file), question(text)
+    if asked is not None:
+        messages.append(Message("user", asked))
+    if not messages or messages[-1].role not in {"user", "tool"}:
+        raise UsageError("nothing is asked", "add a question, or - to read it from standard input")
+    answerer = _load(session, version, Flags(temperature, top_p, max_tokens, seed, greedy), base=base)
+    answer = answerer.answer(messages, STARTED)
+    if session.as_json:
+        session.show("", {"model": answerer.name, "answer": answer, "sampling": asdict(answerer.sampling)})
+
+
+@click.command(cls=Verb, access=Access.READS)
+@asking
+@click.pass_obj
+def chat(
+    session: Session,
+    version: int | None,
+    base: bool,
+    system: str | None,
+    file: Path | None,
+    temperature: float | None,
+    top_p: float | None,
+    max_tokens: int | None,
+    seed: int | None,
+    greedy: bool,
+) -> None:
+    """Talk with the champion, or another version, in turns.
+
+    A line is a turn; Ctrl-C stops an answer, Ctrl-D or /quit ends. Nothing of it is stored or trained on.
+    """
+    messages = opening(system, file)
+    answerer = _load(session, version, Flags(temperature, top_p, max_tokens, seed, greedy), base=base)
+    for line in _turns():
+        messages.append(Message("user", line))
+        try:
+            answer = answerer.answer(messages, time.monotonic())
+        except KeyboardInterrupt:
+            click.echo("  (stopped)", err=True)
+            messages.pop()
+            continue
+        messages.append(Message("assistant", answer))
+        if session.as_json:
+            session.show("", {"model": answerer.name, "answer": answer, "sampling": asdict(answerer.sampling)})
+
+
+def _turns() -> Iterable[str]:
+    """Lines that somebody types, or that a pipe brings."""
+    if not sys.stdin.isatty():
+        yield from (text for line in sys.stdin if (text := line.strip()))
+        return
+    import readline  # noqa: F401 - `input` edits and remembers lines with it
+
+    while True:
+        try:
+            text = input("you> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            click.echo()
+            return
+        if text in END:
+            return
+        if text:
+            yield text
+
+
+def _load(session: Session, version: int | None, flags: Flags, *, base: bool) -> Answerer:
+    """The model that is asked, after a line that says which it is and how its answers are drawn."""
+    from loop.promote import champion
+    from loop.steps import load_base, load_version
+
+    entries = session.ledger.entries()
+    chosen = 0 if base else version if version is not None else champion(entries)
+    drawn, why = sampling(flags, None if decides(flags) else session.store)
+    name = f"{session.settings.model.name}@{chosen}"
+    click.echo(click.style(f"{name}: {describe(drawn)} ({why})", dim=True), err=True)
+    began = time.monotonic()
+    model = load_version(session.settings, session.registry, entries, chosen) if chosen else load_base(session.settings)
+    log.info("%s loaded in %.2f s", name, time.monotonic() - began)
+    return Answerer(name, model, drawn, aloud=not session.as_json)
