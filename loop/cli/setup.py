@@ -14,19 +14,21 @@ from loop.settings import SETTINGS_FILE, Settings
 
 @click.command(cls=Verb, access=Access.ANYWHERE)
 @click.option("--print", "only_print", is_flag=True, help="Print the file instead of writing it.")
+@click.option("--kafka", is_flag=True, help="With [log], the event log on Kafka.")
 @click.pass_obj
-def init(session: Session, only_print: bool) -> None:
+def init(session: Session, only_print: bool, kafka: bool) -> None:
     """Write a commented nightshift.toml into this folder.
 
     Every setting stands in it with its default and what it may be; what to decide first is at the top.
     """
+    text = render(Settings(), kafka=kafka)
     if only_print:
-        click.echo(render(Settings()), nl=False)
+        click.echo(text, nl=False)
         return
     path = Path(SETTINGS_FILE)
     if path.exists():
         raise UsageError(f"{path} exists already", "edit it, or compare it with `nightshift init --print`")
-    path.write_text(render(Settings()))
+    path.write_text(text)
     session.show(f"wrote {path}", {"settings": path}, then=f"decide what is at the top of {path}; nightshift doctor")
 
 

@@ -1,27 +1,103 @@
-"""nightshift.toml as `init` writes it: every default with its meaning, taken from the sections themselves."""
+"""nightshift.toml as `init` writes it: every default with its meaning and what it may be, from the sections."""
 
 import ast
 import inspect
 import json
+import textwrap
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from loop import settings
 from loop.settings import sections
+from loop.settings.bounds import Between
+
+COLUMNS = 80
+HEAD = "Nightshift's settings. Addresses and secrets come from the environment, not from here."
+FROM_WHERE = """\
+From files, by nightshift import. From an application, through the log in the home folder or through Kafka at
+NIGHTSHIFT_KAFKA_SERVERS, whose settings `nightshift init --kafka` writes too."""
+FIRST: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    ("Which model?", ("model.base",), "A folder, a GGUF file or a hub name; the default is a small one to try with."),
+    (
+        "Where do events come from?",
+        (),
+        FROM_WHERE,
+    ),
+    (
+        "Who approves?",
+        ("gate.promote",),
+        "true: what passes the gate serves at once. false: a person promotes it, with nightshift promote.",
+    ),
+    (
+        "How long may a night be?",
+        ("training.budget_tokens", "evaluation.max_items", "evaluation.max_new_tokens"),
+        "Tokens bound its training, items and the length of answers its evaluation.",
+    ),
+    (
+        "How long is data kept?",
+        ("curation.window_days",),
+        "Older interactions are not learnt from, though the store keeps them.",
+    ),
+)
+"""What a newcomer decides before the first night: the question, its settings and what they mean."""
+MARK = "FIRST: "
+"""Begins the comment of every setting that stands in FIRST."""
 
 
-def render(chosen: settings.Settings) -> str:
-    """The commented file; loading it gives `chosen` back."""
+def render(chosen: settings.Settings, *, kafka: bool = False) -> str:
+    """The commented file; loading it gives `chosen` back. `[log]` is in it with `kafka`, or where it says something."""
     meanings = _meanings()
-    lines = ["# Nightshift's policy. Addresses and secrets come from the environment: see the README.", ""]
+    marked = {key for _, keys, _ in FIRST for key in keys}
+    lines = [*_comment(HEAD), "#", *_first(chosen), ""]
     for name in settings.policy(chosen):
         values = getattr(chosen, name)
-        owner = type(values).__name__
-        lines += [f"# {meanings[owner, '']}", f"[{name}]"]
+        if name == "log" and not kafka and values == settings.LogSettings():
+            continue
+        owner = type(values)
+        kinds = get_type_hints(owner, include_extras=True)
+        lines += [*_comment(meanings[owner.__name__, ""]), f"[{name}]"]
         for key in fields(values):
-            lines += [f"# {meanings[owner, key.name]}", f"{key.name} = {json.dumps(getattr(values, key.name))}"]
+            mark = MARK if f"{name}.{key.name}" in marked else ""
+            lines += _comment(mark + meanings[owner.__name__, key.name], _allowed(kinds[key.name]))
+            lines.append(f"{key.name} = {json.dumps(getattr(values, key.name))}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _first(chosen: settings.Settings) -> Iterator[str]:
+    yield f"# Decide these first; below, each has {MARK.strip()} before its meaning."
+    for number, (question, keys, text) in enumerate(FIRST, 1):
+        yield f"# {number}. {question}"
+        values = [f"{key} = {json.dumps(_value(chosen, key))}" for key in keys]
+        yield from _comment(*values, text, indent="#    ")
+
+
+def _value(chosen: settings.Settings, key: str) -> object:
+    section, _, name = key.partition(".")
+    return getattr(getattr(chosen, section), name)
+
+
+def _comment(*paragraphs: str, indent: str = "# ") -> list[str]:
+    said = [f"{indent}{text}" for text in paragraphs if text]
+    return [line for text in said for line in textwrap.wrap(text, COLUMNS, subsequent_indent=indent)]
+
+
+def _allowed(kind: Any) -> str:  # noqa: ANN401 - a type as annotations have them
+    """What a setting may be, as far as its type says more than text or number."""
+    if get_origin(kind) is Literal:
+        return f"One of {', '.join(map(json.dumps, get_args(kind)))}."
+    if kind is bool:
+        return "true or false."
+    if get_origin(kind) is not Annotated:
+        return ""
+    number, *marks = get_args(kind)
+    whole = "A whole number" if number is int else "A number"
+    return next((f"{whole}, {_range(mark)}." for mark in marks if isinstance(mark, Between)), "")
+
+
+def _range(bounds: Between) -> str:
+    return f"{bounds.low:g} or more" if bounds.high is None else f"{bounds.low:g} to {bounds.high:.10g}"
 
 
 def _meanings() -> dict[tuple[str, str], str]:

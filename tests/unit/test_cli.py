@@ -152,7 +152,7 @@ def test_a_promotion_of_the_serving_version_says_that_it_did_nothing(tmp_path):
     session.__dict__["registry"] = registry
     version = registry.register(make_candidate(tmp_path / "c", "c"), tmp_path / "c", {})
     asked = ["promote", str(version), "--force", "--reason", "by hand"]
-    first, second = (CliRunner().invoke(cli.commands[asked[0]], asked[1:], obj=session).output for _ in range(2))
+    first, second = (CliRunner().invoke(cli.commands[asked[0]], asked[1:], obj=session).stdout for _ in range(2))
     assert first == "promote: assistant@0 -> assistant@1  ledger row 1\n"
     assert second == f"nothing to do, assistant@1 serves already; {first}"
     session.ledger.close()

@@ -1,16 +1,18 @@
 """Settings: the file, the environment and --set become one frozen value, and nothing wrong gets through."""
 
+import json
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from loop import settings
-from loop.cli.template import render
+from loop.cli.template import FIRST, MARK, render
 from loop.errors import UsageError
 from loop.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+TEMPLATE = render(Settings(), kafka=True)
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -20,19 +22,64 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_the_written_template_loads_to_the_defaults(tmp_path):
-    loaded = settings.load(write(tmp_path, render(Settings())))
-    assert settings.policy(loaded) == settings.policy(Settings())
+    for kafka in (False, True):
+        loaded = settings.load(write(tmp_path, render(Settings(), kafka=kafka)))
+        assert settings.policy(loaded) == settings.policy(Settings())
+
+
+def test_the_event_log_on_kafka_is_in_the_template_only_where_somebody_wants_it(tmp_path):
+    assert "[log]" not in render(Settings())
+    chosen = settings.load(overrides={"log.topic": "elsewhere"})
+    assert settings.load(write(tmp_path, render(chosen))).log.topic == "elsewhere"
 
 
 def test_the_shipped_settings_file_is_the_template():
-    assert (ROOT / "infra" / "nightshift.toml").read_text() == render(Settings())
+    assert (ROOT / "infra" / "nightshift.toml").read_text() == render(Settings(), kafka=True)
 
 
 def test_every_key_of_the_template_is_explained_right_above_it():
-    lines = render(Settings()).splitlines()
+    lines = TEMPLATE.splitlines()
     keys = [number for number, line in enumerate(lines) if " = " in line and not line.startswith("#")]
-    assert len(keys) == sum(len(section) for section in tomllib.loads(render(Settings())).values())
+    assert len(keys) == sum(len(section) for section in tomllib.loads(TEMPLATE).values())
     assert all(lines[number - 1].startswith("# ") for number in keys)
+    assert max(len(line) for line in lines if line.startswith("#")) <= 80
+
+
+def comment_of(key: str) -> str:
+    """What stands above a key of the template."""
+    section, _, name = key.partition(".")
+    before = TEMPLATE.partition(f"[{section}]\n")[2].partition(f"\n{name} = ")[0].splitlines()
+    after = next((number for number in range(len(before), 0, -1) if not before[number - 1].startswith("#")), 0)
+    return " ".join(line.removeprefix("# ") for line in before[after:])
+
+
+@pytest.mark.parametrize(
+    ("key", "allowed"),
+    [
+        ("model.dtype", 'One of "float32", "bfloat16".'),
+        ("training.pair_loss", 'One of "dpo", "conservative", "robust", "ipo", "apo_zero", "simpo".'),
+        ("curation.dev_share", "A number, 0 to 1."),
+        ("training.rank", "A whole number, 1 or more."),
+        ("training.seed", "A whole number, 0 to 4294967295."),
+        ("gate.alpha", "A number, 1e-06 to 0.5."),
+        ("gate.promote", "true or false."),
+        ("log.compression", 'One of "none", "gzip", "lz4", "zstd".'),
+    ],
+)
+def test_the_template_says_what_a_key_may_be(key, allowed):
+    assert comment_of(key).endswith(allowed)
+
+
+def test_what_a_newcomer_decides_first_is_asked_at_the_top_and_marked_below():
+    top = TEMPLATE.partition("\n\n")[0]
+    for question, keys, _ in FIRST:
+        assert question in top
+        for key in keys:
+            section, _, name = key.partition(".")
+            value = getattr(getattr(Settings(), section), name)
+            assert f"{key} = {json.dumps(value)}" in top
+            assert comment_of(key).startswith(MARK)
+    assert TEMPLATE.count(f"# {MARK}") == sum(len(keys) for _, keys, _ in FIRST)
 
 
 @pytest.mark.parametrize(
