@@ -148,7 +148,9 @@ def dlq() -> None:
 def list_letters(session: Session, everything: bool) -> None:
     """Where each came from and why it was refused."""
     letters = [letter for letter in session.store.dead_letters() if everything or letter.replayed_at is None]
-    rows = [[_harmless(text) for text in (d.letter_id[:12], f"{d.source}:{d.position}", d.reason)] for d in letters]
+    rows = [
+        [terminal.harmless(text) for text in (d.letter_id[:12], f"{d.source}:{d.position}", d.reason)] for d in letters
+    ]
     session.show(
         terminal.table(rows, ("letter", "from", "why")) or "none",
         {"dead_letters": [asdict(d) | {"payload": len(d.payload)} for d in letters]},
@@ -166,7 +168,7 @@ def show_letter(session: Session, letter_id: str) -> None:
     """
     letter = _letter(session.store.dead_letters(), letter_id)
     text = letter.payload.decode(errors="backslashreplace")
-    shown = _harmless(f"{letter.source}:{letter.position}\n{letter.reason}\n\n{text}")
+    shown = terminal.harmless(f"{letter.source}:{letter.position}\n{letter.reason}\n\n{text}")
     session.show(shown, asdict(letter) | {"payload": text}, then=f"nightshift dlq replay {letter_id}")
 
 
@@ -205,11 +207,6 @@ def _letter(letters: Sequence[DeadLetter], letter_id: str) -> DeadLetter:
     if len(found) != 1:
         raise NotFoundError(f"{len(found)} dead letters have ids that begin with {letter_id!r}", "nightshift dlq list")
     return found[0]
-
-
-def _harmless(text: str) -> str:
-    """What strangers sent moves no cursor and colours no terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 COMMANDS = (capture, topics, dlq)

@@ -58,7 +58,7 @@ def _sentence(session: Session, night: Night) -> str:
 
     result = str(night.verdict or night.status.upper())
     if _waits_for_a_person(session, night):
-        result += " (not promoted: gate.promote is off)"
+        result += ", not promoted: gate.promote is off"
     lines = [f"{night.night_id} {result}", *night.reasons]
     if Stage.DECIDE in night.outputs:
         lines.append(explain(session.store.decision(night.outputs[Stage.DECIDE])))

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 STALE = 1
 NIGHT_LEASE = "night"
 EVENTS = ("interaction", "feedback", "dead_letter")
-PLURALS = {"interaction": "interactions", "dead_letter": "dead letters", "evidence": "pieces of evidence"}
+NOT_COUNTED = {"feedback", "evidence"}
+"""Words without a plural."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def serving_row(rows: Sequence[Promotion]) -> Promotion | None:
 def _ended(session: Session, night: Night, used: Mapping[str, Promotion]) -> Seen:
     decision = session.store.decision(night.outputs[Stage.DECIDE]) if Stage.DECIDE in night.outputs else None
     reasons = (*night.reasons, *(decision.reasons if decision else ()))
-    reason = next(iter(reasons), "")
+    reason = next((each for each in reasons if ": left out, " not in each), "")
     if night.status is NightStatus.FAILED or night.verdict is None:
         return Seen(night, night.status.upper(), reason)
     if night.verdict is not Verdict.PROMOTE:
@@ -109,9 +110,9 @@ def _ended(session: Session, night: Night, used: Mapping[str, Promotion]) -> See
     row = used.get(night.outputs[Stage.DECIDE])
     if row is None:
         why = night.reasons[0].removeprefix("not promoted: ") if night.reasons else "gate.promote is off"
-        return Seen(night, "PROMOTE (not promoted)", why)
+        return Seen(night, "PROMOTE, not promoted", why)
     by_hand = row.entry_hash != night.outputs.get(Stage.PROMOTE)
-    return Seen(night, f"PROMOTE (by {row.actor})" if by_hand else "PROMOTE", reason)
+    return Seen(night, f"PROMOTE, promoted by {row.actor}" if by_hand else "PROMOTE", reason)
 
 
 def _unfinished(night: Night, holder: "Holder | None") -> Seen:
@@ -149,7 +150,7 @@ def _told(each: Seen) -> dict[str, object]:
 def _who_serves(model: str, serving: int, approved: int, rows: Sequence[Promotion]) -> Iterator[tuple[str, str]]:
     yield "serving", f"{model}@{serving}{'' if serving else ', the base model'}"
     if moved := serving_row(rows):
-        done = "promoted" if moved.action is Action.PROMOTE else "rolled back to"
+        done = "promoted" if moved.action is Action.PROMOTE else "rolled back"
         yield "", f"since {ago(moved.recorded_at, now())}"
         yield "", f"{done} by {moved.actor}{f': {moved.reason}' if moved.reason else ''}"
     yield "anchor", f"{model}@{approved}" if approved else f"{model}@0, the base model: no person approved a version"
@@ -171,8 +172,12 @@ def _stored(counts: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     if not any(counts[name] for name in EVENTS):
         yield "stored", "nothing was imported yet"
         return
-    named = [f"{count:,} {PLURALS.get(name, name + 's')}" for name, count in counts.items() if count or name in EVENTS]
-    yield "stored", ", ".join(named).replace("feedbacks", "feedback")
+    yield "stored", ", ".join(_counted(name, count) for name, count in counts.items() if count or name in EVENTS)
+
+
+def _counted(name: str, count: int) -> str:
+    plural = "" if count == 1 or name in NOT_COUNTED else "s"
+    return f"{count:,} {name.replace('_', ' ')}{plural}"
 
 
 def _next_step(last: Seen | None, counts: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from loop.cli import terminal
 from loop.cli.conversation import Flags, decides, describe, opening, question, sampling
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
@@ -45,10 +46,10 @@ class Answerer:
                 log.info("first word after %.2f s", time.monotonic() - asked_at)
             said.append(piece)
             if self.aloud:
-                click.echo(piece, nl=False)
-        log.info("whole answer after %.2f s", time.monotonic() - asked_at)
+                click.echo(terminal.harmless(piece) if sys.stdout.isatty() else piece, nl=False)
         if self.aloud:
             click.echo()
+        log.info("whole answer after %.2f s", time.monotonic() - asked_at)
         return "".join(said)
 
 

@@ -15,7 +15,7 @@ NARROWEST = 24
 GAP = "  "
 TONES = {
     "PROMOTE": "green",
-    "PROMOTE (not promoted)": "yellow",
+    "PROMOTE, not promoted": "yellow",
     "REJECT": "yellow",
     "HOLD": "yellow",
     "UNDERPOWERED": "yellow",
@@ -34,9 +34,14 @@ def colours() -> bool | None:
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
+def harmless(text: str) -> str:
+    """`text` without what moves a cursor or colours a terminal: strangers and models wrote it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 def toned(text: str) -> str:
     """`text` in its colour or that of its first word, if it has one."""
-    tone = TONES.get(text) or TONES.get(text.partition(" ")[0])
+    tone = TONES.get(text) or TONES.get(text.partition(" ")[0].rstrip(","))
     return click.style(text, fg=tone) if tone else text
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import click
 
+from loop.cli import terminal
 from loop.cli.session import Session, now
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
@@ -140,7 +141,8 @@ def history(session: Session) -> None:
     from loop import promote as stage
 
     rows = session.ledger.entries()
-    text = "\n".join(stage.history(rows)) or "nothing was promoted yet"
+    headers = ("row", "when (UTC)", "what", "champion", "who", "why")
+    text = terminal.table(stage.history(rows), headers) or "nothing was promoted yet"
     session.show(text, {"history": [asdict(row) for row in rows]}, then="nightshift status")
 
 

@@ -44,6 +44,14 @@ def test_starting_the_command_imports_nothing_heavy():
     assert not HEAVY & set(loaded)
 
 
+@pytest.mark.parametrize("verb", ["status", "nights", "history", "dlq list"])
+def test_a_look_at_a_project_imports_nothing_heavy_but_the_database(project, verb):
+    code = f"import sys; sys.argv = ['nightshift', *{verb.split()}]; from loop.cli.main import main; main()"
+    told = f"{code}; print('', *sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", told], cwd=project, capture_output=True, text=True, check=True)
+    assert not (HEAVY - {"sqlalchemy"}) & {*done.stdout.splitlines()[-1].split()}
+
+
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_every_verb_explains_itself(name):
     shown = CliRunner().invoke(cli, [name, "--help"], prog_name="nightshift")

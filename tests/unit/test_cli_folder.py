@@ -112,8 +112,8 @@ def test_the_first_verb_that_writes_makes_the_home_also_in_an_empty_volume(folde
 )
 def test_an_address_in_the_environment_is_a_project_and_reading_it_makes_no_file(folder, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
-    assert call("history").output == "nothing was promoted yet\n"
-    assert call("nights").output == "none yet\n"
+    assert call("history").stdout == "nothing was promoted yet\n"
+    assert call("nights").stdout == "none yet\n"
     assert not [*folder.iterdir()]
 
 
@@ -126,7 +126,7 @@ def test_a_home_with_a_ledger_needs_no_settings(folder):
     (folder / "nightshift.toml").touch()
     call("rollback")
     (folder / "nightshift.toml").unlink()
-    assert call("history").output == "nothing was promoted yet\n"
+    assert call("history").stdout == "nothing was promoted yet\n"
 
 
 def test_a_verb_that_reads_finds_what_another_wrote(tmp_path):

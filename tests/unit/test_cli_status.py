@@ -63,7 +63,8 @@ def asked(session: Session, *arguments: str) -> dict:
 
 def judge(session: Session, verdict: Verdict, **changes: object) -> Night:
     """A night that ended with a decision."""
-    session.store.save_decision(replace(DECISION, verdict=verdict))
+    reasons = ("format: left out, it has no items", *DECISION.reasons)
+    session.store.save_decision(replace(DECISION, verdict=verdict, reasons=reasons))
     night = replace(NIGHT, verdict=verdict, outputs={Stage.DECIDE: "d1", Stage.PROMOTE: "not promoted"}, **changes)
     session.store.save_night(night)
     return night
@@ -113,7 +114,7 @@ def test_who_serves_stands_with_since_when_by_whom_and_why(session):
     assert f"since {NOW - timedelta(minutes=200):%Y-%m-%d %H:%M} UTC, 3 h ago" in said
     assert "promoted by ann: looks good" in said
     move(session, Action.ROLLBACK, 1, actor="eve", reason="users complain")
-    assert "rolled back to by eve: users complain" in call(session, "status").stdout
+    assert "rolled back by eve: users complain" in call(session, "status").stdout
     found = asked(session, "status")
     assert (found["champion"], found["actor"], found["reason"]) == (1, "eve", "users complain")
 
@@ -130,11 +131,11 @@ def test_a_night_that_came_to_a_decision_has_its_first_reason(session, verdict):
 
 def test_a_promotion_that_waits_for_a_person_does_not_look_like_one_that_serves(session):
     judge(session, Verdict.PROMOTE)
-    assert "PROMOTE (not promoted)  gate.promote is off" in call(session, "nights").stdout
+    assert "PROMOTE, not promoted  gate.promote is off" in call(session, "nights").stdout
     judge(session, Verdict.PROMOTE, reasons=("not promoted: the champion is another one",))
-    assert "PROMOTE (not promoted)  the champion is another one" in call(session, "nights").stdout
+    assert "PROMOTE, not promoted  the champion is another one" in call(session, "nights").stdout
     move(session, Action.PROMOTE, 1, actor="ann", reason="", decision_id="d1")
-    assert "PROMOTE (by ann)  " in call(session, "nights").stdout
+    assert "PROMOTE, promoted by ann  " in call(session, "nights").stdout
 
 
 def test_a_night_that_promoted_its_candidate_says_only_that(session):

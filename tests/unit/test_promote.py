@@ -373,8 +373,8 @@ def test_the_history_shows_every_row(house: House) -> None:
     house.promote(1)
     house.rollback()
     assert history(house.ledger.entries()) == (
-        "   1  2026-01-02 12:00  promote   assistant@0 -> assistant@1  ann  by hand",
-        "   2  2026-01-02 12:00  rollback  assistant@1 -> assistant@0  bob  bad night",
+        ("1", "2026-01-02 12:00", "promote", "assistant@0 -> assistant@1", "ann", "by hand"),
+        ("2", "2026-01-02 12:00", "rollback", "assistant@1 -> assistant@0", "bob", "bad night"),
     )
 
 
