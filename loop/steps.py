@@ -1,4 +1,7 @@
-"""Each stage of a night as one call, ids in and values out: what `nightly` orders and the CLI's verbs call by hand."""
+"""Each stage of a night as one call, ids in and values out: what `nightly` orders and the CLI's verbs call by hand.
+
+A stage's own modules are imported in its call: a command that runs one stage waits for no other's libraries.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,21 +9,22 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from evals.evidence import collect
-from evals.standings import standings
-from evals.suites import held_out
-from loop import candidates, gate, promote, report, snapshot, training
+from loop import candidates, promote, snapshot
 from loop.canonical import digest
 from loop.capture import capture
-from loop.curation import curate
 from loop.errors import IntegrityError, NotFoundError
 from loop.identity import evidence_id, require_evidence
 from loop.memory import MEMORY, Memory
-from loop.models import LanguageModel, find, fingerprint, load
+from loop.models import find, fingerprint, require_torch
 from loop.ports import Clock, EventLog, Ledger, Progress, Registry, Store, Validator
 from loop.settings import Settings, policy
 from loop.types import Candidate, Decision, Evidence, Json, Night, Promotion, Snapshot, Split, Stage, Validation
+
+if TYPE_CHECKING:
+    from loop import training
+    from loop.models import LanguageModel
 
 STEPS_FILE = "steps.jsonl"
 ANSWERS_FILE = "answers.json"
@@ -58,6 +62,8 @@ def capture_events(parts: Parts) -> int:
 
 def curate_snapshot(parts: Parts, watermark: int, as_of: datetime) -> Snapshot:
     """All feedback up to `watermark` as an immutable snapshot."""
+    from loop.curation import curate
+
     events = parts.store.interactions(watermark), parts.store.feedback(watermark)
     curated = curate(*events, parts.settings.curation, as_of)
     made = snapshot.write(curated.examples, curated.report, parts.settings.curation, as_of, parts.home)
@@ -67,9 +73,9 @@ def curate_snapshot(parts: Parts, watermark: int, as_of: datetime) -> Snapshot:
 
 def validate_snapshot(parts: Parts, snapshot_id: str) -> Validation:
     """The expectation suite's word on a snapshot; its Data Docs go beside it."""
+    curation = parts.store.snapshot(snapshot_id).curation
     snapshot.verify(parts.home, snapshot_id)
     folder = parts.home / "snapshots" / snapshot_id
-    curation = parts.store.snapshot(snapshot_id).curation
     return parts.validator(folder, parts.settings.validation, curation, parts.home / "data_docs" / snapshot_id)
 
 
@@ -78,6 +84,10 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int) -> Candidate:
 
     A job that is finished gives the same candidate again, and trains anew where its files are gone.
     """
+    parts.store.snapshot(snapshot_id)
+    require_torch()
+    from loop import training
+
     job = _job(parts, snapshot_id, parent)
     if training.finished(job.folder):
         candidates.forget_lost(parts.home, job.job_id, training.candidate(job))
@@ -122,8 +132,12 @@ def register_candidate(parts: Parts, candidate_id: str) -> int:
 
 def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Evidence:
     """Candidate, champion and anchor on the same held-out items, in one process, each with its recorded bytes."""
-    parts.progress("evaluate", 0, 1, "begins")
     candidate, entries = parts.store.candidate(candidate_id), parts.ledger.entries()
+    require_torch()
+    from evals.evidence import collect
+    from evals.suites import held_out
+
+    parts.progress("evaluate", 0, 1, "begins")
     anchor = promote.anchor(entries)
     adapter = candidates.adapter(parts.home, candidate)
     dev, vault = (snapshot.read(parts.home, candidate.snapshot_id, split) for split in (Split.DEV, Split.VAULT))
@@ -159,6 +173,8 @@ def decide_candidate(parts: Parts, evidence_id: str) -> Decision:
 
     Raises IntegrityError when evidence, candidate and version are not about the same bytes.
     """
+    from loop import gate
+
     evidence = parts.store.evidence(evidence_id)
     require_evidence(evidence)
     version = version_of(parts.registry, _judged(parts, evidence))
@@ -185,6 +201,8 @@ def promote_version(parts: Parts, version: int, decision_id: str, reason: str) -
 
 def write_report(parts: Parts, night: Night) -> Path:
     """The night's page under `<home>/nights/`, also kept with the candidate's run in the registry."""
+    from loop import report
+
     outputs, store = night.outputs, parts.store
     candidate = store.candidate(outputs[Stage.TRAIN]) if Stage.REGISTER in outputs else None
     trained_in = candidates.job_folder(parts.home, candidate.job_id) if candidate else None
@@ -229,11 +247,12 @@ def _decisions(store: Store, nights: Sequence[Night]) -> Mapping[str, Decision]:
     return found
 
 
-def load_version(settings: Settings, registry: Registry, entries: Sequence[Promotion], version: int) -> LanguageModel:
+def load_version(settings: Settings, registry: Registry, entries: Sequence[Promotion], version: int) -> "LanguageModel":
     """A registered version ready to answer, 0 is the base model.
 
     Its adapter has the bytes that the registry and the ledger's `entries` recorded, and belongs to this base model.
     """
+    require_torch()
     return _load(settings, promote.fetch(registry, entries, version, fingerprint(_base(settings))) if version else None)
 
 
@@ -263,7 +282,9 @@ def _judged(parts: Parts, evidence: Evidence) -> Candidate:
     return candidate
 
 
-def _job(parts: Parts, snapshot_id: str, parent: int) -> training.Job:
+def _job(parts: Parts, snapshot_id: str, parent: int) -> "training.Job":
+    from loop import training
+
     made_from = job_id(parts, snapshot_id, parent)
     return training.Job(
         job_id=made_from,
@@ -289,6 +310,8 @@ def _parent(parts: Parts, version: int) -> Path | None:
 
 def _scores(evidence: Evidence) -> Iterator[tuple[str, float]]:
     """Mean scores of every suite by the names the registry's pages show."""
+    from evals.standings import standings
+
     for standing in standings(evidence.suites):
         yield f"{standing.suite}/candidate", standing.candidate
         yield f"{standing.suite}/champion", standing.champion
@@ -314,10 +337,12 @@ def _read_answers(path: Path) -> list[dict[str, Json]]:
     return answers
 
 
-def _load(settings: Settings, adapter: Path | None) -> LanguageModel:
+def _load(settings: Settings, adapter: Path | None) -> "LanguageModel":
+    from loop.models import load
+
     batch = settings.evaluation.batch_prompts
     return load(_base(settings), dtype=settings.model.dtype, adapter=adapter, batch=batch)
 
 
 def _base(settings: Settings) -> Path:
-    return find(settings.model.base, settings.addresses.home / "models")
+    return find(settings.model.base, *settings.addresses.models)

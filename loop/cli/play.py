@@ -114,7 +114,7 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
     """Simulate `days` days in a new project folder; prints a line a day."""
     started = time.monotonic()
     world = World(seed=seed, drift_day=DRIFT_DAY, brigade_day=BRIGADE_DAY)
-    base = find(outer.settings.model.base, outer.home / "models").absolute()
+    base = find(outer.settings.model.base, *outer.settings.addresses.models).absolute()
     desk = Desk(project(folder, str(base)), world)
     last = helpdesk.fresh(world, days + 1, FINAL_USERS)
     click.echo(f"the frozen base answers {FINAL_USERS} fresh users", err=outer.as_json)

@@ -1,13 +1,23 @@
-"""Base model (folder, hub name or GGUF) + adapter + tokenizer: find, load, generate, score, fingerprint."""
+"""Base model (folder, hub name or GGUF) + adapter + tokenizer: find, load, generate, score, fingerprint.
+
+What finds and names a model is imported at once and needs no torch; what loads one is imported when it is first named.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from loop.hashing import adapter_sha256
-from loop.models.base import load_base
+from loop.imports import collector_off
 from loop.models.chat import fit, prompt_ids, response_ids
 from loop.models.fingerprints import fingerprint
 from loop.models.folders import find
-from loop.models.language import LanguageModel, load
+from loop.models.libraries import require_torch
 from loop.models.precision import native_bfloat16
-from loop.models.reading import readable
+
+if TYPE_CHECKING:
+    from loop.models.base import load_base
+    from loop.models.language import LanguageModel, load
+    from loop.models.reading import readable
 
 __all__ = [
     "LanguageModel",
@@ -20,5 +30,23 @@ __all__ = [
     "native_bfloat16",
     "prompt_ids",
     "readable",
+    "require_torch",
     "response_ids",
 ]
+
+_HEAVY = {
+    "LanguageModel": "loop.models.language",
+    "load": "loop.models.language",
+    "load_base": "loop.models.base",
+    "readable": "loop.models.reading",
+}
+"""Where the names are that need torch and transformers."""
+
+
+def __getattr__(name: str) -> object:
+    """Import what needs torch (PEP 562). Raises UsageError where torch is absent."""
+    if name not in _HEAVY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_torch()
+    with collector_off():
+        return getattr(import_module(_HEAVY[name]), name)

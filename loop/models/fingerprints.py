@@ -17,25 +17,34 @@ def fingerprint(folder: Path) -> str:
     The hash is remembered in a hidden file beside them and taken again when a size or a modification time changes.
     Raises NotFoundError when `folder` holds no safetensors weights.
     """
-    files = sorted(path for path in folder.glob("[!.]*") if path.suffix in PARTS)
-    if not any(path.suffix == ".safetensors" for path in files):
-        raise NotFoundError(f"{folder} holds no safetensors weights", "name a model folder saved with save_pretrained")
-    stats: list[list[object]] = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
-    sidecar = folder / SIDECAR
-    if (known := _remembered(sidecar, stats)) is not None:
+    if (known := remembered(folder)) is not None:
         return known
+    files = _files(folder)
     sha256 = _hash(files)
     with contextlib.suppress(OSError):  # a read-only folder is hashed every time
-        sidecar.write_text(json.dumps({"files": stats, "sha256": sha256}))
+        (folder / SIDECAR).write_text(json.dumps({"files": _stats(files), "sha256": sha256}))
     return sha256
 
 
-def _remembered(sidecar: Path, stats: list[list[object]]) -> str | None:
+def remembered(folder: Path) -> str | None:
+    """The fingerprint as it was taken last, where the files are as they were; no weights are read. Raises likewise."""
+    stats = _stats(_files(folder))
     try:
-        known = json.loads(sidecar.read_text())
+        known = json.loads((folder / SIDECAR).read_text())
         return str(known["sha256"]) if known["files"] == stats else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.glob("[!.]*") if path.suffix in PARTS)
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise NotFoundError(f"{folder} holds no safetensors weights", "name a model folder saved with save_pretrained")
+    return files
+
+
+def _stats(files: list[Path]) -> list[list[object]]:
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
 
 
 def _hash(files: list[Path]) -> str:

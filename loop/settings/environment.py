@@ -41,6 +41,8 @@ class Addresses:
     """Where the services are; from the environment, never from the file. None is the embedded default under `home`."""
 
     home: Path = Path(".nightshift")
+    cache: Path | None = None
+    """What all homes of a user share: converted and downloaded base models. None shares nothing."""
     store_url: str | None = None
     ledger_url: str | None = None
     mlflow_uri: str | None = None
@@ -54,20 +56,37 @@ class Addresses:
         """Whether the environment names a store, a ledger or a broker: a project, in whatever folder."""
         return bool(self.store_url or self.ledger_url or self.kafka)
 
+    @property
+    def models(self) -> tuple[Path, ...]:
+        """Where base models are looked for, and made in the last one that can be written.
+
+        The home's own come first: its versions were trained on them, and homes made before 0.2 have them there.
+        """
+        return (self.home / "models", *([self.cache / "models"] if self.cache else []))
+
 
 def addresses(environment: Mapping[str, str] = os.environ) -> Addresses:
-    """NIGHTSHIFT_HOME, _STORE_URL, _LEDGER_URL, _USER_SECRET, _KAFKA_*, and MLFLOW_TRACKING_URI.
+    """NIGHTSHIFT_HOME, _CACHE, _STORE_URL, _LEDGER_URL, _USER_SECRET, _KAFKA_*, XDG_CACHE_HOME and MLFLOW_TRACKING_URI.
 
     Raises UsageError for a Kafka variable that names nothing Kafka knows.
     """
     return Addresses(
         home=Path(environment.get("NIGHTSHIFT_HOME", ".nightshift")),
+        cache=_cache(environment),
         store_url=environment.get("NIGHTSHIFT_STORE_URL"),
         ledger_url=environment.get("NIGHTSHIFT_LEDGER_URL"),
         mlflow_uri=environment.get("MLFLOW_TRACKING_URI"),
         user_secret=environment.get("NIGHTSHIFT_USER_SECRET"),
         kafka=_kafka({name.removeprefix(KAFKA): text for name, text in environment.items() if name.startswith(KAFKA)}),
     )
+
+
+def _cache(environment: Mapping[str, str]) -> Path | None:
+    """NIGHTSHIFT_CACHE, else `nightshift` in the user's cache folder; None for a user who has none."""
+    if named := environment.get("NIGHTSHIFT_CACHE"):
+        return Path(named)
+    users = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "")) / ".cache")
+    return users / "nightshift" if users.is_absolute() else None
 
 
 def _kafka(named: Mapping[str, str]) -> KafkaAccess | None:
