@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
+from loop.imports import collector_off
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,7 +47,7 @@ _UNREACHABLE = (
 def connect(uri: str) -> "MlflowClient":
     """A client for an MLflow server, or for a SQLite file that is made when absent.
 
-    Importing MLflow takes seconds. Raises UsageError for other addresses, UnreachableError for a file it cannot open.
+    Raises UsageError for other addresses, UnreachableError for a file it cannot open.
     """
     if not uri.startswith((SQLITE, "http://", "https://")):
         raise UsageError(
@@ -54,7 +55,11 @@ def connect(uri: str) -> "MlflowClient":
             "use sqlite:///path, or the http(s) address of an MLflow server in front of any other database",
         )
     _make_safe()
-    with warnings.catch_warnings():
+    # MLflow takes 1.4 s, its SQL store 1 s more. What is lighter was tried: mlflow.tracking.client and mlflow.store
+    # import as much, for each begins with the package, which imports genai, models and data; that it takes itself for
+    # mlflow-tracing (IS_TRACING_SDK_ONLY) saves 0.3 s with a server and breaks the SQL store, whose tables need genai;
+    # mlflow-skinny has no SQL store. The garbage collector is what can be saved: a fifth.
+    with warnings.catch_warnings(), collector_off():
         # MLflow's own table mapping, said once when its SQL store is first opened
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
         from mlflow import MlflowClient
@@ -89,8 +94,9 @@ def _make_whole(file: Path) -> None:
 def explained(uri: str) -> Iterator[None]:
     """Turns MLflow's exceptions into NotFoundError, UsageError or UnreachableError."""
     _make_safe()
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import DatabaseError
+    with collector_off():
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import DatabaseError
 
     shown = without_credentials(uri)
     try:

@@ -28,7 +28,7 @@ from connectors.tables import (
 )
 from loop.errors import FencedError, NotFoundError
 from loop.ports import Batch, Holder, Parsed, Partition
-from loop.types import Candidate, DeadLetter, Decision, Evidence, Feedback, Interaction, Night, Snapshot
+from loop.types import Candidate, DeadLetter, Decision, Evidence, Feedback, Interaction, Night, Snapshot, Stage
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -45,6 +45,7 @@ IDENTITY = {
     DEAD_LETTER: ("letter_id",),
 }
 """The unique columns by which an event seen before is known."""
+MADE_BY = {SNAPSHOT: Stage.CURATE, CANDIDATE: Stage.TRAIN, EVIDENCE: Stage.EVALUATE, DECISION: Stage.DECIDE}
 INGEST = "ingest"
 """The counter that numbers interactions, feedback and dead letters alike, so that one watermark bounds them all."""
 
@@ -197,7 +198,10 @@ class SqlStore:
         with reading(self._engine) as connection:
             found = next(read(connection, table, kind, *(column == key for column in table.primary_key)), None)
         if found is None:
-            raise NotFoundError(f"there is no {table.name} {key!r}", "name one that this store has")
+            raise NotFoundError(
+                f"there is no {table.name} {key!r}",
+                f"`nightshift --json nights` lists those of all nights: outputs.{MADE_BY[table]}",
+            )
         return found
 
 

@@ -126,6 +126,7 @@ def validate(session: Session, snapshot_id: str) -> None:
 
     Against the expectation suite and its bounds under [validation]; exit 3 when it may not be trained on.
     """
+    session.store.snapshot(snapshot_id)
     from loop.steps import validate_snapshot
 
     validation = validate_snapshot(session.parts, snapshot_id)

@@ -21,9 +21,11 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
 
     Exit 0: a candidate was promoted; 3: none was, which is a result; 1: training failed.
     """
+    from loop.models import require_torch
     from loop.nightly import promoted
     from loop.nightly import run as run_night
 
+    require_torch()
     night = run_night(session.parts, as_of, abandon=abandon)
     session.show(
         _sentence(session, night),
@@ -76,6 +78,7 @@ def train(session: Session, snapshot_id: str, parent: int | None) -> None:
 
     It continues the champion, or the version that --from names.
     """
+    session.store.snapshot(snapshot_id)
     from loop.steps import serving_version, train_candidate
 
     version = serving_version(session.parts) if parent is None else parent
@@ -92,6 +95,7 @@ def train(session: Session, snapshot_id: str, parent: int | None) -> None:
 @click.pass_obj
 def register(session: Session, candidate_id: str) -> None:
     """Register a candidate in MLflow; prints its version."""
+    session.store.candidate(candidate_id)
     from loop.steps import register_candidate
 
     version = register_candidate(session.parts, candidate_id)
@@ -106,6 +110,7 @@ def evaluate(session: Session, candidate_id: str) -> None:
 
     Champion and anchor answer the same; prints the id of the evidence.
     """
+    session.store.candidate(candidate_id)
     from loop.steps import evaluate_candidate, serving_version
 
     evidence = evaluate_candidate(session.parts, candidate_id, serving_version(session.parts))
@@ -125,6 +130,7 @@ def decide(session: Session, evidence_id: str) -> None:
 
     Exit 3 unless it is PROMOTE.
     """
+    session.store.evidence(evidence_id)
     from loop.gate import explain
     from loop.steps import decide_candidate, version_of
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loop.errors import NotFoundError, UsageError
+from loop.imports import collector_off
 from loop.settings import SETTINGS_FILE, Settings
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class Session:
     @cached_property
     def ledger(self) -> "Ledger":
         """The ledger alone, so that a rollback needs neither the store nor the log; UsageError for another model's."""
-        from connectors.sql_ledger import SqlLedger
+        with collector_off():
+            from connectors.sql_ledger import SqlLedger
         from loop.promote.checks import require_model
 
         opened = SqlLedger(self._database(self.settings.addresses.ledger_url, LEDGER))
@@ -96,7 +98,8 @@ class Session:
 
     @cached_property
     def store(self) -> "Store":
-        from connectors.sql_store import SqlStore
+        with collector_off():
+            from connectors.sql_store import SqlStore
 
         return SqlStore(self._store_url)
 
