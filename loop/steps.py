@@ -256,7 +256,7 @@ def load_version(settings: Settings, registry: Registry, entries: Sequence[Promo
     return _load(settings, promote.fetch(registry, entries, version, fingerprint(_base(settings))) if version else None)
 
 
-def load_base(settings: Settings) -> LanguageModel:
+def load_base(settings: Settings) -> "LanguageModel":
     """The base model without an adapter, for which no registry is needed."""
     return _load(settings, None)
 

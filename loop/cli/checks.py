@@ -1,14 +1,18 @@
 """What `doctor` looks at: one function per thing that can be wrong before a night begins."""
 
+import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from loop.cli.session import Session, now
 from loop.errors import NightshiftError
 
-LIBRARIES = ("torch", "transformers", "peft", "mlflow", "kafka-python", "great-expectations", "sqlmodel", "crc32c")
+LIBRARIES = ("mlflow", "kafka-python", "great-expectations", "sqlmodel", "crc32c")
 FREE_GIB = 2
 CLOCK_SECONDS = 10
 """Less than a third of a lease, between two renewals."""
@@ -24,11 +28,25 @@ class Finding:
 
 
 def libraries(_: Session) -> Finding:
-    """The seven libraries and crc32c, without which Kafka is ten times slower."""
+    """The libraries that intake and decisions need, and crc32c, without which Kafka is ten times slower."""
     missing = [name for name in LIBRARIES if not _version(name)]
     if missing:
         return Finding("libraries", False, f"missing {', '.join(missing)}; install nightshift-loop again")
     return Finding("libraries", True, ", ".join(f"{name} {_version(name)}" for name in LIBRARIES))
+
+
+def torch(_: Session) -> Finding:
+    """What loads models is installed, all of it, or none of it on a machine for the rest of the work."""
+    from loop.models.libraries import TORCH, absent
+
+    missing = absent()
+    if not missing:
+        return Finding("torch", True, ", ".join(f"{name} {_version(name)}" for name in TORCH))
+    lacking = f"{' and '.join(missing)} not installed (pip install {' '.join(missing)})"
+    if len(missing) < len(TORCH):
+        return Finding("torch", False, lacking)
+    can, cannot = "intake, curation, validation, decisions and rollback", "run, train, evaluate, ask and demo"
+    return Finding("torch", True, f"{lacking}: this machine can do {can}, and cannot do {cannot}")
 
 
 def _version(name: str) -> str | None:
@@ -89,7 +107,6 @@ def registry(session: Session) -> Finding:
 
 def champion(session: Session) -> Finding:
     """The adapter that serves has the bytes that were promoted, and was trained on the base model of the settings."""
-    from loop.models import find, fingerprint
     from loop.promote import BASE, champion
     from loop.promote.checks import require_base, verified
 
@@ -97,15 +114,72 @@ def champion(session: Session) -> Finding:
     if (serving := champion(entries)) == BASE:
         return Finding("champion", True, "the base model serves")
     found = verified(session.registry, entries, serving)
-    require_base(found, fingerprint(find(session.settings.model.base, session.home / "models")))
-    return Finding("champion", True, f"version {serving}, adapter {found.adapter_sha256[:16]} verified")
+    text = f"version {serving}, adapter {found.adapter_sha256[:16]} verified"
+    if (fingerprint := _fingerprint(_folder(session))) is None:
+        return Finding("champion", True, f"{text}; not compared with the base model, whose bytes were not read yet")
+    require_base(found, fingerprint)
+    return Finding("champion", True, text)
 
 
 def base_model(session: Session) -> Finding:
-    """The base model is on disk, or can be brought there."""
-    from loop.models import find
+    """What is known of the base model without loading, converting or fetching it."""
+    from loop.models.folders import source
 
-    return Finding("base model", True, str(find(session.settings.model.base, session.home / "models")))
+    if (folder := _folder(session)) is not None:
+        return Finding("base model", True, f"{folder}: {_described(folder)}")
+    base = session.settings.model.base
+    if (file := source(base)) is not None:
+        size = f"{file.stat().st_size / 1e6:,.0f} MB"
+        return Finding("base model", True, f"{file} ({size}), converted by the first command that needs it")
+    if os.environ.get("HF_HUB_OFFLINE", "0") not in {"", "0"}:
+        return Finding("base model", False, f"{base} is not here, and HF_HUB_OFFLINE forbids to fetch it")
+    return Finding("base model", True, f"{base} is fetched from the hub by the first command that needs it")
+
+
+def _folder(session: Session) -> Path | None:
+    from loop.models.folders import known
+
+    return known(session.settings.model.base, *session.settings.addresses.models)
+
+
+def _fingerprint(folder: Path | None) -> str | None:
+    from loop.models.fingerprints import remembered
+
+    return None if folder is None else remembered(folder)
+
+
+def _described(folder: Path) -> str:
+    """Kind, size and fingerprint by the files of a model folder; no weights are read."""
+    config = json.loads((folder / "config.json").read_text())
+    parts = config.get("text_config", config)
+    weights = [file.stat().st_size for file in folder.glob("*.safetensors")]
+    fingerprint = _fingerprint(folder)
+    told = [
+        f"{parts.get('model_type', 'unknown kind')}",
+        f"{parts.get('num_hidden_layers', '?')} layers of {parts.get('hidden_size', '?')}",
+        f"{sum(weights) / 1e6:,.0f} MB of {config.get('dtype') or config.get('torch_dtype') or 'unknown'} weights",
+        f"fingerprint {fingerprint[:16] if fingerprint else 'not taken yet'}",
+    ]
+    return ", ".join(told)
+
+
+def model(session: Session) -> Finding:
+    """The champion is loaded and says a token."""
+    import resource
+
+    from loop.promote import champion
+    from loop.steps import load_version
+    from loop.types import Message, Sampling
+
+    began, entries = time.monotonic(), session.ledger.entries()
+    serving = champion(entries)
+    loaded = load_version(session.settings, session.registry, entries, serving)
+    ready = time.monotonic()
+    loaded.generate([[Message("user", "Hello")]], Sampling(max_tokens=1, temperature=0.0))
+    seconds = f"loaded in {ready - began:.1f} s, a token in {time.monotonic() - ready:.1f} s"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
+    name = f"{session.settings.model.name}@{serving}"
+    return Finding("model", True, f"{name} on {loaded.device} {seconds}; {peak:.1f} GiB of memory at the most")
 
 
 def disk(session: Session) -> Finding:
@@ -121,7 +195,7 @@ def _guarded(name: str, check: Callable[[Session], Finding]) -> tuple[str, Calla
             return check(session)
         except NightshiftError as error:
             return Finding(name, False, f"{error.what}; {error.remedy}")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return Finding(name, False, str(error))
 
     return name, finding
@@ -129,5 +203,7 @@ def _guarded(name: str, check: Callable[[Session], Finding]) -> tuple[str, Calla
 
 CHECKS = tuple(
     _guarded(check.__name__.replace("_", " "), check)
-    for check in (libraries, store, clock, event_log, ledger, registry, champion, base_model, disk)
+    for check in (libraries, torch, store, clock, event_log, ledger, registry, champion, base_model, disk)
 )
+MODEL = _guarded("model", model)
+"""The one that takes a minute, and only where it is asked for."""

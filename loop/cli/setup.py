@@ -33,17 +33,19 @@ def init(session: Session, only_print: bool, kafka: bool) -> None:
 
 
 @click.command(cls=Verb, access=Access.ANYWHERE)
+@click.option("--model", is_flag=True, help="Also load the champion and let it say a token.")
 @click.pass_obj
-def doctor(session: Session) -> None:
+def doctor(session: Session, model: bool) -> None:
     """Look for what would go wrong tonight.
 
     Libraries, databases, ledger, registry, base model and disk; exit 1 when something needs a hand.
     """
-    from loop.cli.checks import CHECKS
+    from loop.cli.checks import CHECKS, MODEL
 
+    checks = (*CHECKS, MODEL) if model else CHECKS
     progress, findings = ShownProgress(), []
-    for number, (name, check) in enumerate(CHECKS, 1):
-        progress("doctor", number, len(CHECKS) + 1, name)
+    for number, (name, check) in enumerate(checks, 1):
+        progress("doctor", number, len(checks) + 1, name)
         findings.append(check(session))
     progress("doctor", 1, 1, "ended")
     well = all(found.ok for found in findings)
