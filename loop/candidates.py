@@ -56,6 +56,9 @@ def adapter(home: Path, candidate: Candidate) -> Path:
     folder = candidate_folder(home, candidate.candidate_id)
     again = f"nightshift train {candidate.snapshot_id} --from {candidate.parent_version}"
     if not folder.exists():
-        raise NotFoundError(f"candidate {candidate.candidate_id} has no files in {folder}", f"train it again: {again}")
+        raise NotFoundError(
+            f"candidate {candidate.candidate_id} has no files in {folder}: they were pruned or removed",
+            f"train it again: {again}",
+        )
     remedy = f"remove that folder and train again, what comes out is judged anew: {again}"
     return require_adapter(folder, candidate.adapter_sha256, f"candidate {candidate.candidate_id}", remedy)

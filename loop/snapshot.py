@@ -163,7 +163,8 @@ def _verified(folder: Path, split: Split) -> bytes:
         ) from error
     except FileNotFoundError as error:
         raise NotFoundError(
-            f"{error.filename} does not exist", "name a snapshot that `nightshift curate` made"
+            f"{error.filename} does not exist: no such snapshot was made, or it was pruned",
+            "name another, or make it again: `nightshift curate` with the same --as-of",
         ) from error
     if hashlib.sha256(content).hexdigest() != recorded:
         remedy = "restore it, or move the folder away and run `nightshift curate` with the same --as-of again"

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from loop import __version__, settings
-from loop.cli import capture, data, demo, night, setup, status, talk, terminal, versions
+from loop.cli import capture, data, demo, night, pruning, setup, status, talk, terminal, versions
 from loop.cli.session import Session
 from loop.errors import NightshiftError, UsageError
 
@@ -23,7 +23,16 @@ GROUPS: Mapping[str, tuple[click.Command, ...]] = {
         data.curate,
         data.validate,
     ),
-    "Nights": (night.run, status.status, status.nights, night.train, night.register, night.evaluate, night.decide),
+    "Nights": (
+        night.run,
+        status.status,
+        status.nights,
+        night.train,
+        night.register,
+        night.evaluate,
+        night.decide,
+        pruning.prune,
+    ),
     "Versions": (versions.promote, versions.rollback, versions.approve, versions.reconcile, versions.history),
     "Serving": (talk.ask, talk.chat),
 }

@@ -1,0 +1,56 @@
+"""The verb that gives disk space back: prune."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import click
+
+from loop.cli.session import Session
+from loop.cli.verbs import Access, Verb
+
+if TYPE_CHECKING:
+    from loop.prune import Unneeded
+
+
+@click.command(cls=Verb, access=Access.WRITES)
+@click.option(
+    "--keep", type=click.IntRange(1), required=True, metavar="N", help="The newest N nights keep all they have."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go and remove nothing.")
+@click.pass_obj
+def prune(session: Session, keep: int, dry_run: bool) -> None:
+    """Remove files that no night and no rollback needs.
+
+    Candidates, jobs with their checkpoints, snapshots with their data docs, caches and downloads below the home that
+    neither a ledger row, nor one of the newest N nights, nor an open night needs. The databases, the pages of the
+    nights, the base models and all that MLflow keeps stay: a version can be fetched and rolled back to as before. No
+    night runs meanwhile.
+    """
+    from loop.nightly import LEASE_SECONDS
+    from loop.prune import remove, unneeded
+
+    with nullcontext() if dry_run else session.store.lease("night", LEASE_SECONDS):
+        found = unneeded(session.home, session.store, session.ledger, keep)
+        if not dry_run:
+            remove(found)
+    session.show(
+        _table(found, "would go" if dry_run else "removed"),
+        {
+            "removed": not dry_run,
+            "bytes": sum(each.bytes for each in found),
+            "found": [{"folder": each.folder, "name": each.path.name, "bytes": each.bytes} for each in found],
+        },
+    )
+
+
+def _table(found: Sequence["Unneeded"], what: str) -> str:
+    """A line for each folder with how many entries and bytes, and their sum."""
+    if not found:
+        return "nothing to remove"
+    entries, sizes = Counter(each.folder for each in found), Counter[str]()
+    for each in found:
+        sizes[each.folder] += each.bytes
+    lines = [f"{folder:16} {entries[folder]:6d}  {sizes[folder] / 1e6:12,.1f} MB" for folder in entries]
+    return "\n".join([*lines, f"{what:16} {len(found):6d}  {sizes.total() / 1e6:12,.1f} MB"])
