@@ -17,7 +17,7 @@ from loop.capture import capture
 from loop.errors import IntegrityError, NotFoundError
 from loop.identity import evidence_id, require_evidence
 from loop.memory import MEMORY, Memory
-from loop.models import find, fingerprint, require_torch
+from loop.models import find, fingerprint, importing, require_torch
 from loop.ports import Clock, EventLog, Ledger, Progress, Registry, Store, Validator
 from loop.settings import Settings, policy
 from loop.types import Candidate, Decision, Evidence, Json, Night, Promotion, Snapshot, Split, Stage, Validation
@@ -85,8 +85,8 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int) -> Candidate:
     A job that is finished gives the same candidate again, and trains anew where its files are gone.
     """
     parts.store.snapshot(snapshot_id)
-    require_torch()
-    from loop import training
+    with importing():
+        from loop import training
 
     job = _job(parts, snapshot_id, parent)
     if training.finished(job.folder):

@@ -7,11 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from loop.hashing import adapter_sha256
-from loop.imports import collector_off
 from loop.models.chat import fit, prompt_ids, response_ids
 from loop.models.fingerprints import fingerprint
 from loop.models.folders import find
-from loop.models.libraries import require_torch
+from loop.models.libraries import importing, require_torch
 from loop.models.precision import native_bfloat16
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ __all__ = [
     "find",
     "fingerprint",
     "fit",
+    "importing",
     "load",
     "load_base",
     "native_bfloat16",
@@ -47,6 +47,5 @@ def __getattr__(name: str) -> object:
     """Import what needs torch (PEP 562). Raises UsageError where torch is absent."""
     if name not in _HEAVY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    require_torch()
-    with collector_off():
+    with importing():
         return getattr(import_module(_HEAVY[name]), name)

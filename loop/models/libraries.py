@@ -1,5 +1,7 @@
 """The libraries without which no model can be loaded, and the error where they are absent."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from loop.errors import UsageError
@@ -14,18 +16,27 @@ def absent() -> tuple[str, ...]:
 
 
 def require_torch() -> None:
-    """Import torch. Raises UsageError, with what installs them, where it or another of `TORCH` is not here."""
+    """Raises UsageError, with what installs them, where one of `TORCH` is absent; imports nothing."""
     if missing := absent():
         are = "is" if len(missing) == 1 else "are"
         raise UsageError(
             f"this needs a model, and {' and '.join(missing)} {are} not installed here",
             f"pip install {' '.join(missing)}, or run it where they are; `nightshift doctor` says what works without",
         )
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """For a block that imports what needs torch. Raises UsageError where that is absent or broken."""
+    require_torch()
     try:
         with collector_off():
-            import torch  # noqa: F401 - for the error, before anything builds on it
+            yield
     except ImportError as error:
-        raise UsageError(f"torch cannot be imported: {error}", "pip install --force-reinstall torch") from error
+        raise UsageError(
+            f"a library that loads models cannot be imported: {error}",
+            f"pip install --force-reinstall {' '.join(TORCH)}",
+        ) from error
 
 
 def _installed(name: str) -> bool:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from loop import models
+from loop.errors import UsageError
 from loop.imports import collector_off, postponed
+from loop.models.libraries import importing
 
 
 def test_the_collector_is_as_it_was_after_a_block_also_one_that_raises() -> None:
@@ -58,3 +60,9 @@ def test_a_name_that_models_do_not_have_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         models.nothing  # noqa: B018
     assert all(hasattr(models, name) for name in models.__all__)
+
+
+def test_a_torch_that_cannot_be_imported_is_an_error_with_a_remedy() -> None:
+    with pytest.raises(UsageError, match="cannot be imported: libcudart") as told, importing():
+        raise ImportError("libcudart.so.13: cannot open shared object file")
+    assert "pip install --force-reinstall torch" in told.value.remedy
