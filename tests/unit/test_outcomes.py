@@ -68,6 +68,7 @@ def decision(*said: str) -> Decision:
         candidate_id="c",
         candidate_sha256="1" * 64,
         champion_version=2,
+        champion_sha256="2" * 64,
         verdict=Verdict.REJECT,
         reasons=said,
         tests=(),
