@@ -1,13 +1,16 @@
 """The Ledger on a database of its own, so that a rollback works while everything else is down."""
 
+from sqlalchemy import select
+
 from connectors.database import insert, open_database, reading, writing
 from connectors.rows import read, row_of
-from connectors.tables import PromotionRow, table_of
+from connectors.tables import IdentityRow, PromotionRow, table_of
 from loop.errors import StaleChampionError
 from loop.ledger import follow, verify
 from loop.types import Promotion
 
 PROMOTION = table_of(PromotionRow)
+IDENTITY = table_of(IdentityRow)
 
 
 class SqlLedger:
@@ -19,6 +22,11 @@ class SqlLedger:
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
+
+    def ledger_id(self) -> str:
+        """Made with the database, so a copy of it has the same."""
+        with reading(self._engine) as connection:
+            return str(connection.execute(select(IDENTITY.c.ledger_id)).scalar_one())
 
     def entries(self) -> tuple[Promotion, ...]:
         """Oldest first. Raises IntegrityError naming the first row that does not fit the chain."""

@@ -232,6 +232,13 @@ class PromotionRow(LedgerTable, table=True):
     entry_hash: str
 
 
+class IdentityRow(LedgerTable, table=True):
+    """The ledger's id: one row, which the migration made and nothing changes."""
+
+    __tablename__ = "ledger_identity"
+    ledger_id: str = Field(primary_key=True)
+
+
 def table_of(row: type[SQLModel]) -> Table:
     """The Core table of a row class."""
     return row.metadata.tables[str(row.__tablename__)]

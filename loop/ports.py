@@ -188,6 +188,9 @@ class Store(Protocol):
 class Ledger(Protocol):
     """The append-only, hash-chained history of champions: the one truth about what serves."""
 
+    def ledger_id(self) -> str:
+        """Made once with the ledger and never changed: by it a registry knows whose champions it shows."""
+
     def entries(self) -> tuple[Promotion, ...]:
         """Oldest first. Raises IntegrityError when a hash does not fit its row or its predecessor."""
 

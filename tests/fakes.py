@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
+from uuid import uuid4
 from zlib import crc32
 
 from loop.errors import FencedError, LeaseHeldError, NotFoundError, StaleChampionError
@@ -203,6 +204,10 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.rows: list[Promotion] = []
+        self.id = uuid4().hex
+
+    def ledger_id(self) -> str:
+        return self.id
 
     def entries(self) -> tuple[Promotion, ...]:
         verify(self.rows)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from alembic import command
 
+from connectors.database import open_database, writing
+from connectors.migrations import config
 from connectors.sql_ledger import SqlLedger
 from loop.errors import IntegrityError, StaleChampionError
 from loop.ledger import link
@@ -54,6 +57,43 @@ def test_rows_come_back_equal_and_in_order(ledger: Ledger) -> None:
     ledger.append(first)
     ledger.append(second)
     assert ledger.entries() == (first, second)
+
+
+def test_a_ledger_keeps_its_id_whatever_is_appended(ledger: Ledger) -> None:
+    made = ledger.ledger_id()
+    ledger.append(promotion(None))
+    assert made
+    assert ledger.ledger_id() == made
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_ledger_has_the_same_id_whoever_opens_it_and_another_ledger_has_another(
+    database: str, tmp_path: Path
+) -> None:
+    here, there = fresh_url(database, tmp_path / "here"), fresh_url(database, tmp_path / "there")
+    ids = []
+    for url in (here, here, there):
+        ledger = SqlLedger(url)
+        ids.append(ledger.ledger_id())
+        ledger.close()
+    assert ids[0] == ids[1] != ids[2]
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_ledger_from_before_ids_gets_one_and_keeps_its_rows(database: str, tmp_path: Path) -> None:
+    url = fresh_url(database, tmp_path)
+    old = SqlLedger(url)
+    old.append(promotion(None))
+    rows = old.entries()
+    old.close()
+    engine = open_database(url, "ledger")
+    with writing(engine) as connection:
+        command.downgrade(config(connection, "ledger"), "ledger_0001")
+    engine.dispose()
+    ledger = SqlLedger(url)
+    assert ledger.ledger_id()
+    assert ledger.entries() == rows
+    ledger.close()
 
 
 def test_the_second_of_two_promoters_is_stale(ledger: Ledger) -> None:
