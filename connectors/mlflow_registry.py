@@ -29,6 +29,8 @@ FOLDER = "adapter"
 MANIFEST = "manifest.json"
 TRAIN_AGAIN = "remove that folder and run the training again: what it makes is judged anew"
 NEVER_SERVE = "do not serve it: restore the files from a backup, or use another version"
+DESCRIPTION = 5_000
+"""Characters that MLflow's databases keep of a description; PostgreSQL refuses a longer one."""
 _OURS = {"candidate_id", "adapter_sha256"}
 """Tags of a version that we registered."""
 _ABOUT = "LoRA adapters, trained, judged and promoted by Nightshift. Its ledger decides; the aliases follow."
@@ -81,7 +83,7 @@ class MlflowRegistry:
     def describe(self, version: int, text: str, tags: Mapping[str, str]) -> None:
         """Set the Markdown that a reviewer reads on the version's page, and add tags."""
         with explained(self.uri):
-            self._client.update_model_version(self.model, str(version), description=text)
+            self._client.update_model_version(self.model, str(version), description=text[:DESCRIPTION])
             for key, value in tags.items():
                 self._client.set_model_version_tag(self.model, str(version), key, value)
 
@@ -203,4 +205,6 @@ def _first_description(candidate: Candidate) -> str:
 
 def _registered(found: "ModelVersion") -> RegisteredVersion:
     tags = dict(found.tags)
-    return RegisteredVersion(int(found.version), tags["candidate_id"], tags["adapter_sha256"], tags)
+    return RegisteredVersion(
+        int(found.version), tags["candidate_id"], tags["adapter_sha256"], tags, found.description or ""
+    )

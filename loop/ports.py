@@ -206,6 +206,8 @@ class RegisteredVersion:
     candidate_id: str
     adapter_sha256: str
     tags: Mapping[str, str]
+    description: str = ""
+    """Markdown."""
 
 
 class Run(Protocol):

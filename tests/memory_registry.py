@@ -88,7 +88,6 @@ class MemoryRegistry:
         self.folder = folder
         self.held: dict[int, RegisteredVersion] = {}
         self.aliases: dict[str, int] = {}
-        self.descriptions: dict[int, str] = {}
         self.runs: dict[str, MemoryRun] = {}
 
     @contextmanager
@@ -107,8 +106,7 @@ class MemoryRegistry:
 
     def describe(self, version: int, text: str, tags: Mapping[str, str]) -> None:
         found = self._found(version)
-        self.descriptions[version] = text
-        self.held[version] = replace(found, tags={**found.tags, **tags})
+        self.held[version] = replace(found, tags={**found.tags, **tags}, description=text)
 
     def versions(self) -> tuple[RegisteredVersion, ...]:
         return tuple(self.held[version] for version in sorted(self.held))

@@ -311,7 +311,8 @@ def test_a_crash_between_ledger_and_alias_is_repaired(house: House) -> None:
         house.promote(2)
     assert (house.serving, house.registry.alias("champion")) == (2, 1)
     house.registry.crashing = False
-    assert reconcile(house.ledger, house.registry) == ("champion: 1 -> 2", "previous_champion: none -> 1")
+    repairs = "champion: 1 -> 2", "previous_champion: none -> 1", "page of version 2: written"
+    assert reconcile(house.ledger, house.registry) == repairs
     assert reconcile(house.ledger, house.registry) == ()
 
 
@@ -343,6 +344,67 @@ def test_a_deleted_predecessor_stops_nobody(house: House) -> None:
     house.registry.delete(1)
     assert reconcile(house.ledger, house.registry) == ()
     assert house.registry.aliases == {"champion": 2}
+
+
+def test_the_anchor_has_an_alias_that_follows_the_ledger(house: House) -> None:
+    house.promote(1)
+    house.approve(1)
+    house.promote(2)
+    house.approve(2)
+    assert house.registry.alias("anchor") == 2
+    house.rollback()
+    assert house.registry.alias("anchor") == 1
+    house.registry.set_alias("anchor", 3)
+    assert reconcile(house.ledger, house.registry) == ("anchor: 3 -> 1",)
+    house.rollback(to=0)
+    assert house.registry.aliases == {}
+
+
+def test_a_versions_page_says_who_moved_it_when_and_why(house: House) -> None:
+    house.registry.describe(2, "**PROMOTE**, better by 5 points", {"verdict": "PROMOTE"})
+    house.promote(1)
+    house.promote(2, reason="night-0002")
+    house.rollback()
+    first, second, *_ = house.registry.versions()
+    assert second.tags["verdict"] == "PROMOTE"
+    assert (second.tags["promoted_by"], second.tags["promoted_at"]) == ("ann", "2026-01-02T12:00:00Z")
+    assert (second.tags["rolled_back_by"], second.tags["rolled_back_reason"]) == ("bob", "bad night")
+    assert first.tags["restored_by"] == "bob"
+    assert second.description == (
+        "**PROMOTE**, better by 5 points\n\n**In the ledger**\n\n"
+        "- 2026-01-02 12:00 UTC: promoted over version 1 by ann (ledger row 2): night-0002\n"
+        "- 2026-01-02 12:00 UTC: rolled back to version 1 by bob (ledger row 3): bad night"
+    )
+
+
+def test_a_rollback_over_several_champions_is_on_the_page_of_each(house: House) -> None:
+    for version in (1, 2, 3):
+        house.promote(version)
+    house.rollback(to=1)
+    pages = [found.description.count("rolled back to version 1") for found in house.registry.versions()]
+    assert pages == [0, 1, 1, 0]
+
+
+def test_a_page_overwritten_by_hand_is_completed_and_then_left_alone(house: House) -> None:
+    house.promote(1)
+    house.registry.describe(1, "I like this one", {"promoted_by": "me"})
+    assert reconcile(house.ledger, house.registry) == ("page of version 1: written",)
+    assert reconcile(house.ledger, house.registry) == ()
+    assert house.registry.versions()[0].description.startswith("I like this one\n\n**In the ledger**")
+    assert house.registry.versions()[0].tags["promoted_by"] == "ann"
+
+
+def test_a_page_stays_as_short_as_mlflow_keeps_it_however_often_a_version_moves(house: House) -> None:
+    house.registry.describe(2, "figures " * 1000, {})
+    house.promote(1)
+    for _ in range(12):
+        house.promote(2, reason="again " * 100)
+        house.rollback()
+    page = house.registry.versions()[1].description
+    assert len(page) <= 5000
+    assert page.startswith("figures figures")
+    assert "16 earlier rows: `nightshift history`" in page
+    assert reconcile(house.ledger, house.registry) == ()
 
 
 class LateRegistry(MemoryRegistry):
