@@ -7,7 +7,7 @@ MLflow's pages. Each candidate has a folder of its own: a job whose training is 
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from loop.types import Candidate
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 FOLDER = "adapter"
@@ -33,6 +34,13 @@ DESCRIPTION = 5_000
 """Characters that MLflow's databases keep of a description; PostgreSQL refuses a longer one."""
 _OURS = {"candidate_id", "adapter_sha256"}
 """Tags of a version that we registered."""
+_EXPERIMENT = {
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": "A run is a training, named by its night, the gate's verdict and its version.",
+}
+"""Tags without which MLflow's page asks what kind of experiment it is, and shows those of another kind."""
+_SOURCE = {"mlflow.source.name": "nightshift", "mlflow.source.type": "JOB"}
+"""Tags of a run by which MLflow's page says what made it."""
 _ABOUT = "LoRA adapters, trained, judged and promoted by Nightshift. Its ledger decides; the aliases follow."
 
 
@@ -46,14 +54,20 @@ class MlflowRegistry:
     downloads: Path
     """Fetched adapters are kept in `<downloads>/<version>/`."""
 
-    @contextmanager
-    def run(self, job_id: str) -> Iterator[MlflowRun]:
+    def run(self, job_id: str, *, night_id: str = "") -> AbstractContextManager[MlflowRun]:
         """The run tagged with this job, opened again when it exists; FAILED when the block raises."""
-        run_id = self._run_id(job_id)
+        return self._opened(self._job_run(job_id, night_id))
+
+    def night_run(self, night_id: str, *, failed: bool = False) -> AbstractContextManager[MlflowRun]:
+        """The run tagged with this night, opened again when it exists."""
+        return self._opened(self._night_run(night_id), failed=failed)
+
+    @contextmanager
+    def _opened(self, run_id: str, *, failed: bool = False) -> Iterator[MlflowRun]:
         status = "FAILED"
         try:
             yield MlflowRun(self._client, self.uri, run_id)
-            status = "FINISHED"
+            status = "FAILED" if failed else "FINISHED"
         finally:
             with explained(self.uri):
                 self._client.set_terminated(run_id, status)
@@ -64,17 +78,16 @@ class MlflowRegistry:
         known = [found.version for found in self.versions() if found.adapter_sha256 == candidate.adapter_sha256]
         if known:
             return known[0]
-        run_id = self._run_id(candidate.job_id)
         source = f"{FOLDER}/{candidate.candidate_id}"
-        with explained(self.uri):
+        with self.run(candidate.job_id) as run, explained(self.uri):
             for name in (*ADAPTER_FILES, MANIFEST):
                 if (folder / name).exists():
-                    self._client.log_artifact(run_id, str(folder / name), source)
+                    self._client.log_artifact(run.run_id, str(folder / name), source)
             self._ensure_model()
             made = self._client.create_model_version(
                 self.model,
-                f"runs:/{run_id}/{source}",
-                run_id,
+                f"runs:/{run.run_id}/{source}",
+                run.run_id,
                 tags={**_identity(candidate), **tags},
                 description=_first_description(candidate),
             )
@@ -126,23 +139,42 @@ class MlflowRegistry:
     def _client(self) -> "MlflowClient":
         return connect(self.uri)
 
-    def _run_id(self, job_id: str) -> str:
-        """The job's run, made when absent, and running again."""
+    def _job_run(self, job_id: str, night_id: str) -> str:
+        """The newest run of a job, made when absent or another night's, and running again."""
         with explained(self.uri):
-            experiment = self._experiment()
-            for tag in ("job_id", "candidate_id"):  # 0.1.0 tagged its runs with a candidate_id that was the job's
-                found = self._client.search_runs([experiment], f"tags.{tag} = '{job_id}'", max_results=1)
-                if found:
-                    run_id = str(found[0].info.run_id)
-                    self._client.update_run(run_id, status="RUNNING")
-                    return run_id
-            return str(self._client.create_run(experiment, tags={"job_id": job_id}, run_name=job_id).info.run_id)
+            # 0.1.0 tagged its runs with a candidate_id that was the job's
+            found = self._newest("job_id", job_id) or self._newest("candidate_id", job_id)
+            if found is None or night_id not in {"", found.data.tags.get("night_id", night_id)}:
+                return self._make_run(night_id or job_id, {"job_id": job_id, "night_id": night_id})
+            if night_id:
+                self._client.set_tag(found.info.run_id, "night_id", night_id)
+            return self._again(found)
 
+    def _night_run(self, night_id: str) -> str:
+        with explained(self.uri):
+            found = self._newest("night_id", night_id)
+            return self._again(found) if found else self._make_run(night_id, {"night_id": night_id})
+
+    def _newest(self, tag: str, value: str) -> "Run | None":
+        found = self._client.search_runs([self._experiment], f"tags.{tag} = '{value}'", max_results=1)
+        return found[0] if found else None
+
+    def _make_run(self, name: str, tags: Mapping[str, str]) -> str:
+        known = {**_SOURCE, **{tag: value for tag, value in tags.items() if value}}
+        return str(self._client.create_run(self._experiment, tags=known, run_name=name).info.run_id)
+
+    def _again(self, found: "Run") -> str:
+        self._client.update_run(found.info.run_id, status="RUNNING")
+        return str(found.info.run_id)
+
+    @cached_property
     def _experiment(self) -> str:
         found = self._client.get_experiment_by_name(self.model)
-        if found is not None:
-            return str(found.experiment_id)
-        return str(self._client.create_experiment(self.model, artifact_location=self._artifact_root()))
+        if found is None:
+            return str(self._client.create_experiment(self.model, self._artifact_root(), tags=_EXPERIMENT))
+        for key in _EXPERIMENT.keys() - found.tags.keys():  # what a person has chosen stands
+            self._client.set_experiment_tag(found.experiment_id, key, _EXPERIMENT[key])
+        return str(found.experiment_id)
 
     def _artifact_root(self) -> str | None:
         """Beside the SQLite file; a server knows its own place."""

@@ -62,7 +62,9 @@ def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
             log.warning("%s of %s goes on after %s", last.night_id, last.as_of, reached[-1] if reached else "nothing")
             return last
         reasons = (*last.reasons, f"abandoned: {abandon}")
-        parts.store.save_night(replace(last, status=NightStatus.FAILED, reasons=reasons, finished_at=parts.clock()))
+        given_up = replace(last, status=NightStatus.FAILED, reasons=reasons, finished_at=parts.clock())
+        parts.store.save_night(given_up)
+        steps.record_night(parts, given_up)
     night = Night(
         night_id=f"{NIGHT}{len(nights) + 1:04d}",
         as_of=as_of,
@@ -136,7 +138,7 @@ def _train(parts: Parts, night: Night) -> Outcome:
         reason = f"no new feedback since {judged.night_id}: {same}"
         return Outcome(candidate_id, reasons=(reason,), ends=NightStatus.SKIPPED)
     try:
-        trained = steps.train_candidate(parts, night.outputs[Stage.CURATE], parent)
+        trained = steps.train_candidate(parts, night.outputs[Stage.CURATE], parent, night.night_id)
     except TrainingError as error:
         ends = NightStatus.SKIPPED if isinstance(error, LowMemoryError) else NightStatus.FAILED
         return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=ends)

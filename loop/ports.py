@@ -220,12 +220,21 @@ class Run(Protocol):
     def log_artifacts(self, path: Path, folder: str) -> None:
         """A file, or a whole folder, kept under `folder`."""
 
+    def log_snapshot(self, snapshot: Snapshot, folder: Path) -> None:
+        """The dataset that the run was trained on and judged by; `folder` holds it."""
+
+    def name(self, title: str, note: str, tags: Mapping[str, str]) -> None:
+        """Set what a reviewer reads in the list of runs and, in Markdown, on the run's page; add tags."""
+
 
 class Registry(Protocol):
     """Where versions live and serving looks its aliases up. Raises UnreachableError when it does not answer."""
 
-    def run(self, job_id: str) -> AbstractContextManager[Run]:
-        """The one run of this job, opened again when it exists."""
+    def run(self, job_id: str, *, night_id: str = "") -> AbstractContextManager[Run]:
+        """The run of this job, opened again when it exists; a night that trains it anew has one of its own."""
+
+    def night_run(self, night_id: str, *, failed: bool = False) -> AbstractContextManager[Run]:
+        """The run that a night trained in, or one that it has without a training; ends as failed if so told."""
 
     def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
         """The version number; the same bytes registered twice keep their first version.

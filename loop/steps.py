@@ -19,8 +19,21 @@ from loop.identity import evidence_id, require_evidence
 from loop.memory import MEMORY, Memory
 from loop.models import find, fingerprint, importing, require_torch
 from loop.ports import Clock, EventLog, Ledger, Progress, Registry, Store, Validator
+from loop.report.run import run_note, run_tags, run_title
 from loop.settings import Settings, policy
-from loop.types import Candidate, Decision, Evidence, Json, Night, Promotion, Snapshot, Split, Stage, Validation
+from loop.types import (
+    Candidate,
+    Decision,
+    Evidence,
+    Json,
+    Night,
+    NightStatus,
+    Promotion,
+    Snapshot,
+    Split,
+    Stage,
+    Validation,
+)
 
 if TYPE_CHECKING:
     from loop import training
@@ -75,11 +88,11 @@ def validate_snapshot(parts: Parts, snapshot_id: str) -> Validation:
     """The expectation suite's word on a snapshot; its Data Docs go beside it."""
     curation = parts.store.snapshot(snapshot_id).curation
     snapshot.verify(parts.home, snapshot_id)
-    folder = parts.home / "snapshots" / snapshot_id
+    folder = _snapshot_folder(parts, snapshot_id)
     return parts.validator(folder, parts.settings.validation, curation, parts.home / "data_docs" / snapshot_id)
 
 
-def train_candidate(parts: Parts, snapshot_id: str, parent: int) -> Candidate:
+def train_candidate(parts: Parts, snapshot_id: str, parent: int, night_id: str = "") -> Candidate:
     """Continue a version on a snapshot's train split, 0 is the base; goes on where a killed training stopped.
 
     A job that is finished gives the same candidate again, and trains anew where its files are gone.
@@ -91,8 +104,9 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int) -> Candidate:
     job = _job(parts, snapshot_id, parent)
     if training.finished(job.folder):
         candidates.forget_lost(parts.home, job.job_id, training.candidate(job))
-    with parts.registry.run(job.job_id) as run:
+    with parts.registry.run(job.job_id, night_id=night_id) as run:
         run.log_settings(policy(parts.settings))
+        run.log_snapshot(parts.store.snapshot(snapshot_id), _snapshot_folder(parts, snapshot_id))
         parts.progress("train", 0, 1, "begins")
         for step in training.train(job, parts.memory, parts.progress):
             run.log_metrics(step.metrics, step.step)
@@ -229,12 +243,24 @@ def write_report(parts: Parts, night: Night) -> Path:
     path = parts.home / "nights" / night.night_id / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    if candidate is not None:
-        with parts.registry.run(candidate.job_id) as run:
-            run.log_artifacts(path, "report")
-            if (docs := parts.home / "data_docs" / candidate.snapshot_id).exists():
-                run.log_artifacts(docs, "data_docs")
+    ended = replace(night, status=NightStatus.DONE) if night.status is NightStatus.RUNNING else night
+    record_night(parts, ended)  # its report is the last that a night does
     return path
+
+
+def record_night(parts: Parts, night: Night) -> None:
+    """A night's run in the registry: named by what came of it, with its reasons, snapshot, page and Data Docs."""
+    outputs, store = night.outputs, parts.store
+    decision = store.decision(outputs[Stage.DECIDE]) if Stage.DECIDE in outputs else None
+    kept = [(parts.home / "nights" / night.night_id / "report.html", "report")]
+    with parts.registry.night_run(night.night_id, failed=night.status is NightStatus.FAILED) as run:
+        run.name(run_title(night), run_note(night, decision), run_tags(night))
+        if snapshot_id := outputs.get(Stage.CURATE):
+            run.log_snapshot(store.snapshot(snapshot_id), _snapshot_folder(parts, snapshot_id))
+            kept.append((parts.home / "data_docs" / snapshot_id, "data_docs"))
+        for path, folder in kept:
+            if path.exists():
+                run.log_artifacts(path, folder)
 
 
 def _decisions(store: Store, nights: Sequence[Night]) -> Mapping[str, Decision]:
@@ -280,6 +306,10 @@ def _judged(parts: Parts, evidence: Evidence) -> Candidate:
             f"judge it again: nightshift evaluate {candidate.candidate_id}",
         )
     return candidate
+
+
+def _snapshot_folder(parts: Parts, snapshot_id: str) -> Path:
+    return parts.home / "snapshots" / snapshot_id
 
 
 def _job(parts: Parts, snapshot_id: str, parent: int) -> "training.Job":

@@ -11,7 +11,7 @@ from loop.errors import IntegrityError, NotFoundError
 from loop.hashing import adapter_sha256, require_adapter
 from loop.identity import decision_id
 from loop.ports import RegisteredVersion
-from loop.types import Candidate, Decision, Verdict
+from loop.types import Candidate, Decision, Snapshot, Verdict
 
 CONFIG = '{"r": 1}'
 
@@ -70,6 +70,10 @@ class MemoryRun:
         self.settings: dict[str, object] = {}
         self.metrics: list[tuple[int, Mapping[str, float]]] = []
         self.artifacts: list[tuple[Path, str]] = []
+        self.snapshots: list[tuple[Snapshot, Path]] = []
+        self.title, self.note = "", ""
+        self.tags: dict[str, str] = {}
+        self.failed = False
 
     def log_settings(self, settings: Mapping[str, object]) -> None:
         self.settings |= settings
@@ -79,6 +83,13 @@ class MemoryRun:
 
     def log_artifacts(self, path: Path, folder: str) -> None:
         self.artifacts.append((path, folder))
+
+    def log_snapshot(self, snapshot: Snapshot, folder: Path) -> None:
+        self.snapshots.append((snapshot, folder))
+
+    def name(self, title: str, note: str, tags: Mapping[str, str]) -> None:
+        self.title, self.note = title, note
+        self.tags |= tags
 
 
 class MemoryRegistry:
@@ -91,8 +102,17 @@ class MemoryRegistry:
         self.runs: dict[str, MemoryRun] = {}
 
     @contextmanager
-    def run(self, job_id: str) -> Iterator[MemoryRun]:
-        yield self.runs.setdefault(job_id, MemoryRun())
+    def run(self, job_id: str, *, night_id: str = "") -> Iterator[MemoryRun]:
+        run = self.runs.setdefault(job_id, MemoryRun())
+        if night_id:
+            self.runs[night_id] = run
+        yield run
+
+    @contextmanager
+    def night_run(self, night_id: str, *, failed: bool = False) -> Iterator[MemoryRun]:
+        run = self.runs.setdefault(night_id, MemoryRun())
+        yield run
+        run.failed = failed
 
     def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
         require_adapter(folder, candidate.adapter_sha256, "the candidate", "train again")

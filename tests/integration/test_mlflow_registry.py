@@ -1,5 +1,6 @@
 """The Registry contract on MLflow over SQLite and on the fake, then what only MLflow can do wrong."""
 
+import json
 import multiprocessing
 import random
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from connectors.mlflow_registry import MlflowRegistry
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
 from loop.hashing import adapter_sha256
 from loop.ports import Registry
-from loop.types import Candidate
+from loop.types import Candidate, Snapshot
 from tests.memory_registry import MemoryRegistry, make_candidate
 
 
@@ -132,6 +134,85 @@ def test_a_run_that_ends_with_an_error_is_marked_failed(mlflow_registry: MlflowR
     with pytest.raises(KeyboardInterrupt), mlflow_registry.run("a") as run:
         raise KeyboardInterrupt
     assert run.client.get_run(run.run_id).info.status == "FAILED"
+
+
+def test_a_run_is_named_tagged_and_described_and_lists_its_snapshot(
+    mlflow_registry: MlflowRegistry, tmp_path: Path
+) -> None:
+    snapshot = Snapshot(
+        snapshot_id="5" * 64,
+        as_of=datetime(2026, 1, 2, tzinfo=UTC),
+        counts={"train/pair": 7, "dev/pair": 2},
+        curation={},
+    )
+    for _ in range(2):
+        with mlflow_registry.run("a") as run:
+            run.log_snapshot(snapshot, tmp_path / "snapshots")
+            run.name("night-0007 · PROMOTE · v5", "Better.", {"night_id": "night-0007"})
+    found = run.client.get_run(run.run_id)
+    assert found.info.run_name == "night-0007 · PROMOTE · v5"
+    assert (found.data.tags["night_id"], found.data.tags["mlflow.note.content"]) == ("night-0007", "Better.")
+    (used,) = found.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("snapshot", "5" * 36)
+    assert json.loads(used.dataset.profile) == {"num_rows": 9, "train/pair": 7, "dev/pair": 2}
+    assert json.loads(used.dataset.source) == {"uri": (tmp_path / "snapshots").as_uri()}
+
+
+def test_a_night_has_the_run_it_trained_in_and_without_a_training_one_of_its_own(
+    mlflow_registry: MlflowRegistry,
+) -> None:
+    with mlflow_registry.run("job", night_id="night-0001") as training:
+        pass
+    with mlflow_registry.run("job") as judging:
+        pass
+    with mlflow_registry.night_run("night-0001") as trained:
+        pass
+    for _ in range(2):
+        with mlflow_registry.night_run("night-0002") as skipped:
+            pass
+    with mlflow_registry.night_run("night-0003", failed=True) as failed:
+        pass
+    assert training.run_id == judging.run_id == trained.run_id
+    runs = run_statuses(mlflow_registry)
+    assert runs == {training.run_id: "FINISHED", skipped.run_id: "FINISHED", failed.run_id: "FAILED"}
+
+
+def test_a_job_trained_again_by_another_night_leaves_the_first_nights_run_alone(
+    mlflow_registry: MlflowRegistry,
+) -> None:
+    with pytest.raises(KeyboardInterrupt), mlflow_registry.run("job", night_id="night-0001") as first:
+        raise KeyboardInterrupt
+    with mlflow_registry.run("job", night_id="night-0002") as second:
+        pass
+    with mlflow_registry.run("job", night_id="night-0002") as resumed, mlflow_registry.run("job") as judging:
+        pass
+    assert second.run_id == resumed.run_id == judging.run_id != first.run_id
+    assert run_statuses(mlflow_registry) == {first.run_id: "FAILED", second.run_id: "FINISHED"}
+
+
+def test_a_training_begun_by_hand_becomes_the_nights_that_finishes_it(mlflow_registry: MlflowRegistry) -> None:
+    with mlflow_registry.run("job") as by_hand:
+        pass
+    with mlflow_registry.run("job", night_id="night-0001"):
+        pass
+    with mlflow_registry.night_run("night-0001") as night:
+        pass
+    assert night.run_id == by_hand.run_id
+
+
+def run_statuses(registry: MlflowRegistry) -> dict[str, str]:
+    client = connect(registry.uri)
+    experiment = client.get_experiment_by_name(registry.model)
+    return {found.info.run_id: found.info.status for found in client.search_runs([experiment.experiment_id])}
+
+
+def test_the_experiment_says_of_what_kind_it_is_and_a_persons_choice_stands(mlflow_registry: MlflowRegistry) -> None:
+    client = connect(mlflow_registry.uri)
+    made = client.create_experiment("assistant", tags={"mlflow.note.content": "mine"})
+    with mlflow_registry.run("a"):
+        pass
+    tags = client.get_experiment(made).tags
+    assert (tags["mlflow.experimentKind"], tags["mlflow.note.content"]) == ("custom_model_development", "mine")
 
 
 def test_artifacts_lie_beside_the_database_and_nothing_is_pickled(

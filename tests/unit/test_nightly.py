@@ -1,13 +1,14 @@
 """What a night makes of a champion that moved while it ran."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loop import nightly, settings
+from loop import nightly, settings, steps
 from loop.promote import champion, promote
 from loop.steps import Parts
-from loop.types import Night, NightStatus, Stage, Verdict
+from loop.types import Night, NightStatus, Stage, Validation, Verdict
 from tests.fakes import MemoryLedger, MemoryLog, MemoryStore
 from tests.memory_registry import MemoryRegistry, judged, make_candidate
 
@@ -53,6 +54,51 @@ def test_a_champion_that_moved_meanwhile_ends_the_promotion_and_not_the_loop(tmp
     assert champion(ledger.entries()) == 2
     assert "the champion is another one: version 2 serves since ann's promote" in outcome.reasons[0]
     assert not nightly.promoted(replace(night, outputs={**night.outputs, Stage.PROMOTE: outcome.output}))
+
+
+def parts_of(home: Path, store: MemoryStore, registry: MemoryRegistry) -> Parts:
+    return Parts(
+        log=MemoryLog(),
+        store=store,
+        ledger=MemoryLedger(),
+        registry=registry,
+        validator=lambda folder, *_: Validation(snapshot_id=folder.name, passed=False, failures=("no examples",)),
+        settings=settings.Settings(addresses=settings.Addresses(home=home)),
+        clock=lambda: NOON,
+        progress=lambda *_: None,
+    )
+
+
+def running(outputs: Mapping[Stage, str]) -> Night:
+    return Night(
+        night_id="night-0001",
+        as_of=NOON,
+        status=NightStatus.RUNNING,
+        champion_version=0,
+        outputs=outputs,
+        started_at=NOON,
+    )
+
+
+def test_a_night_given_up_leaves_a_failed_run_that_says_why(tmp_path: Path):
+    registry, store = MemoryRegistry(tmp_path / "registry"), MemoryStore()
+    store.save_night(running({Stage.CAPTURE: "0"}))
+    night = nightly.run(parts_of(tmp_path, store, registry), NOON, abandon="the disk was full")
+    given_up, skipped = (registry.runs[night_id] for night_id in ("night-0001", "night-0002"))
+    assert (given_up.title, given_up.failed) == ("night-0001 · FAILED", True)
+    assert "abandoned: the disk was full" in given_up.note
+    assert (night.status, skipped.title, skipped.failed) == (NightStatus.SKIPPED, "night-0002 · SKIPPED", False)
+    assert "no examples" in skipped.note
+    assert [kept.snapshot_id for kept, _ in skipped.snapshots] == [night.outputs[Stage.CURATE]]
+    assert [path.name for path, _ in skipped.artifacts] == ["report.html"]
+
+
+def test_a_night_that_writes_its_report_is_not_shown_as_running(tmp_path: Path):
+    registry = MemoryRegistry(tmp_path / "registry")
+    steps.write_report(parts_of(tmp_path, MemoryStore(), registry), running({Stage.PROMOTE: "not promoted"}))
+    shown = registry.runs["night-0001"]
+    assert shown.tags["status"] == "done"
+    assert "`nightshift run` finishes it" not in shown.note
 
 
 def test_every_so_many_nights_training_begins_at_the_base_model():

@@ -1,0 +1,36 @@
+"""A night as the registry's list of runs and the page of its run show it."""
+
+from collections.abc import Mapping
+
+from loop.report.outcomes import headline, next_step, outcome, promoted, reasons
+from loop.types import Decision, Night, Stage
+
+
+def run_title(night: Night) -> str:
+    """The run's name, `night-0007 · PROMOTE · v5`; without a version where the night registered none."""
+    version = night.outputs.get(Stage.REGISTER)
+    return " · ".join(filter(None, [night.night_id, outcome(night), f"v{version}" if version else ""]))
+
+
+def run_tags(night: Night) -> Mapping[str, str]:
+    """What runs are filtered by; what the night did not come to is absent."""
+    outputs = night.outputs
+    found = {
+        "night_id": night.night_id,
+        "as_of": f"{night.as_of:%Y-%m-%dT%H:%M:%SZ}",
+        "status": night.status,
+        "verdict": night.verdict,
+        "promoted": "yes" if promoted(night) else "no",
+        "version": outputs.get(Stage.REGISTER),
+        "champion_before": str(night.champion_version),
+        "snapshot_id": outputs.get(Stage.CURATE),
+        "candidate_id": outputs.get(Stage.TRAIN) if Stage.REGISTER in outputs else None,
+        "decision_id": outputs.get(Stage.DECIDE),
+    }
+    return {name: str(value) for name, value in found.items() if value}
+
+
+def run_note(night: Night, decision: Decision | None) -> str:
+    """Markdown: what came of the night, why, and what to do next."""
+    listed = "\n".join(f"- {reason}" for reason in reasons(night, decision))
+    return "\n\n".join(filter(None, [headline(night), listed, f"Next: {next_step(night)}."]))
