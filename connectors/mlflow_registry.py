@@ -13,11 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from connectors import mlflow_model
 from connectors.mlflow_client import SQLITE, connect, explained
 from connectors.mlflow_run import MlflowRun
 from loop.errors import IntegrityError, NotFoundError, UsageError
 from loop.hashing import ADAPTER_FILES, is_adapter, require_adapter
-from loop.ports import RegisteredVersion
+from loop.ports import Ledger, RegisteredVersion
 from loop.types import Candidate
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ _EXPERIMENT = {
 """Tags without which MLflow's page asks what kind of experiment it is, and shows those of another kind."""
 _SOURCE = {"mlflow.source.name": "nightshift", "mlflow.source.type": "JOB"}
 """Tags of a run by which MLflow's page says what made it."""
-_ABOUT = "LoRA adapters, trained, judged and promoted by Nightshift. Its ledger decides; the aliases follow."
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class MlflowRegistry:
     model: str
     downloads: Path
     """Fetched adapters are kept in `<downloads>/<version>/`."""
+    ledger: Ledger
+    """Whose champions the model's aliases name: no write before the model is known to be this ledger's."""
 
     def run(self, job_id: str, *, night_id: str = "") -> AbstractContextManager[MlflowRun]:
         """The run tagged with this job, opened again when it exists; FAILED when the block raises."""
@@ -66,11 +68,16 @@ class MlflowRegistry:
     def _opened(self, run_id: str, *, failed: bool = False) -> Iterator[MlflowRun]:
         status = "FAILED"
         try:
-            yield MlflowRun(self._client, self.uri, run_id)
+            yield MlflowRun(self._writer, self.uri, run_id)
             status = "FAILED" if failed else "FINISHED"
         finally:
             with explained(self.uri):
-                self._client.set_terminated(run_id, status)
+                self._writer.set_terminated(run_id, status)
+
+    def require_own(self) -> None:
+        """Raises UsageError when the model is another ledger's."""
+        if found := mlflow_model.find(self._client, self.uri, self.model):
+            mlflow_model.require_own(found, self.uri, self.ledger.ledger_id())
 
     def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
         """Upload adapter and manifest and make them a version. Raises IntegrityError for altered files."""
@@ -82,9 +89,8 @@ class MlflowRegistry:
         with self.run(candidate.job_id) as run, explained(self.uri):
             for name in (*ADAPTER_FILES, MANIFEST):
                 if (folder / name).exists():
-                    self._client.log_artifact(run.run_id, str(folder / name), source)
-            self._ensure_model()
-            made = self._client.create_model_version(
+                    self._writer.log_artifact(run.run_id, str(folder / name), source)
+            made = self._writer.create_model_version(
                 self.model,
                 f"runs:/{run.run_id}/{source}",
                 run.run_id,
@@ -96,13 +102,17 @@ class MlflowRegistry:
     def describe(self, version: int, text: str, tags: Mapping[str, str]) -> None:
         """Set the Markdown that a reviewer reads on the version's page, and add tags."""
         with explained(self.uri):
-            self._client.update_model_version(self.model, str(version), description=text[:DESCRIPTION])
+            self._writer.update_model_version(self.model, str(version), description=text[:DESCRIPTION])
             for key, value in tags.items():
-                self._client.set_model_version_tag(self.model, str(version), key, value)
+                self._writer.set_model_version_tag(self.model, str(version), key, value)
 
     def versions(self) -> tuple[RegisteredVersion, ...]:
         """Oldest first; versions that somebody registered by hand, without our tags, are left out."""
-        ours = (found for found in self._model_versions() if found.tags.keys() >= _OURS)
+        ours = (
+            found
+            for found in mlflow_model.versions_of(self._client, self.uri, self.model)
+            if found.tags.keys() >= _OURS
+        )
         return tuple(sorted(map(_registered, ours), key=lambda found: found.version))
 
     def fetch(self, version: int) -> Path:
@@ -131,13 +141,19 @@ class MlflowRegistry:
         """Raises NotFoundError when there is no such version."""
         with explained(self.uri):
             if version is not None:
-                self._client.set_registered_model_alias(self.model, name, str(version))
+                self._writer.set_registered_model_alias(self.model, name, str(version))
             elif self.alias(name) is not None:
-                self._client.delete_registered_model_alias(self.model, name)
+                self._writer.delete_registered_model_alias(self.model, name)
 
     @cached_property
     def _client(self) -> "MlflowClient":
         return connect(self.uri)
+
+    @cached_property
+    def _writer(self) -> "MlflowClient":
+        """The client of everything that writes: the model is our ledger's."""
+        mlflow_model.claim(self._client, self.uri, self.model, self.ledger)
+        return self._client
 
     def _job_run(self, job_id: str, night_id: str) -> str:
         """The newest run of a job, made when absent or another night's, and running again."""
@@ -147,7 +163,7 @@ class MlflowRegistry:
             if found is None or night_id not in {"", found.data.tags.get("night_id", night_id)}:
                 return self._make_run(night_id or job_id, {"job_id": job_id, "night_id": night_id})
             if night_id:
-                self._client.set_tag(found.info.run_id, "night_id", night_id)
+                self._writer.set_tag(found.info.run_id, "night_id", night_id)
             return self._again(found)
 
     def _night_run(self, night_id: str) -> str:
@@ -161,19 +177,19 @@ class MlflowRegistry:
 
     def _make_run(self, name: str, tags: Mapping[str, str]) -> str:
         known = {**_SOURCE, **{tag: value for tag, value in tags.items() if value}}
-        return str(self._client.create_run(self._experiment, tags=known, run_name=name).info.run_id)
+        return str(self._writer.create_run(self._experiment, tags=known, run_name=name).info.run_id)
 
     def _again(self, found: "Run") -> str:
-        self._client.update_run(found.info.run_id, status="RUNNING")
+        self._writer.update_run(found.info.run_id, status="RUNNING")
         return str(found.info.run_id)
 
     @cached_property
     def _experiment(self) -> str:
         found = self._client.get_experiment_by_name(self.model)
         if found is None:
-            return str(self._client.create_experiment(self.model, self._artifact_root(), tags=_EXPERIMENT))
+            return str(self._writer.create_experiment(self.model, self._artifact_root(), tags=_EXPERIMENT))
         for key in _EXPERIMENT.keys() - found.tags.keys():  # what a person has chosen stands
-            self._client.set_experiment_tag(found.experiment_id, key, _EXPERIMENT[key])
+            self._writer.set_experiment_tag(found.experiment_id, key, _EXPERIMENT[key])
         return str(found.experiment_id)
 
     def _artifact_root(self) -> str | None:
@@ -182,22 +198,6 @@ class MlflowRegistry:
             return None
         database = Path(self.uri.removeprefix(SQLITE)).absolute()
         return (database.parent / f"{database.stem}-artifacts" / self.model).as_uri()
-
-    def _ensure_model(self) -> None:
-        try:
-            with explained(self.uri):
-                self._client.get_registered_model(self.model)
-        except NotFoundError:
-            self._client.create_registered_model(self.model, description=_ABOUT)
-
-    def _model_versions(self) -> list["ModelVersion"]:
-        found, token = [], None
-        with explained(self.uri):
-            while token != "":
-                page = self._client.search_model_versions(f"name = '{self.model}'", page_token=token)
-                found += page
-                token = page.token or ""
-        return found
 
     def _download(self, source: str, target: Path, expected: str) -> None:
         """Into a folder of its own first, so that `target` is whole or absent whoever else downloads."""

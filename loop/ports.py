@@ -236,9 +236,16 @@ class Registry(Protocol):
     def night_run(self, night_id: str, *, failed: bool = False) -> AbstractContextManager[Run]:
         """The run that a night trained in, or one that it has without a training; ends as failed if so told."""
 
+    def require_own(self) -> None:
+        """Raises UsageError when another ledger's champions are kept there under this model's name.
+
+        So does everything that writes, before it writes.
+        """
+
     def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
         """The version number; the same bytes registered twice keep their first version.
 
+        With the tags BASE_MODEL and DTYPE other programs can load and serve the version by the registry alone.
         Raises IntegrityError when the adapter in `folder` does not have the candidate's sha256.
         """
 

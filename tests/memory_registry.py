@@ -114,6 +114,9 @@ class MemoryRegistry:
         yield run
         run.failed = failed
 
+    def require_own(self) -> None:
+        """No other home can see it."""
+
     def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
         require_adapter(folder, candidate.adapter_sha256, "the candidate", "train again")
         for found in self.held.values():

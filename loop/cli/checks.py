@@ -93,11 +93,12 @@ def ledger(session: Session) -> Finding:
 
 
 def registry(session: Session) -> Finding:
-    """The registry answers and its alias says what the ledger says."""
+    """The registry answers, its model is this ledger's and its alias says what the ledger says."""
     from loop.promote import champion
 
     if not session.registered:
         return Finding("registry", True, "nothing was registered yet")
+    session.registry.require_own()
     serving, alias = champion(session.ledger.entries()), session.registry.alias("champion") or 0
     if serving != alias:
         text = f"the alias says version {alias}, the ledger version {serving}; run `nightshift reconcile`"

@@ -94,7 +94,7 @@ class Session:
         from connectors.mlflow_registry import MlflowRegistry
 
         uri = self.settings.addresses.mlflow_uri or self._sqlite(REGISTRY)
-        return MlflowRegistry(uri, self.settings.model.name, self.home / "versions")
+        return MlflowRegistry(uri, self.settings.model.name, self.home / "versions", self.ledger)
 
     @cached_property
     def store(self) -> "Store":

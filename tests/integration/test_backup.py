@@ -22,9 +22,8 @@ BACKUP, RESTORE = re.findall(r"^```\n(.*?)^```$", SECTION, re.DOTALL | re.MULTIL
 
 
 def opened(home: Path) -> tuple[SqlLedger, MlflowRegistry]:
-    return SqlLedger(f"sqlite:///{home}/ledger.db"), MlflowRegistry(
-        f"sqlite:///{home}/mlflow.db", "assistant", home / "versions"
-    )
+    ledger = SqlLedger(f"sqlite:///{home}/ledger.db")
+    return ledger, MlflowRegistry(f"sqlite:///{home}/mlflow.db", "assistant", home / "versions", ledger)
 
 
 def promoted(home: Path, version: int) -> None:

@@ -8,6 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +20,10 @@ from connectors.mlflow_client import connect
 from connectors.mlflow_registry import MlflowRegistry
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
 from loop.hashing import adapter_sha256
-from loop.ports import Registry
-from loop.types import Candidate, Snapshot
+from loop.ledger import link
+from loop.ports import Ledger, Registry
+from loop.types import Action, Candidate, Snapshot
+from tests.fakes import MemoryLedger
 from tests.memory_registry import MemoryRegistry, make_candidate
 
 
@@ -44,8 +48,9 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
     return request.getfixturevalue("mlflow_registry")
 
 
-def _mlflow(folder: Path) -> MlflowRegistry:
-    return MlflowRegistry(f"sqlite:///{folder}/mlflow.db", "assistant", folder / "versions")
+def _mlflow(folder: Path, ledger: Ledger | None = None) -> MlflowRegistry:
+    uri = f"sqlite:///{folder}/mlflow.db"
+    return MlflowRegistry(uri, "assistant", folder / "versions", ledger or MemoryLedger())
 
 
 def _register(registry: Registry, folder: Path, candidate_id: str) -> tuple[Candidate, int]:
@@ -215,6 +220,83 @@ def test_the_experiment_says_of_what_kind_it_is_and_a_persons_choice_stands(mlfl
     assert (tags["mlflow.experimentKind"], tags["mlflow.note.content"]) == ("custom_model_development", "mine")
 
 
+def test_the_first_home_that_writes_has_the_model_and_another_ledgers_home_changes_nothing(
+    mlflow_registry: MlflowRegistry, tmp_path: Path
+) -> None:
+    candidate, version = _register(mlflow_registry, tmp_path, "a")
+    mlflow_registry.set_alias("champion", version)
+    other = _mlflow(tmp_path)
+    writes: list[Callable[[], object]] = [
+        lambda: other.run("job-b").__enter__(),
+        lambda: other.night_run("night-0001").__enter__(),
+        lambda: _register(other, tmp_path, "b"),
+        lambda: other.describe(1, "mine", {}),
+        lambda: other.set_alias("champion", None),
+        other.require_own,
+    ]
+    for write in writes:
+        with pytest.raises(UsageError, match="belongs to the ledger") as refused:
+            write()
+        assert "set another `name` under [model]" in refused.value.remedy
+    assert other.alias("champion") == version
+    assert [found.candidate_id for found in other.versions()] == [candidate.candidate_id]
+    assert len(run_statuses(mlflow_registry)) == 1
+    again = _mlflow(tmp_path, mlflow_registry.ledger)
+    again.require_own()
+    assert _register(again, tmp_path / "again", "b")[1] == 2
+
+
+@pytest.mark.usefixtures("mlflow_registry")
+def test_of_homes_that_begin_at_once_one_has_the_model(tmp_path: Path) -> None:
+    homes = [_mlflow(tmp_path) for _ in range(4)]
+    with ThreadPoolExecutor() as pool:
+        told = list(pool.map(_told, homes))
+    assert sorted(map(bool, told)) == [False, True, True, True]
+
+
+def _told(home: MlflowRegistry) -> str:
+    try:
+        with home.night_run("night-0001"):
+            pass
+    except UsageError as refused:
+        return refused.what
+    return ""
+
+
+def test_a_model_from_before_owners_is_claimed_by_the_ledger_whose_champions_it_shows(
+    mlflow_registry: MlflowRegistry, tmp_path: Path
+) -> None:
+    candidate, version = _register(mlflow_registry, tmp_path, "a")
+    mlflow_registry.set_alias("champion", version)
+    connect(mlflow_registry.uri).delete_registered_model_tag("assistant", "nightshift.ledger_id")
+    own, altered = _promoted(candidate.adapter_sha256), _promoted("0" * 64)
+    for stranger in (MemoryLedger(), altered):
+        with pytest.raises(IntegrityError, match="another home's ledger did"):
+            _mlflow(tmp_path, stranger).set_alias("champion", None)
+    _mlflow(tmp_path, own).describe(version, "still mine", {})
+    with pytest.raises(UsageError, match="belongs to the ledger"):
+        _mlflow(tmp_path).describe(version, "mine", {})
+    assert mlflow_registry.alias("champion") == version
+
+
+def _promoted(sha256: str) -> MemoryLedger:
+    ledger = MemoryLedger()
+    first = link(
+        None,
+        action=Action.PROMOTE,
+        model="assistant",
+        from_version=0,
+        to_version=1,
+        adapter_sha256=sha256,
+        decision_id=None,
+        actor="ann",
+        reason="better",
+        recorded_at=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    ledger.append(first)
+    return ledger
+
+
 def test_artifacts_lie_beside_the_database_and_nothing_is_pickled(
     mlflow_registry: MlflowRegistry, tmp_path: Path
 ) -> None:
@@ -266,7 +348,7 @@ def test_versions_come_in_the_order_of_their_numbers(mlflow_registry: MlflowRegi
 
 
 def test_a_server_that_is_not_there_is_unreachable_within_seconds(tmp_path: Path) -> None:
-    registry = MlflowRegistry("http://127.0.0.1:9", "assistant", tmp_path)
+    registry = MlflowRegistry("http://127.0.0.1:9", "assistant", tmp_path, MemoryLedger())
     began = time.monotonic()
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9"):
         registry.alias("champion")
@@ -274,7 +356,7 @@ def test_a_server_that_is_not_there_is_unreachable_within_seconds(tmp_path: Path
 
 
 def test_a_password_in_the_address_is_not_printed(tmp_path: Path) -> None:
-    registry = MlflowRegistry("http://ann:hunter2@127.0.0.1:9", "assistant", tmp_path)
+    registry = MlflowRegistry("http://ann:hunter2@127.0.0.1:9", "assistant", tmp_path, MemoryLedger())
     with pytest.raises(UnreachableError) as refused:
         registry.versions()
     assert "hunter2" not in str(refused.value)
@@ -296,7 +378,7 @@ def test_files_that_are_gone_are_a_fault_that_names_them(mlflow_registry: Mlflow
 
 def test_an_address_that_is_no_registry_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no address of an MLflow registry"):
-        MlflowRegistry("mlruns", "assistant", tmp_path).alias("champion")
+        MlflowRegistry("mlruns", "assistant", tmp_path, MemoryLedger()).alias("champion")
 
 
 def test_mlflow_is_imported_by_the_first_call_and_prints_nothing(empty_database: Path, tmp_path: Path) -> None:
@@ -304,7 +386,9 @@ def test_mlflow_is_imported_by_the_first_call_and_prints_nothing(empty_database:
     (tmp_path / "versions.txt").write_text("1")
     program = (
         "import sys; from pathlib import Path; from connectors.mlflow_registry import MlflowRegistry\n"
-        f"registry = MlflowRegistry('sqlite:///{tmp_path}/mlflow.db', 'assistant', Path('{tmp_path}/versions'))\n"
+        "from tests.fakes import MemoryLedger\n"
+        f"uri, folder = 'sqlite:///{tmp_path}/mlflow.db', Path('{tmp_path}/versions')\n"
+        "registry = MlflowRegistry(uri, 'assistant', folder, MemoryLedger())\n"
         "assert 'mlflow' not in sys.modules; registry.alias('champion')\n"
         "import logging; assert logging.getLogger('mlflow').level == logging.WARNING\n"
         "from mlflow.telemetry import get_telemetry_client; assert get_telemetry_client() is None\n"

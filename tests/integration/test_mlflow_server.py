@@ -12,6 +12,7 @@ import sqlalchemy
 from connectors.database import open_database
 from connectors.mlflow_registry import MlflowRegistry
 from loop.hashing import adapter_sha256
+from tests.fakes import MemoryLedger
 from tests.integration.test_mlflow_registry import (  # noqa: F401 - they run here on this module's `registry`
     test_a_candidate_has_one_run_with_settings_metrics_and_artifacts,
     test_a_candidate_registered_twice_keeps_its_first_version,
@@ -50,7 +51,7 @@ def mlflow_registry(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Able to reach no other server than MLflow, as the night of compose.yaml."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", server.removeprefix("http://"))
-    return MlflowRegistry(server, f"assistant-{uuid.uuid4().hex}", tmp_path / "versions")
+    return MlflowRegistry(server, f"assistant-{uuid.uuid4().hex}", tmp_path / "versions", MemoryLedger())
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ PATIENCE_SECONDS = 240
 
 def _open(folder: Path) -> tuple[SqlLedger, MlflowRegistry]:
     ledger = SqlLedger(f"sqlite:///{folder}/ledger.db")
-    return ledger, MlflowRegistry(f"sqlite:///{folder}/mlflow.db", "assistant", folder / "versions")
+    return ledger, MlflowRegistry(f"sqlite:///{folder}/mlflow.db", "assistant", folder / "versions", ledger)
 
 
 def _race(folder: Path, racer: int, start: Barrier, results: "multiprocessing.Queue[tuple[int, int, str]]") -> None:

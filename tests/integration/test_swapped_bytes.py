@@ -72,11 +72,12 @@ def opened(folder: Path) -> steps.Parts:
     home.mkdir(parents=True)
     policy = settings.load(overrides={"model.base": str(tiny_model(folder / "base")), **POLICY})
     store = f"sqlite:///{home}/store.db"
+    ledger = SqlLedger(f"sqlite:///{home}/ledger.db")
     return steps.Parts(
         log=TableLog(store),
         store=SqlStore(store),
-        ledger=SqlLedger(f"sqlite:///{home}/ledger.db"),
-        registry=MlflowRegistry(f"sqlite:///{home}/mlflow.db", "assistant", home / "versions"),
+        ledger=ledger,
+        registry=MlflowRegistry(f"sqlite:///{home}/mlflow.db", "assistant", home / "versions", ledger),
         validator=validate,
         settings=replace(policy, addresses=settings.Addresses(home=home)),
         clock=lambda: datetime.now(UTC),
