@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from connectors import mlflow_model
 from connectors.mlflow_client import SQLITE, connect, explained
+from connectors.mlflow_pyfunc import write_model
 from connectors.mlflow_run import MlflowRun
 from loop.errors import IntegrityError, NotFoundError, UsageError
 from loop.hashing import ADAPTER_FILES, is_adapter, require_adapter
-from loop.ports import Ledger, RegisteredVersion
+from loop.ports import BASE_MODEL, DTYPE, Ledger, RegisteredVersion
 from loop.types import Candidate
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ class MlflowRegistry:
             for name in (*ADAPTER_FILES, MANIFEST):
                 if (folder / name).exists():
                     self._writer.log_artifact(run.run_id, str(folder / name), source)
+            if BASE_MODEL in tags:
+                with tempfile.TemporaryDirectory() as beside:
+                    write_model(Path(beside), candidate, tags[BASE_MODEL], tags[DTYPE])
+                    self._writer.log_artifacts(run.run_id, beside, source)
             made = self._writer.create_model_version(
                 self.model,
                 f"runs:/{run.run_id}/{source}",

@@ -198,6 +198,10 @@ class Ledger(Protocol):
         """Raises StaleChampionError when `entry.sequence` is taken: another writer was first."""
 
 
+BASE_MODEL, DTYPE = "base_model", "dtype"
+"""Tags of a version: where the base model of its adapter comes from, and the numbers its weights are held in."""
+
+
 @dataclass(frozen=True, slots=True)
 class RegisteredVersion:
     """A model version in the registry."""

@@ -18,7 +18,7 @@ from loop.errors import IntegrityError, NotFoundError
 from loop.identity import evidence_id, require_evidence
 from loop.memory import MEMORY, Memory
 from loop.models import find, fingerprint, importing, require_torch
-from loop.ports import Clock, EventLog, Ledger, Progress, Registry, Store, Validator
+from loop.ports import BASE_MODEL, DTYPE, Clock, EventLog, Ledger, Progress, Registry, Store, Validator
 from loop.report.run import run_note, run_tags, run_title
 from loop.settings import Settings, policy
 from loop.types import (
@@ -140,7 +140,13 @@ def register_candidate(parts: Parts, candidate_id: str) -> int:
     Raises IntegrityError when the candidate's adapter was altered, NotFoundError when it is gone.
     """
     candidate = parts.store.candidate(candidate_id)
-    tags = {"snapshot_id": candidate.snapshot_id, "parent_version": str(candidate.parent_version)}
+    base = Path(parts.settings.model.base)
+    tags = {
+        "snapshot_id": candidate.snapshot_id,
+        "parent_version": str(candidate.parent_version),
+        BASE_MODEL: str(base.absolute() if base.exists() else base),
+        DTYPE: parts.settings.model.dtype,
+    }
     return parts.registry.register(candidate, candidates.adapter(parts.home, candidate), tags)
 
 

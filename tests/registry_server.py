@@ -23,7 +23,7 @@ SECRETS = {
     "S3_SECRET_KEY": "key",
 }
 JARS = ROOT / ".nightshift" / "s3proxy"
-PATIENCE = 90
+PATIENCE = 180
 
 
 def make_databases() -> str:
@@ -53,7 +53,7 @@ def s3(folder: Path) -> Iterator[str]:
     properties = [f"{name.lower().replace('_', '.')}={text}" for name, text in settings.items()]
     (folder.parent / "s3.properties").write_text("\n".join(properties))
     command = ["java", "-Xmx192m", "-jar", _s3proxy(version), "--properties", folder.parent / "s3.properties"]
-    with _running(command, {**os.environ, "LOG_LEVEL": "warn"}, folder.parent, f"{address}/healthz"):
+    with running(command, {**os.environ, "LOG_LEVEL": "warn"}, folder.parent, f"{address}/healthz"):
         yield address
 
 
@@ -68,7 +68,7 @@ def mlflow(folder: Path, database: str, bucket: str) -> Iterator[str]:
     _, *arguments = [_replaced(text, moved) for text in service["command"]]
     environment = {name: _replaced(filled(text, SECRETS), moved) for name, text in service["environment"].items()}
     environment |= {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(folder / "home")}
-    with _running([BIN / "mlflow", *arguments], environment, folder / "work", f"http://127.0.0.1:{port}/health"):
+    with running([BIN / "mlflow", *arguments], environment, folder / "work", f"http://127.0.0.1:{port}/health"):
         yield f"http://localhost:{port}"
 
 
@@ -95,7 +95,7 @@ def _s3proxy(version: str) -> Path:
 
 
 @contextmanager
-def _running(command: list[object], environment: Mapping[str, str], folder: Path, health: str) -> Iterator[None]:
+def running(command: list[object], environment: Mapping[str, str], folder: Path, health: str) -> Iterator[None]:
     """From its first healthy answer until the block ends; what it says lies beside `folder`."""
     log = folder.parent / f"{Path(str(command[0])).name}.log"
     with log.open("wb") as said:
