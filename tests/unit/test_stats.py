@@ -42,6 +42,19 @@ def test_a_sampled_p_value_is_never_zero_and_depends_on_nothing_but_its_seed() -
     assert stats.sign_flip_p(noisy, seed=5) == stats.sign_flip_p(noisy, seed=5)
 
 
+@pytest.mark.parametrize("users", [15, 60, 333])
+def test_the_flips_of_a_seed_stay_the_same_in_later_versions(users: int) -> None:
+    """The p of a recorded decision is in its id: evidence that is decided again has to give it again."""
+    values = np.random.default_rng(users).normal(0.03, 0.3, size=users)
+    rng = np.random.default_rng(11)
+    reached = 0
+    for _ in range(10):
+        signs = np.where(rng.integers(0, 2, size=(2_000, users), dtype=bool), 1.0, -1.0)
+        reached += np.count_nonzero(signs @ values >= values.sum() - 1e-9)
+    assert 0 < reached < 20_000
+    assert stats.sign_flip_p(values, seed=11) == (reached + 1) / 20_001
+
+
 def test_no_difference_at_all_is_no_evidence() -> None:
     assert stats.sign_flip_p(np.zeros(10), seed=0) == 1.0
     assert stats.sign_flip_p(np.zeros(50), seed=0) == 1.0
