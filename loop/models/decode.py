@@ -5,65 +5,53 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from torch.nn import functional
 
+from loop.models.rows import Ids, begin, left_padded
 from loop.types import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Ids = Sequence[int]
 Drawn = tuple[tuple[int, ...], tuple[float, ...]]
 """Token ids of one answer, its end-of-turn token included, and the raw log-probability of each in nats."""
+
+BLOCK = 256
+"""Neighbouring tokens whose weights are summed before one of them is drawn."""
+KEPT_SHARE = 0.85
+"""Rows leave the batch when no more than this share of them goes on: leaving copies keys and values, about a step."""
 
 
 @torch.inference_mode()
 def decode(
     model: "PreTrainedModel", prompts: Sequence[Ids], sampling: Sampling, *, uniforms: Tensor, pad: int, stop: Tensor
 ) -> list[Drawn]:
-    """One answer per prompt; a row leaves the batch when it draws a token of `stop` [tokens].
+    """One answer per prompt, each up to its first token of `stop` [tokens].
 
     `uniforms` [prompts, max_tokens] in [0, 1) decides every draw, so that an answer does not depend on the random
-    numbers of those who share its batch. What all prompts begin with, a system prompt say, is computed once.
+    numbers of those who share its batch. Prompts in the order of their lengths are padded least.
     """
-    cache, common = _shared_beginning(model, prompts)
-    ids, mask, positions = left_padded([prompt[common:] for prompt in prompts], pad, model.device)
-    mask, positions = torch.cat([mask.new_ones(len(prompts), common), mask], dim=1), positions + common
+    batch = begin(model, prompts, pad, sampling.max_tokens)
     tokens = torch.full((len(prompts), sampling.max_tokens), pad, device=model.device)
     logprobs = torch.zeros_like(tokens, dtype=torch.float32)
     lengths = torch.zeros_like(tokens[:, 0])
     rows = torch.arange(len(prompts), device=model.device)
+    writing = torch.ones_like(rows, dtype=torch.bool)
     for step in range(sampling.max_tokens):
-        output = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
-        )
-        drawn, logprob = draw(output.logits[:, -1].float(), sampling, uniforms[rows, step])
+        drawn, logprob = draw(batch.logits, sampling, uniforms[rows, step])
         tokens[rows, step], logprobs[rows, step] = drawn, logprob
-        lengths[rows] += 1
-        writing = ~torch.isin(drawn, stop)
-        if not writing.any():
+        lengths[rows] += writing
+        writing &= ~torch.isin(drawn, stop)
+        going_on = int(writing.sum())
+        if not going_on or step + 1 == sampling.max_tokens:
             break
-        if not writing.all():
-            cache.batch_select_indices(writing.nonzero()[:, 0])
-            rows, drawn, mask, positions = (part[writing] for part in (rows, drawn, mask, positions))
-        ids, positions = drawn[:, None], positions[:, -1:] + 1
-        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        if going_on <= KEPT_SHARE * len(rows):
+            chosen = writing.nonzero()[:, 0]
+            batch.keep(chosen)
+            rows, drawn, writing = rows[chosen], drawn[chosen], writing[chosen]
+        batch.feed(model, drawn)
     written = zip(tokens.tolist(), logprobs.tolist(), lengths.tolist(), strict=True)
     return [(tuple(row[:n]), tuple(values[:n])) for row, values, n in written]
-
-
-def _shared_beginning(model: "PreTrainedModel", prompts: Sequence[Ids]) -> tuple[DynamicCache, int]:
-    """A cache that holds what all prompts begin with, and how many tokens that are; each keeps one token at least."""
-    cache = DynamicCache(config=model.config)
-    first, last = min(prompts, key=tuple), max(prompts, key=tuple)
-    shortest = min(map(len, prompts))
-    common = next((i for i in range(shortest) if first[i] != last[i]), shortest - 1)
-    if common and len(prompts) > 1:
-        ids = torch.tensor([first[:common]], device=model.device)
-        model(input_ids=ids, past_key_values=cache, logits_to_keep=1)
-        cache.batch_repeat_interleave(len(prompts))
-        return cache, common
-    return cache, 0
 
 
 def draw(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,21 +61,38 @@ def draw(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> tuple[Tensor, 
     """
     if sampling.temperature == 0:
         drawn = logits.argmax(-1)
+    elif sampling.top_p < 1:
+        drawn = _in_nucleus((logits / sampling.temperature).softmax(-1, dtype=torch.float64), sampling.top_p, uniforms)
     else:
-        probabilities = (logits / sampling.temperature).softmax(-1, dtype=torch.float64)
-        drawn = _invert(probabilities, sampling.top_p, uniforms)
+        drawn = _in_blocks(((logits - logits.amax(-1, keepdim=True)) / sampling.temperature).exp_(), uniforms)
     return drawn, logits.gather(-1, drawn[:, None])[:, 0] - logits.logsumexp(-1)
 
 
-def _invert(probabilities: Tensor, top_p: float, uniforms: Tensor) -> Tensor:
-    if top_p >= 1:
-        cumulative = probabilities.cumsum(-1)
-        return torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:], right=True)[:, 0]
+def _in_blocks(weights: Tensor, uniforms: Tensor) -> Tensor:
+    """Tokens [rows] by float32 weights [rows, vocabulary]: first the block of tokens, then the token in it.
+
+    Sums are float64, but of the whole vocabulary only those of the blocks are kept.
+    """
+    weights = functional.pad(weights, (0, -weights.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    ends = weights.sum(-1, dtype=torch.float64).cumsum(-1)
+    aim = uniforms[:, None] * ends[:, -1:]
+    block = _reached(ends, aim)
+    before = torch.where(block > 0, ends.gather(-1, (block - 1).clamp(min=0)), 0.0)
+    chosen = weights.take_along_dim(block[:, :, None], dim=1)[:, 0]
+    token = _reached(chosen.cumsum(-1, dtype=torch.float64), aim - before)
+    return (block * BLOCK + token)[:, 0]
+
+
+def _in_nucleus(probabilities: Tensor, top_p: float, uniforms: Tensor) -> Tensor:
     ranked, order = probabilities.sort(-1, descending=True)
-    nucleus = ranked * (ranked.cumsum(-1) - ranked < top_p)
-    cumulative = nucleus.cumsum(-1)
-    rank = torch.searchsorted(cumulative, uniforms[:, None] * cumulative[:, -1:], right=True)
-    return order.gather(-1, rank)[:, 0]
+    ends = (ranked * (ranked.cumsum(-1) - ranked < top_p)).cumsum(-1)
+    return order.gather(-1, _reached(ends, uniforms[:, None] * ends[:, -1:]))[:, 0]
+
+
+def _reached(ends: Tensor, aim: Tensor) -> Tensor:
+    """Index [rows, 1] of the first of the rising `ends` above `aim` [rows, 1], never past the last rise."""
+    last = torch.searchsorted(ends, ends[:, -1:].contiguous())
+    return torch.minimum(torch.searchsorted(ends, aim, right=True), last)
 
 
 @torch.inference_mode()
@@ -104,11 +109,3 @@ def score(model: "PreTrainedModel", rows: Sequence[tuple[Ids, Ids]], pad: int) -
         chosen = at.gather(-1, ids[row, -len(response) :, None])[:, 0]
         sums.append(float((chosen - at.logsumexp(-1)).double().sum()))
     return sums
-
-
-def left_padded(rows: Sequence[Ids], pad: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, mask and positions [rows, longest]: every row ends in the last column."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows], device=device)
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)

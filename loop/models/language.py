@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from loop.errors import NotFoundError
 from loop.hashing import adapter_sha256
 from loop.models.base import load_base
 from loop.models.chat import end_of_turn, fit, prompt_ids, response_ids
@@ -26,6 +29,18 @@ CACHED_TOKENS = 65_536
 """Padded tokens, prompts and answers, whose keys and values are held at a time: 1.5 GB for SmolLM2-135M."""
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Base:
+    """A base model and its tokenizer, which nobody changes: all models of it share them."""
+
+    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel
+
+
+_IN_USE: WeakValueDictionary[str, Base] = WeakValueDictionary()
+"""Base models by fingerprint, numbers and device, as long as a language model holds them."""
+
+
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
     """A loaded model. Implements `Generator`."""
@@ -37,6 +52,7 @@ class LanguageModel:
     device: str
     batch: int
     """Prompts generated together."""
+    base: Base
 
     def generate(self, prompts: Sequence[Sequence[Message]], sampling: Sampling) -> list[Generation]:
         """One answer per prompt, in order; the same seed gives the same answers, no seed gives fresh ones.
@@ -105,32 +121,37 @@ def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, 
     """A model folder, with the adapter of an adapter folder, on the first GPU or the CPU.
 
     The caller has verified the adapter's sha256; only safetensors are read. In float32 the adapter is merged into the
-    weights, in bfloat16 it stays apart: merging would round it away. Raises UsageError for a folder without a model
-    that transformers can load.
+    weights, in bfloat16 it stays apart: merging would round it away. While a model of the same base is in use, its
+    weights are read no second time. Raises UsageError for a folder without a model that transformers can load.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     held = compute_dtype(dtype, device)
     with quiet():
-        tokenizer, model = _base(folder, held)
+        base = _base(folder, held, device)
+        model = base.model
         if adapter is not None:
-            model = _adapted(model, adapter, merge=held is torch.float32)
+            from loop.models.adapted import adapt
+
+            model = adapt(base.model, adapter, merge=held is torch.float32)
     identity = f"{fingerprint(folder)} {adapter and adapter_sha256(adapter)} {held} {device}"
     sha256 = hashlib.sha256(identity.encode()).hexdigest()
-    return LanguageModel(model.to(device).eval(), tokenizer, sha256, device, batch)
+    return LanguageModel(model.to(device).eval(), base.tokenizer, sha256, device, batch, base)
 
 
-def _base(folder: Path, dtype: torch.dtype) -> tuple[PreTrainedTokenizerBase, PreTrainedModel]:
+def _base(folder: Path, dtype: torch.dtype, device: str) -> Base:
+    """The model of a folder as it is in use, or read."""
+    key = None
+    with suppress(NotFoundError):  # reading what is no model says why
+        key = f"{fingerprint(folder)} {dtype} {device}"
+    known = _IN_USE.get(key) if key else None
+    if known is not None:
+        return known
     with readable(folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return tokenizer, load_base(folder, dtype)
-
-
-def _adapted(model: PreTrainedModel, adapter: Path, *, merge: bool) -> PreTrainedModel:
-    from peft import PeftModel
-
-    adapted = PeftModel.from_pretrained(model, adapter, use_safetensors=True, low_cpu_mem_usage=True)
-    merged: PreTrainedModel = adapted.merge_and_unload() if merge else adapted
-    return merged
+    base = Base(tokenizer, load_base(folder, dtype).to(device).eval())
+    if key:
+        _IN_USE[key] = base
+    return base
 
 
 def _batches(lengths: Sequence[int], rows: int, tokens: int) -> Iterator[list[int]]:

@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM
 
 from loop.models import LanguageModel, load, prompt_ids, response_ids
 from loop.models.decode import decode, draw
 from loop.models.quiet import quiet
+from loop.models.rows import PIECE_TOKENS, pieces
 from loop.types import Message, Sampling
 from tests.tiny import adapted, tiny_model
 
@@ -43,6 +44,37 @@ def test_the_same_seed_gives_the_same_answers_and_another_seed_others(model: Lan
 def test_answers_do_not_depend_on_who_shares_the_batch(folder: Path, model: LanguageModel, sampling: Sampling) -> None:
     one_by_one = load(folder, dtype="float32", batch=1).generate(PROMPTS, sampling)
     assert [a.token_ids for a in one_by_one] == [a.token_ids for a in model.generate(PROMPTS, sampling)]
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, WARM], ids=["greedy", "sampled"])
+def test_long_and_short_prompts_that_share_a_batch_are_answered_as_alone(folder: Path, sampling: Sampling) -> None:
+    system = Message("system", "You are a helpful assistant.")
+    asked = [[system, Message("user", "Where is order 4711? " * times)] for times in (1, 40, 2, 25, 60, 1, 3)]
+    lengths = [len(prompt_ids(load(folder, dtype="float32").tokenizer, prompt)) for prompt in asked]
+    assert max(lengths) > PIECE_TOKENS["cpu"] / 2 > 6 * min(lengths)
+    together, alone = (load(folder, dtype="float32", batch=batch).generate(asked, sampling) for batch in (7, 1))
+    assert [a.token_ids for a in together] == [a.token_ids for a in alone]
+
+
+def test_a_sliding_window_sees_the_same_tokens_in_a_batch_as_alone() -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = MistralConfig(vocab_size=60, num_hidden_layers=2, sliding_window=6, initializer_range=0.3, **sizes)
+    model = MistralForCausalLM(config).eval()
+    prompts = [[*range(5, 5 + length)] for length in (40, 12, 5, 3, 2)]
+    alone = [drawn(model, [prompt]) for prompt in prompts]
+    assert drawn(model, prompts) == [answer for [answer] in alone]
+
+
+def drawn(model: MistralForCausalLM, prompts: list[list[int]]) -> list[tuple[int, ...]]:
+    uniforms, stop = torch.zeros(len(prompts), 12, dtype=torch.float64), torch.tensor([0])
+    return [ids for ids, _ in decode(model, prompts, GREEDY, uniforms=uniforms, pad=0, stop=stop)]
+
+
+def test_pieces_of_neighbours_hold_their_padded_tokens_or_one_row() -> None:
+    lengths = [90, 50, 40, 30, 10, 10, 10]
+    cut = [lengths[piece] for piece in pieces(lengths, 100)]
+    assert cut == [[90], [50, 40], [30, 10, 10], [10]]
 
 
 def test_long_prompts_share_a_batch_only_as_far_as_their_cache_may_grow(model: LanguageModel, monkeypatch) -> None:
@@ -117,6 +149,32 @@ def test_an_adapter_changes_answers_and_fingerprint(folder: Path, adapter: Path,
     assert load(folder, dtype="float32").fingerprint == model.fingerprint
 
 
+def test_models_of_one_base_share_its_weights_and_no_adapter_changes_them(folder: Path, adapter: Path) -> None:
+    base = load(folder, dtype="float32")
+    before = base.generate(PROMPTS, WARM)
+    merged = load(folder, dtype="float32", adapter=adapter)
+    embeddings = [each.model.get_input_embeddings().weight.data_ptr() for each in (base, merged)]
+    assert embeddings[0] == embeddings[1]
+    assert merged.generate(PROMPTS, WARM) != before
+    assert load(folder, dtype="float32").generate(PROMPTS, WARM) == before
+
+
+def test_an_adapter_that_stays_apart_computes_what_peft_does(folder: Path, adapter: Path) -> None:
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
+    from loop.models.adapted import Adapted, adapt
+
+    with quiet():
+        ours = adapt(AutoModelForCausalLM.from_pretrained(folder), adapter, merge=False).eval()
+        theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folder), adapter).eval()
+    replaced = [sum(isinstance(module, kind) for module in ours.modules()) for kind in (Adapted, LoraLayer)]
+    assert replaced == [sum(isinstance(module, LoraLayer) for module in theirs.modules()), 0]
+    ids = torch.arange(3, 60)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, atol=1e-5, rtol=1e-5)
+
+
 def test_merging_keeps_the_log_probabilities_of_the_adapter(folder: Path, adapter: Path) -> None:
     from peft import PeftModel
 
@@ -126,6 +184,16 @@ def test_merging_keeps_the_log_probabilities_of_the_adapter(folder: Path, adapte
     ids = torch.tensor([prompt_ids(merged.tokenizer, PROMPTS[1])])
     with torch.inference_mode():
         torch.testing.assert_close(merged.model(ids).logits, apart(ids).logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_draw_is_the_first_token_whose_cumulative_weight_passes_its_random_number() -> None:
+    logits = 3 * torch.randn(500, 1_000, generator=torch.Generator().manual_seed(1))
+    logits[:, ::3] = -math.inf
+    uniforms = torch.rand(500, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    uniforms[:2] = torch.tensor([0.0, 1 - 2**-53])
+    found, _ = draw(logits, Sampling(temperature=0.7), uniforms)
+    cumulative = (logits / 0.7).softmax(-1, dtype=torch.float64).cumsum(-1)
+    assert found.tolist() == torch.searchsorted(cumulative, uniforms[:, None], right=True)[:, 0].tolist()
 
 
 def test_draws_follow_the_tempered_and_truncated_distribution() -> None:
