@@ -2,18 +2,33 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
 from evals.suites import preference
-from evals.task import Item, Model, Score, Task, answer_key, judge, task_sha256
+from evals.task import Item, Model, Score, Solver, Task, answer_key, judge, task_sha256
 from loop.cache import read_cache, write_cache
 from loop.ports import Progress
-from loop.types import Json, PairedScore, SuiteEvidence, SuiteRole
+from loop.types import Json, PairedScore, Sampling, SuiteEvidence, SuiteRole
+
 
 _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.INFO)  # said without --verbose, like the size of a training
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one model answers in one go."""
+
+    name: str
+    model: Model
+    solver: Solver
+    sampling: Sampling
+    items: Mapping[str, Item]
+    """By the key of the answer."""
 
 
 def collect(
@@ -32,8 +47,9 @@ def collect(
     back as tomorrow's champion, suites that ask the same prompt share its answer, and an evaluation that was killed
     goes on at most `chunk` answers back. Scores are always taken anew. The anchor answers the superiority suites only.
     """
-    asked = [(task, model) for task in tasks for model in (candidate, champion)]
-    asked += [(task, anchor) for task in tasks if anchor and task.role is SuiteRole.SUPERIORITY]
+    judging = [task for task in tasks if task.role is SuiteRole.SUPERIORITY]
+    named = (("candidate", candidate, tasks), ("champion", champion, tasks), ("anchor", anchor, judging))
+    asked = [each for name, model, answering in named if model for each in _asked(name, model, answering)]
     _answer(asked, cache, chunk, progress)
     suites: list[SuiteEvidence] = []
     table: list[dict[str, Json]] = []
@@ -48,20 +64,30 @@ def collect(
     return tuple(suites), table
 
 
-def _answer(asked: Sequence[tuple[Task, Model]], cache: Path, chunk: int, progress: Progress) -> None:
+def _asked(name: str, model: Model, tasks: Sequence[Task]) -> Iterator[Asked]:
+    """What a model is asked by all tasks together: short calls of a generator are slow ones."""
+    together: dict[tuple[Solver, Sampling], dict[str, Item]] = {}
+    for task in tasks:
+        items = {answer_key(task, item): item for item in task.items}
+        together.setdefault((task.solver, task.sampling), {}).update(items)
+    for (solver, sampling), keyed in together.items():
+        yield Asked(name, model, solver, sampling, keyed)
+
+
+def _answer(asked: Sequence[Asked], cache: Path, chunk: int, progress: Progress) -> None:
     """Bring the cache to where every score can be taken."""
-    total, done = sum(len(task.items) for task, _ in asked), 0
+    total, done = sum(len(each.items) for each in asked), 0
     began, written, left = time.monotonic(), 0, ""
-    for task, model in asked:
-        path = cache / f"{model.fingerprint}.json"
+    for each in asked:
+        path = cache / f"{each.model.fingerprint}.json"
         known = read_cache(path)
-        keyed = {answer_key(task, item): item for item in task.items}
-        missing = sorted(((key, item) for key, item in keyed.items() if key not in known), key=_length, reverse=True)
-        done += len(task.items) - len(missing)
-        for start in range(0, len(missing), chunk):
-            progress("evaluate", done, total, f"{task.name}{left}")
-            keys, items = zip(*missing[start : start + chunk], strict=True)
-            known.update(zip(keys, task.solver(model, items, task.sampling), strict=True))
+        unknown = [(key, item) for key, item in each.items.items() if key not in known]
+        unknown.sort(key=_length, reverse=True)
+        done += len(each.items) - len(unknown)
+        for start in range(0, len(unknown), chunk):
+            progress("evaluate", done, total, f"{each.name}{left}")
+            keys, items = zip(*unknown[start : start + chunk], strict=True)
+            known.update(zip(keys, each.solver(each.model, items, each.sampling), strict=True))
             write_cache(path, known)
             done += len(items)
             minutes = ceil((time.monotonic() - began) / (written + len(items)) * (total - done) / 60)
@@ -72,11 +98,12 @@ def _answer(asked: Sequence[tuple[Task, Model]], cache: Path, chunk: int, progre
     progress("evaluate", total, total, "ended")
 
 
-def _told(asked: Sequence[tuple[Task, Model]]) -> str:
-    """How much there is to answer, by suite, and for how many models."""
-    suites = {task.name: len(task.items) for task, _ in asked}
-    models = len({model.fingerprint for _, model in asked})
-    return f"{', '.join(f'{count:,} {name}' for name, count in suites.items())} for {models} models"
+def _told(asked: Sequence[Asked]) -> str:
+    """How much there is to answer, by whom."""
+    items = Counter[str]()
+    for each in asked:
+        items[each.name] += len(each.items)
+    return ", ".join(f"{count:,} answers by the {name}" for name, count in items.items())
 
 
 def _length(keyed: tuple[str, Item]) -> int:
