@@ -14,7 +14,6 @@ from loop.cache import read_cache, write_cache
 from loop.ports import Progress
 from loop.types import Json, PairedScore, Sampling, SuiteEvidence, SuiteRole
 
-
 _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.INFO)  # said without --verbose, like the size of a training
 

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import click
@@ -19,8 +21,9 @@ import click
 from evals.worlds import helpdesk
 from evals.worlds.helpdesk import Request, Traffic, World
 from loop import settings, snapshot, steps
+from loop.cli.progress import ShownProgress
 from loop.cli.session import Session
-from loop.cli.story import Day, Measured, Mistake, Story, line
+from loop.cli.story import HEADERS, Day, Measured, Mistake, Story, aligned, decided, row, undecided
 from loop.cli.template import render
 from loop.errors import UsageError
 from loop.events import encode
@@ -67,21 +70,41 @@ fewer than 30 users could not tell a loss of its margin from none: their differe
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Desk:
     """A simulated help desk and the loop that serves it."""
 
     session: Session
     world: World
+    shown: ShownProgress = field(default_factory=ShownProgress)
     loaded: dict[int, LanguageModel] = field(default_factory=dict)
     """The version that answered last, by its number."""
 
+    @cached_property
+    def parts(self) -> steps.Parts:
+        """What a night of this desk works with."""
+        return replace(self.session.parts, progress=self.progress)
+
+    def say(self, text: str) -> None:
+        """Print it; not among the JSON, where that is asked for."""
+        click.echo(text, err=self.session.as_json)
+
+    def progress(self, stage: str, done: int, of: int, note: str) -> None:
+        """See loop.ports.Progress; tells a night's decision as soon as it is recorded, before it has its effect."""
+        if stage == Stage.PROMOTE and done < of:
+            night = self.session.store.nights()[-1]
+            self.say(
+                decided(len(self.session.store.nights()), self.session.store.decision(night.outputs[Stage.DECIDE]))
+            )
+        self.shown(stage, done, of, note)
+
     def serve(self, number: int) -> Traffic:
         """One day: the champion answers, users react, and all of it goes to the event log."""
-        served = steps.serving_version(self.session.parts)
+        served = steps.serving_version(self.parts)
         name = f"{self.session.settings.model.name}@{served}"
-        traffic = helpdesk.exchange(self.world, number, self._model(served), served=name, sampling=SAMPLING)
-        self.session.log.append([*map(encode, traffic.interactions), *map(encode, traffic.feedback)])
+        with self._working("serve", f"the day's users ask {name}"):
+            traffic = helpdesk.exchange(self.world, number, self._model(served), served=name, sampling=SAMPLING)
+            self.session.log.append([*map(encode, traffic.interactions), *map(encode, traffic.feedback)])
         return traffic
 
     def measure(self, requests: Sequence[Request], version: int) -> Measured:
@@ -90,7 +113,9 @@ class Desk:
 
     def answers(self, requests: Sequence[Request], version: int) -> tuple[str, ...]:
         """What a version says."""
-        drawn = self._model(version).generate([request.messages for request in requests], replace(SAMPLING, seed=0))
+        name = f"{self.session.settings.model.name}@{version}" if version else "the frozen base"
+        with self._working("measure", f"{len(requests)} fresh users ask {name}"):
+            drawn = self._model(version).generate([request.messages for request in requests], replace(SAMPLING, seed=0))
         return tuple(generation.text for generation in drawn)
 
     def judge(self, requests: Sequence[Request], answers: tuple[str, ...], day: int) -> Measured:
@@ -102,6 +127,14 @@ class Desk:
             answers=answers,
         )
 
+    @contextmanager
+    def _working(self, stage: str, note: str) -> Iterator[None]:
+        self.shown(stage, 0, 1, note)
+        try:
+            yield
+        finally:
+            self.shown(stage, 1, 1, "ended")
+
     def _model(self, version: int) -> LanguageModel:
         if version not in self.loaded:
             self.loaded.clear()
@@ -111,18 +144,22 @@ class Desk:
 
 
 def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
-    """Simulate `days` days in a new project folder; prints a line a day."""
+    """Simulate `days` days in a new project folder; tells what happens, each decision as it falls, a row a day."""
     started = time.monotonic()
     world = World(seed=seed, drift_day=DRIFT_DAY, brigade_day=BRIGADE_DAY)
     base = find(outer.settings.model.base, *outer.settings.addresses.models).absolute()
-    desk = Desk(project(folder, str(base)), world)
+    desk = Desk(replace(project(folder, str(base)), as_json=outer.as_json), world)
     last = helpdesk.fresh(world, days + 1, FINAL_USERS)
-    click.echo(f"the frozen base answers {FINAL_USERS} fresh users", err=outer.as_json)
+    desk.say(f"A help desk learns from its users for {days} days and nights, seed {seed}.\n\n{aligned(HEADERS)}")
     frozen = desk.answers(last, 0)
     told = []
     for number in range(1, days + 1):
+        desk.shown.title = f"day {number}/{days}"
+        for event in _events(world, number):
+            desk.say(f"day {number}: {event}")
         told.append(_day(desk, number, desk.judge(last, frozen, number)))
-        click.echo(line(told[-1]), err=outer.as_json)
+        desk.say(aligned(row(told[-1])))
+    desk.shown.title = ""
     mistake = _mistake(desk, days + 1, folder)
     return Story(
         seed=seed,
@@ -132,10 +169,18 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
         events={DRIFT_DAY: "policies change", BRIGADE_DAY: "hostile accounts"},
         requests=last,
         drifted=helpdesk.drifting_intents(world),
-        final=desk.measure(last, steps.serving_version(desk.session.parts)),
+        final=desk.measure(last, steps.serving_version(desk.parts)),
         base=desk.judge(last, frozen, days + 1),
         seconds=time.monotonic() - started,
     )
+
+
+def _events(world: World, day: int) -> Iterator[str]:
+    """What befalls the desk in the morning."""
+    if day == world.drift_day:
+        yield f"the shop has other policies for {' and '.join(helpdesk.drifting_intents(world))}"
+    if day == world.brigade_day:
+        yield f"{world.brigade_accounts} hostile accounts come, to teach it harm"
 
 
 def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Session:
@@ -152,20 +197,22 @@ def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Ses
 
 def _day(desk: Desk, number: int, base: Measured) -> Day:
     started = time.monotonic()
-    parts = desk.session.parts
+    parts = desk.parts
     served = steps.serving_version(parts)
     traffic = desk.serve(number)
     served_at = time.monotonic()
     night = run(parts, as_of=helpdesk.midnight(number + 1))
     ran_at = time.monotonic()
     champion = steps.serving_version(parts)
-    decided = night.outputs.get(Stage.DECIDE)
+    decision_id = night.outputs.get(Stage.DECIDE)
+    if decision_id is None:
+        desk.say(undecided(number, night))
     return Day(
         number=number,
         served=served,
         feedback=traffic.feedback,
         night=night,
-        decision=parts.store.decision(decided) if decided else None,
+        decision=parts.store.decision(decision_id) if decision_id else None,
         learnt=_learnt(parts, night),
         champion=champion,
         fresh=desk.measure(helpdesk.fresh(desk.world, number, FRESH_USERS), champion),
@@ -185,20 +232,20 @@ def _learnt(parts: steps.Parts, night: Night) -> Mapping[str, int]:
 def _mistake(desk: Desk, day: int, folder: Path) -> Mistake:
     """Somebody promotes the first version that does not serve; users suffer; the command rolls it back."""
     session = desk.session
-    champion = steps.serving_version(session.parts)
+    champion = steps.serving_version(desk.parts)
     others = [each.version for each in session.registry.versions() if each.version != champion]
     if not others:
         raise UsageError("no night made a second version that could be promoted by mistake", "play more --days")
     wrong = others[0]
     before = _bytes(session, champion)
-    _command(folder, "promote", str(wrong), "--force", "--reason", "the wrong number, typed at 3 a.m.")
+    _command(desk, folder, "promote", str(wrong), "--force", "--reason", "the wrong number, typed at 3 a.m.")
     asked = helpdesk.fresh(desk.world, day, FRESH_USERS)
-    measured = desk.measure(asked, steps.serving_version(session.parts))
+    measured = desk.measure(asked, steps.serving_version(desk.parts))
     began = time.monotonic()
-    _command(folder, "rollback", "--reason", "users complain")
+    _command(desk, folder, "rollback", "--reason", "users complain")
     seconds = time.monotonic() - began
     shutil.rmtree(session.home / "versions")
-    restored = _bytes(session, steps.serving_version(session.parts))
+    restored = _bytes(session, steps.serving_version(desk.parts))
     return Mistake(wrong=wrong, champion=champion, measured=measured, restored=restored == before, seconds=seconds)
 
 
@@ -207,8 +254,10 @@ def _bytes(session: Session, version: int) -> str | None:
     return adapter_sha256(session.registry.fetch(version)) if version else None
 
 
-def _command(folder: Path, *arguments: str) -> None:
+def _command(desk: Desk, folder: Path, *arguments: str) -> None:
     """The real command, as the person on call types it; what it prints is shown."""
-    click.echo(f"$ nightshift {shlex.join(arguments)}")
-    home = {"NIGHTSHIFT_HOME": ".nightshift"}
-    subprocess.run([sys.executable, "-m", "loop.cli", *arguments], cwd=folder, env={**os.environ, **home}, check=True)  # noqa: S603
+    desk.say(f"$ nightshift {shlex.join(arguments)}")
+    command = [sys.executable, "-m", "loop.cli", *arguments]
+    environment = {**os.environ, "NIGHTSHIFT_HOME": ".nightshift"}
+    done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    desk.say(done.stdout.rstrip())

@@ -1,7 +1,8 @@
 """What the demo saw, day by day, as a terminal table and as one self-contained page."""
 
+import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from evals.worlds.helpdesk import Request
 from loop import gate
 from loop.report import plots
 from loop.report.page import Block, Facts, Figure, Table, page
-from loop.types import Decision, Feedback, Night
+from loop.types import Decision, Feedback, Night, Verdict
 
 ANSWERS_SHOWN = 10
 
@@ -112,6 +113,10 @@ class Story:
 
 
 HEADERS = ("day", "served", "feedback", "night", "champion", "satisfied", "base", "seconds")
+WIDTHS = (3, 6, 8, 12, 8, 9, 4, 7)
+"""Of the columns: rows that are printed one by one stand under each other."""
+COLUMNS = 79
+"""Of a line, on a terminal of 80."""
 
 
 def row(day: Day) -> tuple[str, ...]:
@@ -128,36 +133,57 @@ def row(day: Day) -> tuple[str, ...]:
     )
 
 
-def line(day: Day) -> str:
-    """One day as a sentence, printed when its night ends; of a reason its first sentence."""
-    number, served, feedback, outcome, champion, satisfied, base, seconds = row(day)
-    why = f" ({day.night.reasons[0].partition('. ')[0]})" if day.night.reasons else ""
-    return (
-        f"day {number}: helpdesk{served} served, {feedback} feedback; night: {outcome}{why}, champion {champion}; "
-        f"fresh users satisfied {satisfied} (base {base}); {seconds} s"
-    )
+def aligned(cells: Sequence[str]) -> str:
+    """Cells under each other, as every row of the table has them."""
+    return "  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+
+
+def decided(number: int, decision: Decision) -> str:
+    """The verdict of a night with its first figures, and what stood in the way of a promotion."""
+    figures = [
+        f"{test.name} {100 * test.effect:+z.1f} points [{100 * test.low:+z.1f}, {100 * test.high:+z.1f}] "
+        f"by {test.clusters} users"
+        for test in decision.tests
+        if test.role == "superiority"
+    ]
+    reasons = () if decision.verdict is Verdict.PROMOTE else decision.reasons
+    return _wrapped(f"night {number}: {', '.join([decision.verdict, *figures[:1]])}", *reasons)
+
+
+def undecided(number: int, night: Night) -> str:
+    """Why a night came to no decision, in the first sentence of its first reason."""
+    reasons = [reason.partition(". ")[0] for reason in night.reasons[:1]]
+    return _wrapped(f"night {number}: {night.status.upper()}", *reasons)
+
+
+def _wrapped(first: str, *others: str) -> str:
+    """Lines of a terminal; all but the first are indented."""
+    indent = "  "
+    lines = textwrap.wrap(first, COLUMNS, subsequent_indent=indent)
+    for other in others:
+        lines += textwrap.wrap(other, COLUMNS, initial_indent=indent, subsequent_indent=indent)
+    return "\n".join(lines)
 
 
 def table(story: Story) -> str:
     """All days, aligned for a terminal."""
-    rows = [HEADERS, *(row(day) for day in story.days)]
-    widths = [max(len(cells[column]) for cells in rows) for column in range(len(HEADERS))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)) for cells in rows)
+    return "\n".join(map(aligned, [HEADERS, *(row(day) for day in story.days)]))
 
 
 def summary(story: Story) -> str:
-    """The end of the story in five lines."""
+    """The end of the story in a few lines."""
     satisfied, affected = story.recovered
     mean, low, high = (100 * value for value in story.gain)
     mistake = story.mistake
     restored = "byte-identical" if mistake.restored else "NOT THE SAME"
     return (
-        f"{len(story.requests)} fresh users: {story.final.share:.0%} satisfied, frozen base {story.base.share:.0%}; "
+        f"{len(story.requests)} fresh users: {story.final.share:.0%} satisfied, frozen base {story.base.share:.0%}\n"
         f"gain {mean:+.0f} points, 95 % interval {low:+.0f} to {high:+.0f}\n"
-        f"of these, {affected} asked about policies that had changed ({' and '.join(story.drifted)}): "
+        f"of these, {affected} asked about what had changed ({' and '.join(story.drifted)}): "
         f"{satisfied} satisfied\n"
-        f"wrong promotion of @{mistake.wrong}: {mistake.measured.share:.0%} satisfied; rolled back to "
-        f"@{mistake.champion} in {mistake.seconds:.1f} s, adapter {restored}\n"
+        f"wrong promotion of @{mistake.wrong}: {mistake.measured.share:.0%} satisfied; "
+        f"rolled back to @{mistake.champion} in {mistake.seconds:.1f} s,\n"
+        f"adapter {restored}\n"
         f"seed {story.seed}, {story.seconds / 60:.1f} minutes\n"
         f"look around: cd {story.folder} && nightshift history"
     )

@@ -73,7 +73,7 @@ def _in_blocks(weights: Tensor, uniforms: Tensor) -> Tensor:
 
     Sums are float64, but of the whole vocabulary only those of the blocks are kept.
     """
-    weights = functional.pad(weights, (0, -weights.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
+    weights = functional.pad(weights, (0, -weights.shape[-1] % BLOCK)).view(len(weights), -1, BLOCK)
     ends = weights.sum(-1, dtype=torch.float64).cumsum(-1)
     aim = uniforms[:, None] * ends[:, -1:]
     block = _reached(ends, aim)

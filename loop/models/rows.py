@@ -18,7 +18,7 @@ PIECE_TOKENS = {"cpu": 512, "cuda": 16_384}
 """Padded prompt tokens that go through the model together: what a layer makes of them stays in a processor's cache."""
 
 
-class RoomyLayer(DynamicLayer):
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one layer [rows, heads, room, d], of which the first `length` columns are filled.
 
     A new token is written into the next column, where transformers' own layer copies all of them.

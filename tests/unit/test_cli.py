@@ -95,8 +95,8 @@ def test_progress_is_a_line_a_minute_where_nobody_watches_also_of_work_without_a
     while len(caplog.records) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     show("train", 1, 1, "ended")
-    assert caplog.records[0].message.startswith("train 3/9 loss 1.0")
-    assert caplog.records[1].message == "train 3/9 loss 1.0  (0 min ago)"
+    assert re.match(r"train 3/9 loss 1.0 \d+ s left", caplog.records[0].message)
+    assert re.fullmatch(r"train 3/9 loss 1.0 \d+ s left  \(0 min ago\)", caplog.records[1].message)
     time.sleep(0.1)
     told = len(caplog.records)
     time.sleep(0.2)
@@ -105,13 +105,31 @@ def test_progress_is_a_line_a_minute_where_nobody_watches_also_of_work_without_a
 
 def test_progress_on_a_terminal_is_one_line_that_is_gone_at_the_end(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("loop.cli.progress.SECONDS_BETWEEN_LOOKS", 60.0)
+    monkeypatch.setenv("COLUMNS", "80")
     show = ShownProgress()
-    show("train", 0, 1, "begins")
-    assert capsys.readouterr().err.endswith("train begins")
-    show("train", 1, 9, "loss 1.0")
-    assert capsys.readouterr().err.endswith("train 1/9 loss 1.0")
+    show.title = "day 3/6"
+    show("curate", 0, 1, "begins")
+    assert re.search(r"day 3/6 curate     \S  0 s$", capsys.readouterr().err)
+    show("train", 0, 8, "loss 1.0")
+    assert capsys.readouterr().err.endswith(f"train      {'·' * 20}  0/8  loss 1.0")
+    show("train", 5, 8, "loss 0.5")
+    assert re.search(r"train      █{12}▌·{7}  5/8  loss 0.5  \d+ s left$", capsys.readouterr().err)
+    show("train", 5, 8, "loss " * 40)
+    assert len(capsys.readouterr().err.removeprefix(ERASE_LINE)) == 79
     show("train", 1, 1, "ended")
     assert capsys.readouterr().err == ERASE_LINE
+
+
+def test_the_seconds_left_follow_the_pace_since_the_work_began_or_went_on(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("loop.cli.progress.SECONDS_BETWEEN_LOOKS", 60.0)
+    show = ShownProgress()
+    now = iter([10.0, 10.0, 20.0, 20.0, 20.0])
+    monkeypatch.setattr("loop.cli.progress.time.monotonic", lambda: next(now))
+    show("train", 40, 80, "")
+    show("train", 45, 80, "")
+    assert capsys.readouterr().err.endswith("45/80  70 s left")
 
 
 def test_processes_that_start_together_share_one_user_key(tmp_path):

@@ -1,11 +1,26 @@
 """What the demo tells of its days, from values alone."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from evals.worlds import helpdesk
 from loop import types
-from loop.cli.story import Day, Measured, Mistake, Story, line, summary, table, write_page
+from loop.cli.story import (
+    HEADERS,
+    WIDTHS,
+    Day,
+    Measured,
+    Mistake,
+    Story,
+    aligned,
+    decided,
+    row,
+    summary,
+    table,
+    undecided,
+    write_page,
+)
 from loop.types import Decision, Night, NightStatus, Verdict
 
 WORLD = helpdesk.World(seed=1, drift_day=2)
@@ -90,7 +105,7 @@ def test_recovery_counts_those_who_asked_about_what_had_changed(tmp_path):
 
     assert 0 < affected < len(story.requests)
     assert story.recovered == (affected, affected)
-    assert f"of these, {affected} asked about policies that had changed" in summary(story)
+    assert f"of these, {affected} asked about what had changed" in summary(story)
 
 
 def test_the_gain_is_paired_by_request_and_has_an_interval(tmp_path):
@@ -106,12 +121,36 @@ def test_an_adapter_that_did_not_come_back_is_said_loudly(tmp_path):
     assert "NOT THE SAME" in summary(told(tmp_path, restored=False))
 
 
-def test_every_day_is_a_row_and_a_sentence_with_its_reason(tmp_path):
-    first, second = told(tmp_path).days
+def test_the_rows_of_ended_days_stand_under_each_other_as_in_the_table(tmp_path):
+    story = told(tmp_path)
+    lines = [aligned(HEADERS), *(aligned(row(day)) for day in story.days)]
 
-    assert "PROMOTE" in line(first)
-    assert "SKIPPED (too much in quarantine)" in line(second)
-    assert len(table(told(tmp_path)).splitlines()) == 3
+    assert table(story).splitlines() == lines
+    assert {len(line) for line in lines} == {71}
+    assert lines[1].split() == ["1", "@0", "0", "PROMOTE", "@1", "50%", "0%", "60"]
+    longest = [max([*Verdict, *(status.upper() for status in NightStatus)], key=len), *HEADERS]
+    assert all(len(cell) <= width for cell, width in zip(longest[1:], WIDTHS, strict=True))
+    assert len(longest[0]) == WIDTHS[HEADERS.index("night")]
+
+
+def test_a_decision_is_told_with_its_figures_and_what_stood_in_the_way():
+    assert decided(3, promoted()) == "night 3: PROMOTE, answers +20.0 points [+10.0, +30.0] by 28 users"
+    reasons = ("answers: cannot tell yet; about 210 users would show a difference of 10.0 points, not fewer",)
+    first, second, third = decided(4, replace(promoted(), verdict=Verdict.REJECT, reasons=reasons)).splitlines()
+    assert first.startswith("night 4: REJECT, answers")
+    assert second.startswith("  answers: cannot tell yet")
+    assert third.startswith("  ")
+    assert len(second) < 80
+
+
+def test_a_night_without_a_decision_gives_the_first_sentence_of_its_reason():
+    night = replace(day(5, None, measured(True)).night, reasons=("Too many complaints. Look at who gave them.",))
+    assert undecided(5, night) == "night 5: SKIPPED\n  Too many complaints"
+
+
+def test_the_summary_fits_a_terminal():
+    lines = summary(told(Path("x"))).splitlines()
+    assert all(len(line) < 80 for line in lines), lines
 
 
 def test_the_page_marks_what_happened_and_says_why(tmp_path):
