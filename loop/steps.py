@@ -111,7 +111,7 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int, night_id: str =
         for step in training.train(job, parts.memory, parts.progress):
             run.log_metrics(step.metrics, step.step)
             _append_line(job.folder / STEPS_FILE, {"step": step.step, **step.metrics})
-            note = f"loss {step.metrics['loss']:.3f}  {step.eta_seconds:.0f} s left"
+            note = f"loss {step.metrics['loss']:.3f}"
             parts.progress("train", step.step, step.of, note)
         parts.progress("train", 1, 1, "ended")
         candidate = training.candidate(job)

@@ -9,6 +9,7 @@ import click
 
 from loop import __version__, settings
 from loop.cli import capture, data, demo, night, pruning, setup, status, talk, terminal, versions
+from loop.cli.progress import ERASE_LINE
 from loop.cli.session import Session
 from loop.errors import NightshiftError, UsageError
 
@@ -89,7 +90,8 @@ def _log_to_stderr(*, verbose: bool) -> None:
     peft loads wherever it is installed, advises kernels for inference.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    clear = ERASE_LINE if sys.stderr.isatty() else ""  # where progress is shown, it is shown again below
+    handler.setFormatter(logging.Formatter(f"{clear}%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith(OURS))
     handler.addFilter(lambda record: not record.name.startswith("bitsandbytes."))
     handler.addFilter(lambda record: verbose or not record.name.startswith("kafka."))

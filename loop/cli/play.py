@@ -58,7 +58,7 @@ POLICY: Mapping[str, Json] = {
     "evaluation.max_items": 60,
     "evaluation.max_pairs": 2,
     "evaluation.max_new_tokens": 28,
-    "evaluation.batch_prompts": 60,
+    "evaluation.batch_prompts": 128,
     "gate.margin": 0.1,
     "gate.guards_from": 30,
 }

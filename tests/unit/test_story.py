@@ -4,8 +4,12 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from evals.worlds import helpdesk
-from loop import types
+from loop import settings, types
+from loop.cli.play import Desk, _events
+from loop.cli.session import Session
 from loop.cli.story import (
     HEADERS,
     WIDTHS,
@@ -21,7 +25,7 @@ from loop.cli.story import (
     undecided,
     write_page,
 )
-from loop.types import Decision, Night, NightStatus, Verdict
+from loop.types import Decision, Night, NightStatus, Stage, Verdict
 
 WORLD = helpdesk.World(seed=1, drift_day=2)
 
@@ -165,3 +169,27 @@ def test_the_page_marks_what_happened_and_says_why(tmp_path):
         "quarantine",
     ):
         assert shown in page, shown
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["for people", "as JSON"])
+def test_a_decision_is_told_before_its_promotion_and_apart_from_the_json(tmp_path, capsys, as_json):
+    session = Session(replace(settings.load(), addresses=settings.Addresses(home=tmp_path)), as_json=as_json)
+    desk = Desk(session, WORLD)
+    night = replace(day(1, promoted(), measured(True)).night, outputs={Stage.DECIDE: "d"})
+    session.store.save_decision(promoted())
+    session.store.save_night(night)
+    desk.progress(Stage.DECIDE, 1, 1, "ended")
+    assert "PROMOTE" not in "".join(capsys.readouterr())
+    desk.progress(Stage.PROMOTE, 0, 1, "begins")
+    printed = capsys.readouterr()
+    assert (printed.err if as_json else printed.out).splitlines() == [decided(1, promoted())]
+    desk.progress(Stage.PROMOTE, 1, 1, "ended")
+    assert not "".join(capsys.readouterr())
+    session.store.close()
+
+
+def test_the_desk_says_in_the_morning_what_befalls_it():
+    events = {number: [*_events(replace(WORLD, brigade_day=3), number)] for number in (1, 2, 3)}
+    assert events[1] == []
+    assert all(intent in events[2][0] for intent in helpdesk.drifting_intents(WORLD))
+    assert events[3] == ["30 hostile accounts come, to teach it harm"]
