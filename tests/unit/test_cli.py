@@ -125,11 +125,12 @@ def test_the_seconds_left_follow_the_pace_since_the_work_began_or_went_on(monkey
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr("loop.cli.progress.SECONDS_BETWEEN_LOOKS", 60.0)
     show = ShownProgress()
-    now = iter([10.0, 10.0, 20.0, 20.0, 20.0])
+    now = iter([10.0, 10.0, 20.0, 20.0, 20.0, 20.0])
     monkeypatch.setattr("loop.cli.progress.time.monotonic", lambda: next(now))
     show("train", 40, 80, "")
     show("train", 45, 80, "")
     assert capsys.readouterr().err.endswith("45/80  70 s left")
+    show("train", 1, 1, "ended")
 
 
 def test_processes_that_start_together_share_one_user_key(tmp_path):
