@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from loop.models.decode import Ids, draw, left_padded
+from loop.models.decode import draw
+from loop.models.rows import Ids, left_padded
 from loop.types import Sampling
 
 if TYPE_CHECKING:
