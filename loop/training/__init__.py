@@ -12,6 +12,7 @@ reference  the champion's log-probabilities, once
 losses     log-probabilities -> loss of one kind of example
 objective  mixed batches: all kinds together, and their metrics
 accumulate the gradient of one batch, over passes and processes (ranks)
+average    the mean of the adapter over the last steps
 engine     the steps, from a job to a candidate on disk (adapters, checkpoint, manifest beside it)
 launch     the engine in this process, or in several
 """

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from loop.errors import TrainingError
 from loop.training.adapters import put, trainable
+from loop.training.average import Average
 
 _LOG = logging.getLogger(__name__)
 FILE = "checkpoint.pt"
@@ -46,10 +47,16 @@ class State:
     """Metrics of every step."""
 
 
-def save(folder: Path, key: str, state: State, model: nn.Module, optimizer: Optimizer) -> None:
+def save(folder: Path, key: str, state: State, model: nn.Module, optimizer: Optimizer, average: Average) -> None:
     """Replace the checkpoint in `folder` in one move."""
     kept = {**asdict(state), "history": list(state.history)}
-    content = {"key": key, "state": kept, "adapter": _adapter(model), "optimizer": optimizer.state_dict()}
+    content = {
+        "key": key,
+        "state": kept,
+        "adapter": _adapter(model),
+        "optimizer": optimizer.state_dict(),
+        "average": asdict(average),
+    }
     _write(folder / FILE, content)
     for file in _best_files(folder):
         if file != _best(folder, state.best_step):
@@ -74,11 +81,11 @@ def recall_best(folder: Path, state: State, model: nn.Module) -> None:
     put(model, kept)
 
 
-def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer) -> State:
-    """The state kept in `folder`, adapter and optimiser set to it; the beginning where this job has kept none whole.
+def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer, average: Average) -> State:
+    """The state kept in `folder`, with adapter, optimiser and average set to it; else the beginning.
 
-    A checkpoint is either gone on with or given up, and the log says which; also of one that another training of the
-    same snapshot, by which `key` begins, has left beside `folder`.
+    It begins where this job has kept none whole. A checkpoint is either gone on with or given up, and the log says
+    which; also of one that another training of the same snapshot, by which `key` begins, has left beside `folder`.
     """
     kept = read(folder / FILE)
     if kept is None:
@@ -94,6 +101,7 @@ def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer) -> St
         return State()
     put(model, kept["adapter"])
     optimizer.load_state_dict(kept["optimizer"])
+    average.recall(kept.get("average", {}), model)
     _LOG.warning("the training goes on after step %s and %.0f s", state.step, state.seconds)
     return state
 

@@ -41,7 +41,7 @@ def train(job: Job, read: Memory, progress: Progress) -> Iterator[Step]:
     if manifest.finished(job.folder):
         return
     plan = prepare(job, read, progress)
-    state = checkpoint.resume(job.folder, plan.key, plan.model, plan.optimizer)
+    state = checkpoint.resume(job.folder, plan.key, plan.model, plan.optimizer, plan.average)
     state = replace(state, budget=state.budget or plan.pass_tokens)
     announce(plan, state, progress)
     first, before, started = state.step, state.seconds, time.monotonic()
@@ -73,7 +73,7 @@ def candidate(job: Job) -> Candidate:
 def _save(plan: Plan, state: State) -> None:
     if ranks.rank() == 0:
         plan.reference.save()
-        checkpoint.save(plan.job.folder, plan.key, state, plan.model, plan.optimizer)
+        checkpoint.save(plan.job.folder, plan.key, state, plan.model, plan.optimizer, plan.average)
 
 
 def _step(plan: Plan, state: State) -> State:
@@ -96,6 +96,8 @@ def _step(plan: Plan, state: State) -> State:
     if sound:
         plan.optimizer.step()
     plan.optimizer.zero_grad()
+    if share > 1 - settings.average_share:
+        plan.average.add(plan.model)
     seconds = time.monotonic() - started
     metrics |= {
         "grad_norm": norm,
@@ -112,12 +114,13 @@ def _step(plan: Plan, state: State) -> State:
 
 
 def _looked(plan: Plan, state: State) -> State:
-    """After a look at the dev split; a best adapter is kept."""
-    loss = ranks.everyones(mean_loss(plan.scorer, plan.reference, plan.dev, state, plan.job.settings))[0]
-    history = (*state.history[:-1], {**state.history[-1], "dev_loss": loss})
-    state = noted(replace(state, history=history), loss)
-    if state.best_step == state.step and ranks.rank() == 0:
-        save_best(plan.job.folder, state, plan.model)
+    """After a look at the dev split with what the training would leave now; a best adapter is kept."""
+    with plan.average.standing_in(plan.model):
+        loss = ranks.everyones(mean_loss(plan.scorer, plan.reference, plan.dev, state, plan.job.settings))[0]
+        history = (*state.history[:-1], {**state.history[-1], "dev_loss": loss})
+        state = noted(replace(state, history=history), loss)
+        if state.best_step == state.step and ranks.rank() == 0:
+            save_best(plan.job.folder, state, plan.model)
     ranks.wait()
     return state
 
@@ -140,6 +143,7 @@ def _seconds_left(job: Job, state: State) -> float:
 
 def _finish(plan: Plan, state: State) -> None:
     job = plan.job
+    plan.average.put_into(plan.model)
     recall_best(job.folder, state, plan.model)
     ranks.wait()
     _require_learnt(plan, state)

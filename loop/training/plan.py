@@ -18,6 +18,7 @@ from loop.models import fingerprint, readable
 from loop.ports import Progress
 from loop.settings import TrainingSettings
 from loop.training import adapters, precision, preflight, ranks
+from loop.training.average import Average
 from loop.training.job import Job
 from loop.training.logps import Scorer, choose_layout
 from loop.training.precision import Precision
@@ -43,6 +44,8 @@ class Plan:
     model: PeftModel
     scorer: Scorer
     optimizer: torch.optim.Optimizer
+    average: Average
+    """Of the adapter over the last steps; the only part that a step changes beside model and optimiser."""
     encoding: Encoding
     dev: tuple[Encoded, ...]
     reference: Reference
@@ -85,6 +88,7 @@ def prepare(job: Job, read: Memory, progress: Progress) -> Plan:
         model=model,
         scorer=scorer,
         optimizer=torch.optim.AdamW(adapters.trainable(model).values(), weight_decay=settings.weight_decay, fused=True),
+        average=Average(),
         encoding=encoding,
         dev=dev,
         reference=Reference(model, scorer, reference),

@@ -20,6 +20,7 @@ from loop.hashing import adapter_sha256
 from loop.settings import TrainingSettings
 from loop.training import Job, Step, candidate, checkpoint, train
 from loop.training.accumulate import clip
+from loop.training.average import Average
 from loop.training.logps import Scored, Scorer, score
 from loop.training.tokens import Encoded
 from loop.types import Branch, Example, FeedbackKind, Message, Objective
@@ -126,8 +127,8 @@ def test_a_checkpoint_keeps_all_that_a_training_knows_of_itself(tmp_path):
     optimizer = torch.optim.AdamW(model.parameters())
     kept = checkpoint.State(7, 61.5, 512, 0.25, 2, 0.5, 3, 4, ({"loss": 1.0}, {"loss": inf}))
     checkpoint.save_best(tmp_path, kept, model)
-    checkpoint.save(tmp_path, "snapshot key", kept, model, optimizer)
-    assert checkpoint.resume(tmp_path, "snapshot key", model, optimizer) == kept
+    checkpoint.save(tmp_path, "snapshot key", kept, model, optimizer, Average())
+    assert checkpoint.resume(tmp_path, "snapshot key", model, optimizer, Average()) == kept
 
 
 def emptied(content: bytes) -> bytes:

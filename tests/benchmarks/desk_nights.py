@@ -1,0 +1,115 @@
+"""Nights of simulated help desks kept on disk, so that every way to train starts from the same one.
+
+A desk is served by its newest adapter, but for the one of the night after its policies changed, which no gate would
+promote: users of the day before still wanted the old ones. A night is what its desk's users said until then and the
+adapter that served the day.
+"""
+
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from evals.worlds import helpdesk
+from evals.worlds.helpdesk import Traffic, Truth, World
+from loop import settings as policies
+from loop.cli.play import BRIGADE_DAY, DRIFT_DAY, POLICY, SAMPLING
+from loop.curation import curate
+from loop.models import LanguageModel, load
+from loop.settings import CurationSettings, Settings
+from loop.training import Job, candidate, train
+from loop.types import Candidate, Example, Feedback, Interaction, Json, Split
+
+BATCH = 100
+"""Prompts answered together."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNight:
+    """What a night begins with."""
+
+    seed: int
+    day: int
+    interactions: tuple[Interaction, ...]
+    """Everything that was asked until then."""
+    feedback: tuple[Feedback, ...]
+    parent: Path | None
+    """Folder of the adapter that served the day; None for the base model."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.seed}-{self.day}"
+
+    @property
+    def world(self) -> World:
+        return World(seed=self.seed, drift_day=DRIFT_DAY, brigade_day=BRIGADE_DAY)
+
+
+def demo_settings(changes: Mapping[str, Json]) -> Settings:
+    """The demo's policy and `changes` to it; steps are bounded by examples alone."""
+    return policies.load(overrides={**POLICY, "training.budget_minutes": 0.0, **changes})
+
+
+def nights(seed: int, days: int, base: Path, folder: Path, settings: Settings) -> Iterator[StoredNight]:
+    """The nights of a desk, day by day; those below `folder` are read, the others made and kept there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parent = None
+    interactions: tuple[Interaction, ...] = ()
+    feedback: tuple[Feedback, ...] = ()
+    for day in range(1, days + 1):
+        file = folder / f"{seed}-{day}.pickle"
+        if file.exists():
+            night: StoredNight = pickle.loads(file.read_bytes())  # noqa: S301 - written below
+        else:
+            traffic = _served(seed, day, parent, base)
+            asked = (*interactions, *traffic.interactions)
+            night = StoredNight(seed, day, asked, (*feedback, *traffic.feedback), parent)
+            file.write_bytes(pickle.dumps(night))
+        yield night
+        interactions, feedback = night.interactions, night.feedback
+        if day < days and day != DRIFT_DAY:
+            parent = folder / f"{seed}-{day}-adapter"
+            trained(night, base, parent, settings)
+
+
+def _served(seed: int, day: int, adapter: Path | None, base: Path) -> Traffic:
+    world = World(seed=seed, drift_day=DRIFT_DAY, brigade_day=BRIGADE_DAY)
+    model = load(base, adapter=adapter, batch=BATCH)
+    return helpdesk.exchange(world, day, model, served=f"helpdesk@{day - 1}", sampling=SAMPLING)
+
+
+def examples(night: StoredNight, settings: CurationSettings) -> tuple[Example, ...]:
+    """The train examples that curation makes of a night's events."""
+    made = curate(night.interactions, night.feedback, settings, helpdesk.midnight(night.day + 1)).examples
+    return tuple(example for example in made if example.split is Split.TRAIN)
+
+
+def trained(night: StoredNight, base: Path, folder: Path, settings: Settings) -> Candidate:
+    """The candidate of a night, in `folder`."""
+    job = Job(
+        job_id=folder.name,
+        snapshot_id=night.name,
+        examples=examples(night, settings.curation),
+        dev=(),
+        base=base,
+        parent=night.parent,
+        parent_version=night.day - 1,
+        folder=folder,
+        cache=folder / "cache",
+        settings=replace(settings.training, checkpoint_minutes=60.0),
+        dtype=settings.model.dtype,
+    )
+    for _ in train(job):
+        pass
+    return candidate(job)
+
+
+def truths(night: StoredNight, model: LanguageModel, users: int) -> list[tuple[bool, Truth]]:
+    """Of fresh users, whether each asked about what changes and how good the answer is by the night's own policies."""
+    asked = helpdesk.fresh(night.world, night.day + 1, users)
+    drifting = helpdesk.drifting_intents(night.world)
+    answers = model.generate([request.messages for request in asked], replace(SAMPLING, seed=0))
+    return [
+        (request.intent.name in drifting, helpdesk.judge(night.world, request, answer.text, night.day))
+        for request, answer in zip(asked, answers, strict=True)
+    ]
