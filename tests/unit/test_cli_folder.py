@@ -33,6 +33,7 @@ VERBS: dict[str, Access] = {
     "register c": WRITES,
     "evaluate c": WRITES,
     "decide e": WRITES,
+    "prune --keep 1": WRITES,
     "promote 1 --force --reason r": WRITES,
     "rollback": WRITES,
     "approve 1": WRITES,
