@@ -11,6 +11,7 @@ from loop.cli import terminal
 from loop.cli.durations import Duration, ago, span
 from loop.cli.session import Session, now
 from loop.cli.verbs import Access, Verb
+from loop.report import outcomes
 from loop.types import Action, Night, NightStatus, Promotion, Stage, Verdict
 
 if TYPE_CHECKING:
@@ -88,10 +89,10 @@ def nights(session: Session) -> None:
 
 def seen(session: Session) -> list[Seen]:
     """Every night, oldest first."""
-    used = {row.decision_id: row for row in session.ledger.entries() if row.decision_id}
+    rows = session.ledger.entries()
     found = session.store.nights()
     holder = session.store.holder(NIGHT_LEASE) if found and found[-1].finished_at is None else None
-    return [_ended(session, night, used) if night.finished_at else _unfinished(night, holder) for night in found]
+    return [_ended(session, night, rows) if night.finished_at else _unfinished(night, holder) for night in found]
 
 
 def serving_row(rows: Sequence[Promotion]) -> Promotion | None:
@@ -99,20 +100,15 @@ def serving_row(rows: Sequence[Promotion]) -> Promotion | None:
     return next((row for row in reversed(rows) if row.action is not Action.ANCHOR), None)
 
 
-def _ended(session: Session, night: Night, used: Mapping[str, Promotion]) -> Seen:
+def _ended(session: Session, night: Night, rows: Sequence[Promotion]) -> Seen:
     decision = session.store.decision(night.outputs[Stage.DECIDE]) if Stage.DECIDE in night.outputs else None
-    reasons = (*night.reasons, *(decision.reasons if decision else ()))
-    reason = next((each for each in reasons if ": left out, " not in each), "")
-    if night.status is NightStatus.FAILED or night.verdict is None:
-        return Seen(night, night.status.upper(), reason)
-    if night.verdict is not Verdict.PROMOTE:
-        return Seen(night, night.verdict, reason)
-    row = used.get(night.outputs[Stage.DECIDE])
-    if row is None:
+    if night.status is NightStatus.FAILED:
+        return Seen(night, night.status.upper(), outcomes.why(night, None))
+    result = outcomes.outcome(night, rows)
+    if night.verdict is Verdict.PROMOTE and not outcomes.promoted(night, rows):
         why = night.reasons[0].removeprefix("not promoted: ") if night.reasons else "gate.promote is off"
-        return Seen(night, "PROMOTE, not promoted", why)
-    by_hand = row.entry_hash != night.outputs.get(Stage.PROMOTE)
-    return Seen(night, f"PROMOTE, promoted by {row.actor}" if by_hand else "PROMOTE", reason)
+        return Seen(night, result, why)
+    return Seen(night, result, outcomes.why(night, decision))
 
 
 def _unfinished(night: Night, holder: "Holder | None") -> Seen:

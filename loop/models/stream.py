@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from loop.models.decode import draw
-from loop.models.rows import Ids, left_padded
+from loop.models.rows import Ids, begin
 from loop.types import Sampling
 
 if TYPE_CHECKING:
@@ -26,18 +25,13 @@ def draws(
 
     `uniforms` [1, max_tokens] in [0, 1) decides every draw.
     """
-    cache = DynamicCache(config=model.config)
-    ids, mask, positions = left_padded([prompt], pad, model.device)
+    row = begin(model, [prompt], pad, sampling.max_tokens)
     for step in range(sampling.max_tokens):
-        output = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
-        )
-        drawn, _ = draw(output.logits[:, -1].float(), sampling, uniforms[:, step])
+        drawn, _ = draw(row.logits, sampling, uniforms[:, step])
         yield int(drawn)
-        if int(drawn) in stop:
+        if int(drawn) in stop or step + 1 == sampling.max_tokens:
             return
-        ids, positions = drawn[:, None], positions[:, -1:] + 1
-        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        row.feed(model, drawn)
 
 
 def pieces(tokens: Iterable[int], text: Callable[[Sequence[int]], str], *, by_words: bool) -> Iterator[str]:
