@@ -30,9 +30,9 @@ LARGEST_SHARE = 1 / 2
 """The same for an example that stands alone and for a size that somebody set; the rest is for what comes and goes."""
 SMALLEST, LARGEST = 256, {"cpu": 8_192, "cuda": 65_536}
 """Tokens of an automatic pass; more is no faster."""
-COPIES = 5
-"""Of the adapter, beside the one in training: its gradient, AdamW's two moments, the champion's, and what trains while
-the champion's is in its place."""
+COPIES = 7
+"""Of the adapter, beside the one in training: its gradient, AdamW's two moments, the champion's, the mean of the last
+steps, and what trains while the champion's or the mean is in its place."""
 
 
 def budget(scorer: Scorer, probe: Encoded, largest: Encoded, read: Memory, wanted: int = 0) -> int:
