@@ -53,7 +53,6 @@ POLICY: Mapping[str, Json] = {
     "training.batch_examples": 2,
     "training.edits": "demonstration",
     "training.max_tokens": 256,
-    "training.budget_minutes": 1.5,
     "evaluation.window_days": 2.0,
     "evaluation.max_items": 60,
     "evaluation.max_pairs": 2,
