@@ -76,7 +76,7 @@ def _asked(name: str, model: Model, tasks: Sequence[Task]) -> Iterator[Asked]:
 def _answer(asked: Sequence[Asked], cache: Path, chunk: int, progress: Progress) -> None:
     """Bring the cache to where every score can be taken."""
     total, done = sum(len(each.items) for each in asked), 0
-    began, written, left = time.monotonic(), 0, ""
+    began, said = time.monotonic(), False
     for each in asked:
         path = cache / f"{each.model.fingerprint}.json"
         known = read_cache(path)
@@ -84,16 +84,15 @@ def _answer(asked: Sequence[Asked], cache: Path, chunk: int, progress: Progress)
         unknown.sort(key=_length, reverse=True)
         done += len(each.items) - len(unknown)
         for start in range(0, len(unknown), chunk):
-            progress("evaluate", done, total, f"{each.name}{left}")
+            progress("evaluate", done, total, each.name)
             keys, items = zip(*unknown[start : start + chunk], strict=True)
             known.update(zip(keys, each.solver(each.model, items, each.sampling), strict=True))
             write_cache(path, known)
             done += len(items)
-            minutes = ceil((time.monotonic() - began) / (written + len(items)) * (total - done) / 60)
-            if not written:
+            if not said:
+                minutes = ceil((time.monotonic() - began) / len(items) * (total - done) / 60)
                 _LOG.info("evaluation: %s; about %d min on this machine", _told(asked), minutes)
-            written += len(items)
-            left = f", about {minutes} min left"
+                said = True
     progress("evaluate", total, total, "ended")
 
 
