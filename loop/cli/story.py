@@ -10,8 +10,8 @@ import numpy as np
 
 from evals import stats
 from evals.worlds.helpdesk import Request
-from loop import gate
 from loop.report import plots
+from loop.report.outcomes import reasons
 from loop.report.page import Block, Facts, Figure, Table, page
 from loop.types import Decision, Feedback, Night, Verdict
 
@@ -208,7 +208,8 @@ def write_page(story: Story) -> Path:
 def _blocks(story: Story) -> Iterator[Block]:
     yield Figure("Fresh users satisfied after each night, %", _curve(story))
     yield Table("Nights", HEADERS, [row(day) for day in story.days])
-    yield Table("Why", ("night", "decision"), [(day.night.night_id, _why(day)) for day in story.days])
+    why = [(day.night.night_id, _sentences(reasons(day.night, day.decision))) for day in story.days]
+    yield Table("Why", ("night", "decision"), why, "A night's own page has the figures of its tests.")
     kinds = Counter(feedback.kind for day in story.days for feedback in day.feedback)
     yield Figure("Feedback by kind", plots.bars(dict(kinds.most_common()), x="events"))
     signals = sorted({signal for day in story.days for signal in day.learnt})
@@ -229,9 +230,8 @@ def _curve(story: Story) -> str:
     return plots.nights({"champion": champion, "frozen base": base}, marks, story.events)
 
 
-def _why(day: Day) -> str:
-    tests = [gate.figures(test) for test in day.decision.tests] if day.decision else []
-    return "; ".join([*day.night.reasons, *tests, *(day.decision.reasons if day.decision else ())])
+def _sentences(told: Sequence[str]) -> str:
+    return " ".join(f"{each[0].upper()}{each[1:].rstrip('.')}." for each in told)
 
 
 def _answers(story: Story) -> Block:

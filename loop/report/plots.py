@@ -104,7 +104,7 @@ def nights(series: Mapping[str, Sequence[tuple[float, float]]], marks: Sequence[
     axes.margins(x=0.1)
     axes.set_xticks([night for night, _ in shown if night == int(night)])
     axes.set_xlabel("day, each with its night")
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, 0.92))
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(series))
     return _scrolling(_svg(figure, " and ".join(series)))
 
 

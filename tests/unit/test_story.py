@@ -165,7 +165,7 @@ def test_the_page_marks_what_happened_and_says_why(tmp_path):
         "rolled back",
         "policies change",
         "What was learnt from",
-        "p = 0.001",
+        "Better than the champion.",
         "quarantine",
     ):
         assert shown in page, shown
