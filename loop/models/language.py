@@ -23,6 +23,8 @@ from loop.models.stream import draws, pieces
 from loop.ports import Generation
 from loop.types import Message, Sampling
 
+ARITHMETIC = 2
+"""Grows when the same weights come to other numbers, so that no cache mixes the answers of two ways to compute."""
 SCORED_TOKENS = 8_192
 """Padded tokens scored together."""
 CACHED_TOKENS = 65_536
@@ -133,7 +135,7 @@ def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, 
             from loop.models.adapted import adapt
 
             model = adapt(base.model, adapter, merge=held is torch.float32)
-    identity = f"{fingerprint(folder)} {adapter and adapter_sha256(adapter)} {held} {device}"
+    identity = f"{fingerprint(folder)} {adapter and adapter_sha256(adapter)} {held} {device} {ARITHMETIC}"
     sha256 = hashlib.sha256(identity.encode()).hexdigest()
     return LanguageModel(model.to(device).eval(), base.tokenizer, sha256, device, batch, base)
 
