@@ -86,7 +86,7 @@ class TrainingSettings:
     """Share of the training with a rising learning rate."""
     decay_share: Share = 1.0
     """Share of the training, at its end, in which the rate falls as a cosine; before, it stays at its peak."""
-    average_share: Share = 0.4
+    average_share: Share = 0.0
     """Share of the training, at its end, whose steps' mean is the adapter that it leaves; 0 leaves the last step's."""
     epochs: Annotated[float, Between(0.01)] = 2.0
     """Passes over the train split, as far as `budget_tokens` is enough for them."""

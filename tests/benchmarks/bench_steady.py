@@ -35,11 +35,19 @@ NIGHTS = ("11-1", "12-1", "13-2", "14-2", "15-2", "16-2", "17-3", "18-3", "19-4"
 """Seed and day: first nights, second ones, the night of the drift and the one after it."""
 WAYS: Mapping[str, Mapping[str, Json]] = {
     "demo": {},
-    "before": {"training.batch_examples": 2, "training.learning_rate": 8e-4, "training.decay_share": 0.3},
+    "before": {
+        "training.batch_examples": 2,
+        "training.learning_rate": 8e-4,
+        "training.epochs": 2.5,
+        "training.decay_share": 0.3,
+        "training.average_share": 0.0,
+    },
+    "last step": {"training.average_share": 0.0},
+    "decay": {"training.decay_share": 0.3, "training.average_share": 0.0},
+    "long average": {"training.average_share": 0.6},
+    "batches of 8": {"training.batch_examples": 8, "training.learning_rate": 2e-3},
 }
-"""What is changed in the demo's policy; `before` is that of commit 95de864."""
-
-
+"""What is changed in the demo's policy; `before` is the training of commit 95de864."""
 LEAST = 2
 """Nights that an interval needs."""
 
@@ -113,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     full = bool(os.environ.get("FULL"))
     parser.add_argument("--nights", nargs="+", default=[*NIGHTS] if full else [*NIGHTS[:1]])
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS] if full else ["demo"])
     parser.add_argument("--users", type=int, default=200 if full else 40)
     parser.add_argument("--folder", type=Path, default=Path(".nightshift/nights"), help="where nights are kept")
     parser.add_argument("--spread", action="store_true", help="train every night with one thread and with two")

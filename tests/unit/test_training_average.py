@@ -7,7 +7,6 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from loop.settings import TrainingSettings
 from loop.training import candidate
 from loop.training.adapters import put, trainable
 from loop.training.average import Average
@@ -104,7 +103,3 @@ def test_a_look_sees_what_the_training_would_leave(base, tmp_path):
     assert seen.index(min(seen)) == len(seen) - 1
     looked = safetensors.torch.load_file(work.folder / "adapter_model.safetensors")
     assert all(weight.equal(left[name]) for name, weight in looked.items())
-
-
-def test_the_default_averages():
-    assert 0 < TrainingSettings().average_share < 1
