@@ -93,6 +93,7 @@ def test_real_logs_make_the_same_snapshot_through_kafka_as_through_the_embedded_
     found = []
     for log in (on_kafka, embedded):
         (folder := tmp_path / log.__name__).mkdir()
+        (folder / "nightshift.toml").touch()
         run = log(folder)
         counted = json.loads(run("--json", *imported))
         assert (counted["interactions"], counted["dead_letters"]) == (answers, 0)
