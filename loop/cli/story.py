@@ -11,7 +11,7 @@ import numpy as np
 from evals import stats
 from evals.worlds.helpdesk import Request
 from loop.report import plots
-from loop.report.outcomes import reasons
+from loop.report.outcomes import outcome, reasons
 from loop.report.page import Block, Facts, Figure, Table, page
 from loop.types import Decision, Feedback, Night, Verdict
 
@@ -226,7 +226,7 @@ def _curve(story: Story) -> str:
     champion: list[tuple[float, float]] = [(day.number, 100 * day.fresh.share) for day in story.days]
     champion += [(after, 100 * story.mistake.measured.share), (after + 0.5, 100 * story.final.share)]
     base = [(day.number, 100 * day.base.share) for day in story.days]
-    marks = [*(day.night.verdict or "skipped" for day in story.days), "wrong promotion", "rolled back"]
+    marks = [*(outcome(day.night) for day in story.days), "wrong promotion", "rolled back"]
     return plots.nights({"champion": champion, "frozen base": base}, marks, story.events)
 
 
