@@ -17,6 +17,7 @@ from connectors import mlflow_model
 from connectors.mlflow_client import SQLITE, connect, explained
 from connectors.mlflow_pyfunc import write_model
 from connectors.mlflow_run import MlflowRun
+from loop.candidates import MANIFEST
 from loop.errors import IntegrityError, NotFoundError, UsageError
 from loop.hashing import ADAPTER_FILES, is_adapter, require_adapter
 from loop.ports import BASE_MODEL, DTYPE, Ledger, RegisteredVersion
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 FOLDER = "adapter"
 """Artifact folder of a run that holds its candidates."""
-MANIFEST = "manifest.json"
 TRAIN_AGAIN = "remove that folder and run the training again: what it makes is judged anew"
 NEVER_SERVE = "do not serve it: restore the files from a backup, or use another version"
 DESCRIPTION = 5_000

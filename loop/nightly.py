@@ -8,13 +8,13 @@ from datetime import datetime
 from loop import steps
 from loop.errors import IntegrityError, LowMemoryError, StaleChampionError, TrainingError
 from loop.promote import BASE, champion
+from loop.report.outcomes import NOT_PROMOTED
 from loop.steps import Parts
 from loop.types import Night, NightStatus, Stage, Verdict
 
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
-NOT_PROMOTED = "not promoted"
 NIGHT = "night-"
 """How the ids of nights begin; their number follows."""
 
@@ -46,11 +46,6 @@ def run(parts: Parts, as_of: datetime, *, abandon: str = "") -> Night:
             parts.progress(stage, 1, 1, "ended")
             parts.store.save_night(night)
         return night
-
-
-def promoted(night: Night) -> bool:
-    """Whether the night made a champion: a PROMOTE alone does not, where a human has the last word."""
-    return night.outputs.get(Stage.PROMOTE, NOT_PROMOTED) != NOT_PROMOTED
 
 
 def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:

@@ -285,7 +285,7 @@ def load_version(settings: Settings, registry: Registry, entries: Sequence[Promo
     Its adapter has the bytes that the registry and the ledger's `entries` recorded, and belongs to this base model.
     """
     require_torch()
-    return _load(settings, promote.fetch(registry, entries, version, fingerprint(_base(settings))) if version else None)
+    return _load(settings, _adapter_of(settings, registry, entries, version))
 
 
 def load_base(settings: Settings) -> "LanguageModel":
@@ -328,7 +328,7 @@ def _job(parts: Parts, snapshot_id: str, parent: int) -> "training.Job":
         examples=snapshot.read(parts.home, snapshot_id, Split.TRAIN),
         dev=snapshot.read(parts.home, snapshot_id, Split.DEV) if parts.settings.training.patience else (),
         base=_base(parts.settings),
-        parent=_parent(parts, parent),
+        parent=_adapter_of(parts.settings, parts.registry, parts.ledger.entries(), parent),
         parent_version=parent,
         folder=candidates.job_folder(parts.home, made_from),
         cache=parts.home / "cache" / "reference",
@@ -337,11 +337,11 @@ def _job(parts: Parts, snapshot_id: str, parent: int) -> "training.Job":
     )
 
 
-def _parent(parts: Parts, version: int) -> Path | None:
-    """Folder of the adapter that a training continues, verified; None for the base model."""
+def _adapter_of(settings: Settings, registry: Registry, entries: Sequence[Promotion], version: int) -> Path | None:
+    """Folder of a version's adapter, verified and for this base model; None for the base model."""
     if version == promote.BASE:
         return None
-    return promote.fetch(parts.registry, parts.ledger.entries(), version, fingerprint(_base(parts.settings)))
+    return promote.fetch(registry, entries, version, fingerprint(_base(settings)))
 
 
 def _scores(evidence: Evidence) -> Iterator[tuple[str, float]]:

@@ -207,6 +207,3 @@ def _letter(letters: Sequence[DeadLetter], letter_id: str) -> DeadLetter:
     if len(found) != 1:
         raise NotFoundError(f"{len(found)} dead letters have ids that begin with {letter_id!r}", "nightshift dlq list")
     return found[0]
-
-
-COMMANDS = (capture, topics, dlq)

@@ -149,6 +149,3 @@ def schema() -> None:
     from loop.events import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))
-
-
-COMMANDS = (import_file, curate, validate, schema)

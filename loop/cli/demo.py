@@ -26,6 +26,3 @@ def demo(session: Session, seed: int, days: int, folder: Path | None) -> None:
     report = write_page(story)
     figures = {"seed": seed, "report": report, **story.figures()}
     session.show(f"\n{table(story)}\n\n{summary(story)}\nreport: {report}", figures)
-
-
-COMMANDS = (demo,)

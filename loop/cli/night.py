@@ -22,8 +22,8 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
     Exit 0: a candidate was promoted; 3: none was, which is a result; 1: training failed.
     """
     from loop.models import require_torch
-    from loop.nightly import promoted
     from loop.nightly import run as run_night
+    from loop.report.outcomes import promoted
 
     require_torch()
     night = run_night(session.parts, as_of, abandon=abandon)
@@ -145,6 +145,3 @@ def decide(session: Session, evidence_id: str) -> None:
     )
     if decision.verdict is not Verdict.PROMOTE:
         raise SystemExit(NOT_PROMOTED)
-
-
-COMMANDS = (run, train, register, evaluate, decide)

@@ -56,6 +56,3 @@ def doctor(session: Session, model: bool) -> None:
     )
     if not well:
         raise SystemExit(1)
-
-
-COMMANDS = (init, doctor)

@@ -200,6 +200,3 @@ def _require_fresh(session: Session, max_age: timedelta) -> None:
     )
     if not fresh:
         raise SystemExit(STALE)
-
-
-COMMANDS = (status, nights)

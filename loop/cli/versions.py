@@ -144,6 +144,3 @@ def history(session: Session) -> None:
     headers = ("row", "when (UTC)", "what", "champion", "who", "why")
     text = terminal.table(stage.history(rows), headers) or "nothing was promoted yet"
     session.show(text, {"history": [asdict(row) for row in rows]}, then="nightshift status")
-
-
-COMMANDS = (promote, rollback, approve, reconcile, history)

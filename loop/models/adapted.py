@@ -60,11 +60,12 @@ def _replace(model: nn.Module) -> None:
     """Every plain layer of peft's by ours; all others stay."""
     for parent in [*model.modules()]:
         for name, child in parent.named_children():
-            if isinstance(child, Linear) and _is_plain(child):
+            if isinstance(child, Linear) and is_plain(child):
                 setattr(parent, name, Adapted(child))
 
 
-def _is_plain(layer: Linear) -> bool:
+def is_plain(layer: Linear) -> bool:
+    """Whether a layer of peft's computes x W' + b + s (x A') B' once its dropout is off."""
     return (
         type(layer.base_layer) is nn.Linear
         and len(layer.active_adapters) == 1

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import BackwardCFunction, once_differentiable
 from torch.nn.functional import linear
 
+from loop.models.adapted import is_plain
+
 Tensors = tuple[Tensor, ...]
 Activation = Callable[[Tensor], Tensor]
 Operands = tuple[Tensor, Tensor | None, Tensor, Tensor, float]
@@ -143,13 +145,7 @@ def _is_ours(forward: object) -> bool:
 
 
 def _is_plain(layer: Linear) -> bool:
-    return (
-        type(layer.base_layer) is nn.Linear
-        and len(layer.active_adapters) == 1
-        and not layer.lora_variant
-        and not any(layer.lora_bias.values())
-        and all(isinstance(dropout, nn.Identity) for dropout in layer.lora_dropout.values())
-    )
+    return is_plain(layer) and all(isinstance(dropout, nn.Identity) for dropout in layer.lora_dropout.values())
 
 
 @torch.no_grad()

@@ -7,17 +7,17 @@ from importlib.metadata import version
 from math import fsum, isfinite
 from pathlib import Path
 
+from loop.candidates import MANIFEST
 from loop.canonical import canonical
 from loop.errors import NotFoundError
 from loop.types import Candidate, Json
 
-FILE = "manifest.json"
 VERSIONED = ("torch", "transformers", "peft")
 
 
 def finished(folder: Path) -> bool:
     """Whether the training in `folder` has finished."""
-    return (folder / FILE).exists()
+    return (folder / MANIFEST).exists()
 
 
 def write(folder: Path, candidate: Candidate, machine: Mapping[str, Json]) -> None:
@@ -27,9 +27,9 @@ def write(folder: Path, candidate: Candidate, machine: Mapping[str, Json]) -> No
         "machine": machine,
         "versions": {package: version(package) for package in VERSIONED},
     }
-    building = folder / f"{FILE}.part"
+    building = folder / f"{MANIFEST}.part"
     building.write_bytes(canonical(content))
-    building.replace(folder / FILE)
+    building.replace(folder / MANIFEST)
 
 
 def read(folder: Path) -> Candidate:
@@ -38,7 +38,7 @@ def read(folder: Path) -> Candidate:
         raise NotFoundError(
             f"{folder} holds no finished candidate", "run the training again: it goes on where it stopped"
         )
-    content = json.loads((folder / FILE).read_text())
+    content = json.loads((folder / MANIFEST).read_text())
     return Candidate(**{field.name: content[field.name] for field in fields(Candidate)})
 
 

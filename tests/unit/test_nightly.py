@@ -7,6 +7,7 @@ from pathlib import Path
 
 from loop import nightly, settings, steps
 from loop.promote import champion, promote
+from loop.report import outcomes
 from loop.steps import Parts
 from loop.types import Night, NightStatus, Stage, Validation, Verdict
 from tests.fakes import MemoryLedger, MemoryLog, MemoryStore
@@ -53,7 +54,7 @@ def test_a_champion_that_moved_meanwhile_ends_the_promotion_and_not_the_loop(tmp
     outcome = nightly.STAGES[Stage.PROMOTE](parts, night)
     assert champion(ledger.entries()) == 2
     assert "the champion is another one: version 2 serves since ann's promote" in outcome.reasons[0]
-    assert not nightly.promoted(replace(night, outputs={**night.outputs, Stage.PROMOTE: outcome.output}))
+    assert not outcomes.promoted(replace(night, outputs={**night.outputs, Stage.PROMOTE: outcome.output}))
 
 
 def parts_of(home: Path, store: MemoryStore, registry: MemoryRegistry) -> Parts:
@@ -127,5 +128,5 @@ def test_a_promotion_that_a_human_has_to_make_is_none_yet():
         verdict=Verdict.PROMOTE,
         started_at=NOON,
     )
-    assert not nightly.promoted(night)
-    assert nightly.promoted(replace(night, outputs={Stage.PROMOTE: "hash"}))
+    assert not outcomes.promoted(night)
+    assert outcomes.promoted(replace(night, outputs={Stage.PROMOTE: "hash"}))

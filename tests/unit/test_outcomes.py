@@ -77,8 +77,8 @@ def decision(*said: str) -> Decision:
 
 def test_the_word_for_a_night_without_a_promotion_is_the_night_s_own() -> None:
     assert outcomes.NOT_PROMOTED == nightly.NOT_PROMOTED
-    assert not nightly.promoted(LEFT)
-    assert nightly.promoted(SERVING)
+    assert not promoted(LEFT)
+    assert promoted(SERVING)
 
 
 @pytest.mark.parametrize(
