@@ -1,5 +1,6 @@
 """The command: fast to start, honest exit codes, errors without tracebacks."""
 
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from connectors.sql_ledger import SqlLedger
 from loop import errors, settings
 from loop.cli import play
 from loop.cli.data import FORMATS
-from loop.cli.main import cli
+from loop.cli.main import PATIENT_THREADS, cli, leave_room_for_neighbours
 from loop.cli.progress import ERASE_LINE, ShownProgress
 from loop.cli.session import Session
 from loop.promote import promote
@@ -42,6 +43,30 @@ def test_starting_the_command_imports_nothing_heavy():
     code = "import sys, loop.cli.main; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not HEAVY & set(loaded)
+
+
+def test_threads_wait_patiently_unless_the_environment_says_how_they_wait():
+    plain: dict[str, str] = {}
+    chosen = {"OMP_WAIT_POLICY": "active"}
+    counted = {"GOMP_SPINCOUNT": "5"}
+    for environment in (plain, chosen, counted):
+        leave_room_for_neighbours(environment)
+    assert plain == PATIENT_THREADS
+    assert chosen == {"OMP_WAIT_POLICY": "active"}
+    assert counted == {"GOMP_SPINCOUNT": "5"}
+
+
+def test_the_command_says_how_threads_wait_before_torch_is_loaded(project):
+    code = (
+        "import os, sys; from loop.cli import main; sys.argv = ['nightshift', '--version'];"
+        "assert 'torch' not in sys.modules; main(); "
+    )
+    code = f"try:\n    {code}\nfinally:\n    print(os.environ['GOMP_SPINCOUNT'])"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP", "OMP_WAIT"))}
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
+    assert told.stdout.split()[-1] == PATIENT_THREADS["GOMP_SPINCOUNT"]
 
 
 @pytest.mark.parametrize("verb", ["status", "nights", "history", "dlq list"])
