@@ -26,6 +26,7 @@ vault_share = 0.3
 rank = 4
 learning_rate = 5e-3
 epochs = 1.0
+min_steps = 0
 max_tokens = 256
 checkpoint_minutes = 0.01
 

@@ -82,14 +82,16 @@ class TrainingSettings:
     """LoRA rank; alpha is 2 x rank and every linear layer is adapted."""
     learning_rate: Share = 2e-4
     """Peak of AdamW's schedule."""
-    warmup_share: Share = 0.05
+    warmup_share: Share = 0.15
     """Share of the training with a rising learning rate."""
-    decay_share: Share = 1.0
+    decay_share: Share = 0.3
     """Share of the training, at its end, in which the rate falls as a cosine; before, it stays at its peak."""
-    average_share: Share = 0.0
+    average_share: Share = 0.4
     """Share of the training, at its end, whose steps' mean is the adapter that it leaves; 0 leaves the last step's."""
     epochs: Annotated[float, Between(0.01)] = 2.0
     """Passes over the train split, as far as `budget_tokens` is enough for them."""
+    min_steps: Count = 40
+    """A train split too small for so many optimiser steps is shown more often than `epochs` says, up to eight times."""
     batch_examples: Some = 8
     """Examples per optimiser step."""
     micro_batch_tokens: Count = 0

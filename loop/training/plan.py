@@ -23,7 +23,7 @@ from loop.training.job import Job
 from loop.training.logps import Scorer, choose_layout
 from loop.training.precision import Precision
 from loop.training.reference import Reference
-from loop.training.schedule import affordable, batches, families, order
+from loop.training.schedule import affordable, batches, families, order, showings
 from loop.training.spans import spans
 from loop.training.tokens import Encoded, Encoding, encode
 from loop.training.waiting import await_memory, weights_bytes
@@ -72,7 +72,8 @@ def prepare(job: Job, read: Memory, progress: Progress) -> Plan:
     encoding, dev = _encoded(job)
     model = _model(job, computed, read, progress)
     scorer = _scorer(model, job, computed, encoding, read, progress)
-    every = order(families(encoding.examples), settings.epochs, settings.seed)
+    often = showings(len(encoding.examples), settings)
+    every = order(families(encoding.examples), often, settings.seed)
     shown = affordable(every, [example.size for example in encoding.examples], settings.budget_tokens)
     steps = batches(shown, settings.batch_examples)
     pass_tokens = min(ranks.everyones(preflight.budget(scorer, *_probes(encoding), read, settings.micro_batch_tokens)))

@@ -9,6 +9,19 @@ from loop.settings import TrainingSettings
 from loop.training.tokens import Encoded
 
 
+MOST_SHOWINGS = 8
+"""Of an example for the sake of `min_steps`: more of them teach no more (tests/benchmarks/README.md)."""
+
+
+def showings(examples: int, settings: TrainingSettings) -> float:
+    """How often so many examples are shown: `epochs`, or as often as `min_steps` needs where that is more.
+
+    A few dozen corrections seen twice change next to nothing, and a night would be judged on that.
+    """
+    enough = settings.min_steps * settings.batch_examples / examples
+    return max(settings.epochs, min(enough, MOST_SHOWINGS))
+
+
 def families(examples: Sequence[Encoded]) -> list[list[int]]:
     """Indices of the examples that belong to one conversation: some prompt among them begins all their prompts."""
     found: list[list[int]] = []

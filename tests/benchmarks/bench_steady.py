@@ -36,16 +36,18 @@ NIGHTS = ("11-1", "12-1", "13-2", "14-2", "15-2", "16-2", "17-3", "18-3", "19-4"
 WAYS: Mapping[str, Mapping[str, Json]] = {
     "demo": {},
     "before": {
+        "curation.vault_share": 0.45,
+        "curation.max_examples": 64,
         "training.batch_examples": 2,
         "training.learning_rate": 8e-4,
-        "training.epochs": 2.5,
-        "training.decay_share": 0.3,
+        "training.min_steps": 0,
         "training.average_share": 0.0,
     },
     "last step": {"training.average_share": 0.0},
-    "decay": {"training.decay_share": 0.3, "training.average_share": 0.0},
-    "long average": {"training.average_share": 0.6},
-    "batches of 8": {"training.batch_examples": 8, "training.learning_rate": 2e-3},
+    "whole decay": {"training.decay_share": 1.0},
+    "seen less": {"training.min_steps": 0},
+    "newest 64": {"curation.max_examples": 64},
+    "batches of 4": {"training.batch_examples": 4, "training.learning_rate": 1.2e-3, "training.min_steps": 80},
 }
 """What is changed in the demo's policy; `before` is the training of commit 95de864."""
 LEAST = 2

@@ -47,7 +47,7 @@ class StoredNight:
 
 def demo_settings(changes: Mapping[str, Json]) -> Settings:
     """The demo's policy and `changes` to it; steps are bounded by examples alone."""
-    return policies.load(overrides={**POLICY, "training.budget_minutes": 0.0, **changes})
+    return policies.load(overrides={**POLICY, **changes})
 
 
 def nights(seed: int, days: int, base: Path, folder: Path, settings: Settings) -> Iterator[StoredNight]:

@@ -34,6 +34,7 @@ POLICY = {
     "training.rank": 4,
     "training.learning_rate": 5e-3,
     "training.epochs": 1.0,
+    "training.min_steps": 0,
     "training.max_tokens": 256,
     "training.checkpoint_minutes": 0.0,
     "training.budget_minutes": 60.0,

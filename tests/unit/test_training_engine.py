@@ -29,7 +29,9 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from tests.unit.test_training_tokens import example
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SETTINGS = TrainingSettings(rank=4, learning_rate=1e-2, batch_examples=4, epochs=2.0, checkpoint_minutes=0.0)
+SETTINGS = TrainingSettings(
+    rank=4, learning_rate=1e-2, batch_examples=4, epochs=2.0, min_steps=0, checkpoint_minutes=0.0
+)
 
 
 def examples(count: int = 12) -> tuple[Example, ...]:

@@ -1,13 +1,14 @@
 """Order, learning rate and grouping are pure functions that can be checked by hand."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from loop.settings import TrainingSettings
-from loop.training.schedule import affordable, batches, behind, families, order, rate
+from loop.training.schedule import MOST_SHOWINGS, affordable, batches, behind, families, order, rate, showings
 from loop.training.tokens import Answer, Encoded
 from loop.types import Objective
 
@@ -26,6 +27,15 @@ def test_half_an_epoch_shows_half_of_the_examples():
     shown = Counter(order(alone(10), epochs=1.5, seed=0))
     assert sum(shown.values()) == 15
     assert set(shown.values()) == {1, 2}
+
+
+def test_few_examples_are_shown_more_often_until_there_are_enough_steps():
+    settings = TrainingSettings(epochs=2.0, batch_examples=4, min_steps=40)
+    assert showings(64, settings) == 40 * 4 / 64
+    assert showings(80, settings) == showings(1_000, settings) == 2.0
+    assert showings(3, settings) == MOST_SHOWINGS
+    assert showings(3, replace(settings, epochs=20.0)) == 20.0
+    assert showings(3, replace(settings, min_steps=0)) == 2.0
 
 
 def test_the_order_depends_on_the_seed_alone():
@@ -81,7 +91,7 @@ def test_a_short_decay_leaves_the_rate_at_its_peak_until_then():
 
 
 def test_a_training_that_time_will_cut_short_still_reaches_its_peak_and_cools_down():
-    settings = TrainingSettings(learning_rate=1e-3, warmup_share=0.1)
+    settings = TrainingSettings(learning_rate=1e-3, warmup_share=0.1, decay_share=1.0)
     rates = [rate(behind(step, 1_000, 30.0 * step, 120.0), settings) for step in range(4)]
     assert max(rates) > 9e-4
     assert rates[1:] == sorted(rates[1:], reverse=True)
