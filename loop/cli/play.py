@@ -47,7 +47,6 @@ POLICY: Mapping[str, Json] = {
     "curation.vault_share": 0.33,
     "validation.max_undesirable_share": 1.0,
     "training.learning_rate": 1.4e-3,
-    "training.beta": 0.01,
     "training.epochs": 3.0,
     "training.edits": "demonstration",
     "training.max_tokens": 256,
