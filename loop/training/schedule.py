@@ -8,7 +8,6 @@ from itertools import accumulate, chain
 from loop.settings import TrainingSettings
 from loop.training.tokens import Encoded
 
-
 MOST_SHOWINGS = 8
 """Of an example for the sake of `min_steps`: more of them teach no more (tests/benchmarks/README.md)."""
 
