@@ -12,16 +12,16 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 
 from evals.stats import estimate
+from tests.benchmarks.rounding import spread
 from tests.benchmarks.versions import versions
 
 
@@ -112,11 +112,6 @@ def together(desks: Sequence[Desk]) -> dict[str, float]:
     return told
 
 
-def rounding(one: Iterable[Desk], other: Iterable[Desk]) -> float:
-    """Standard deviation of a desk's satisfied users that rounding alone makes, from the same desks twice."""
-    return stdev(a.share - b.share for a, b in zip(one, other, strict=True)) / sqrt(2)
-
-
 def main() -> None:
     """Play the desks and print a line each, their figures together and one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -134,8 +129,8 @@ def main() -> None:
             print(line(played[threads][-1]), flush=True)
     result: dict[str, object] = {f"threads {threads}": together(desks) for threads, desks in played.items()}
     if len(played) > 1 and len(chosen.seeds) > 1:
-        one, other, *_ = played.values()
-        result["rounding_sd"] = rounding(one, other)
+        one, other, *_ = ([each.share for each in desks] for desks in played.values())
+        result["rounding_sd"] = spread(one, other)
     where = {"seeds": chosen.seeds, "cores": os.cpu_count(), "python": platform.python_version()}
     print(json.dumps({**result, **where, **versions("torch", "transformers", "peft")}))
 

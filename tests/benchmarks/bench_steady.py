@@ -13,12 +13,12 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from math import exp, sqrt
+from math import exp
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from loop.models import find, load, native_bfloat16
 from loop.settings import ModelSettings
 from loop.types import Json, Message
 from tests.benchmarks.desk_nights import BATCH, StoredNight, demo_settings, nights, trained, truths
+from tests.benchmarks.rounding import spread
 from tests.benchmarks.versions import versions
 
 NIGHTS = ("11-1", "12-1", "13-2", "14-2", "15-2", "16-2", "17-3", "18-3", "19-4", "20-4")
@@ -40,6 +41,9 @@ WAYS: Mapping[str, Mapping[str, Json]] = {
         "curation.max_examples": 64,
         "training.batch_examples": 2,
         "training.learning_rate": 8e-4,
+        "training.warmup_share": 0.05,
+        "training.beta": 0.01,
+        "training.epochs": 2.5,
         "training.min_steps": 0,
         "training.average_share": 0.0,
     },
@@ -78,8 +82,8 @@ def outcome(night: StoredNight, way: Mapping[str, Json], base: Path, folder: Pat
     made = trained(night, base, folder, demo_settings(way))
     spent = time.process_time() - began
     model = load(base, adapter=folder, batch=BATCH)
-    told = truths(night, model, users)
     asked = helpdesk.fresh(night.world, night.day + 1, users)
+    told = truths(night.world, model, asked, night.day)
     shutil.rmtree(folder)
     return Outcome(
         satisfied=fmean(truth.satisfied for _, truth in told),
@@ -103,11 +107,6 @@ def compared(told: Mapping[str, Mapping[str, Outcome]], way: str, reference: str
     return {**means, "difference": paired.mean, "low": paired.low, "high": paired.high}
 
 
-def spread(one: Sequence[Outcome], other: Sequence[Outcome]) -> float:
-    """SD of the satisfied users that rounding alone makes, from the same nights trained with other threads."""
-    return stdev(a.satisfied - b.satisfied for a, b in zip(one, other, strict=True)) / sqrt(2)
-
-
 def _wanted(night: StoredNight, asked: helpdesk.Request) -> Message:
     return Message("assistant", helpdesk.wish(night.world, replace(asked, day=night.day)))
 
@@ -116,6 +115,14 @@ def _stored(name: str, base: Path, folder: Path) -> StoredNight:
     seed, day = map(int, name.split("-"))
     *_, last = nights(seed, day, base, folder, demo_settings({}))
     return last
+
+
+def _with_threads(way: str, threads: int) -> str:
+    return f"{way}, {threads} threads"
+
+
+def _shares(told: Mapping[str, Mapping[str, Outcome]], way: str, threads: int) -> list[float]:
+    return [made.satisfied for made in told[_with_threads(way, threads)].values()]
 
 
 def main() -> None:
@@ -134,11 +141,15 @@ def main() -> None:
         night = _stored(name, base, chosen.folder)
         for way, threads in product(chosen.ways, (1, 2) if chosen.spread else (torch.get_num_threads(),)):
             torch.set_num_threads(threads)
-            key = f"{way}, {threads} threads" if chosen.spread else way
+            key = _with_threads(way, threads) if chosen.spread else way
             made = outcome(night, WAYS[way], base, chosen.folder / "made", chosen.users)
             told.setdefault(key, {})[name] = made
             print(f"{name} {key}: " + ", ".join(f"{k} {v:.3f}" for k, v in asdict(made).items()), flush=True)
-    result = {key: compared(told, key, next(reversed(told))) for key in told}
+    result: dict[str, object] = {key: compared(told, key, next(reversed(told))) for key in told}
+    if chosen.spread and len(chosen.nights) >= LEAST:
+        result["rounding_sd"] = {
+            way: spread(*(_shares(told, way, threads) for threads in (1, 2))) for way in chosen.ways
+        }
     where = {"cores": os.cpu_count(), "python": platform.python_version(), "bfloat16": native_bfloat16("cpu")}
     print(json.dumps({**result, "users": chosen.users, **where, **versions("torch", "transformers", "peft")}))
 

@@ -6,12 +6,12 @@ adapter that served the day.
 """
 
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evals.worlds import helpdesk
-from evals.worlds.helpdesk import Traffic, Truth, World
+from evals.worlds.helpdesk import Request, Traffic, Truth, World
 from loop import settings as policies
 from loop.cli.play import BRIGADE_DAY, DRIFT_DAY, POLICY, SAMPLING
 from loop.curation import curate
@@ -42,7 +42,12 @@ class StoredNight:
 
     @property
     def world(self) -> World:
-        return World(seed=self.seed, drift_day=DRIFT_DAY, brigade_day=BRIGADE_DAY)
+        return world(self.seed)
+
+
+def world(seed: int) -> World:
+    """The demo's desk."""
+    return World(seed=seed, drift_day=DRIFT_DAY, brigade_day=BRIGADE_DAY)
 
 
 def demo_settings(changes: Mapping[str, Json]) -> Settings:
@@ -73,9 +78,8 @@ def nights(seed: int, days: int, base: Path, folder: Path, settings: Settings) -
 
 
 def _served(seed: int, day: int, adapter: Path | None, base: Path) -> Traffic:
-    world = World(seed=seed, drift_day=DRIFT_DAY, brigade_day=BRIGADE_DAY)
     model = load(base, adapter=adapter, batch=BATCH)
-    return helpdesk.exchange(world, day, model, served=f"helpdesk@{day - 1}", sampling=SAMPLING)
+    return helpdesk.exchange(world(seed), day, model, served=f"helpdesk@{day - 1}", sampling=SAMPLING)
 
 
 def examples(night: StoredNight, settings: CurationSettings) -> tuple[Example, ...]:
@@ -104,12 +108,11 @@ def trained(night: StoredNight, base: Path, folder: Path, settings: Settings) ->
     return candidate(job)
 
 
-def truths(night: StoredNight, model: LanguageModel, users: int) -> list[tuple[bool, Truth]]:
-    """Of fresh users, whether each asked about what changes and how good the answer is by the night's own policies."""
-    asked = helpdesk.fresh(night.world, night.day + 1, users)
-    drifting = helpdesk.drifting_intents(night.world)
+def truths(desk: World, model: LanguageModel, asked: Sequence[Request], day: int) -> list[tuple[bool, Truth]]:
+    """Of each request, whether it is about what changes and how good the answer is by the policies of `day`."""
+    drifting = helpdesk.drifting_intents(desk)
     answers = model.generate([request.messages for request in asked], replace(SAMPLING, seed=0))
     return [
-        (request.intent.name in drifting, helpdesk.judge(night.world, request, answer.text, night.day))
+        (request.intent.name in drifting, helpdesk.judge(desk, request, answer.text, day))
         for request, answer in zip(asked, answers, strict=True)
     ]

@@ -17,7 +17,7 @@ from connectors.sql_ledger import SqlLedger
 from loop import errors, settings
 from loop.cli import play
 from loop.cli.data import FORMATS
-from loop.cli.main import PATIENT_THREADS, cli, leave_room_for_neighbours
+from loop.cli.main import SPINS, cli, leave_room_for_neighbours
 from loop.cli.progress import ERASE_LINE, ShownProgress
 from loop.cli.session import Session
 from loop.promote import promote
@@ -51,22 +51,22 @@ def test_threads_wait_patiently_unless_the_environment_says_how_they_wait():
     counted = {"GOMP_SPINCOUNT": "5"}
     for environment in (plain, chosen, counted):
         leave_room_for_neighbours(environment)
-    assert plain == PATIENT_THREADS
+    assert plain == {"GOMP_SPINCOUNT": SPINS}
     assert chosen == {"OMP_WAIT_POLICY": "active"}
     assert counted == {"GOMP_SPINCOUNT": "5"}
 
 
 def test_the_command_says_how_threads_wait_before_torch_is_loaded(project):
     code = (
-        "import os, sys; from loop.cli import main; sys.argv = ['nightshift', '--version'];"
-        "assert 'torch' not in sys.modules; main(); "
+        "import os, sys\nfrom loop.cli import main\nsys.argv = ['nightshift', '--version']\n"
+        "try:\n    assert 'torch' not in sys.modules; main()\n"
+        "finally:\n    print(os.environ['GOMP_SPINCOUNT'])"
     )
-    code = f"try:\n    {code}\nfinally:\n    print(os.environ['GOMP_SPINCOUNT'])"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP", "OMP_WAIT"))}
     told = subprocess.run(
         [sys.executable, "-c", code], cwd=project, env=environment, capture_output=True, text=True, check=False
     )
-    assert told.stdout.split()[-1] == PATIENT_THREADS["GOMP_SPINCOUNT"]
+    assert told.stdout.split()[-1] == SPINS
 
 
 @pytest.mark.parametrize("verb", ["status", "nights", "history", "dlq list"])
