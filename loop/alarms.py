@@ -13,6 +13,9 @@ LENGTH_WINS, LEARNT = 0.4, 0.6
 WIDEST = 20.0
 """Reward between preferred and other answers; what users disagree about is never so clear."""
 
+SHOWN = "`epochs` and `min_steps`"
+"""The keys that say how often an example is shown: the one that asks for more decides."""
+
 MOST_LEFT_OUT = 0.1
 """Of the examples: a few are always empty or too long."""
 
@@ -31,7 +34,7 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
     if metrics.get("kl", 0.0) > FARTHEST:
         found["far_from_champion"] = (
             f"the candidate's answers are {metrics['kl']:.2f} nats a token (KL) from the champion's, another voice: "
-            "lower `learning_rate` or `epochs`"
+            f"lower `learning_rate` or {SHOWN}"
         )
     if metrics.get("kl", FARTHEST) < NEAREST and metrics.get("steps") != 1:
         found["hardly_moved"] = (
@@ -41,12 +44,12 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
     if metrics.get("reward_margin", 0.0) > WIDEST:
         found["margin_explodes"] = (
             f"preferred answers lead by a reward of {metrics['reward_margin']:.0f}, more than users ever agree: "
-            "lower `epochs`, or set `pair_loss` to `ipo` or `conservative`"
+            f"lower {SHOWN}, or set `pair_loss` to `ipo` or `conservative`"
         )
     if metrics.get("accuracy_shorter", 1.0) < LENGTH_WINS and metrics["accuracy"] > LEARNT:
         found["length_wins"] = (
             f"longer answers win whatever users say (right in {metrics['accuracy_shorter']:.0%} of pairs whose shorter "
-            "one was preferred): set `pair_loss` to `simpo`, which counts by token, or lower `epochs`"
+            f"one was preferred): set `pair_loss` to `simpo`, which counts by token, or lower {SHOWN}"
         )
     left_out, examples = metrics.get("dropped", 0.0), metrics.get("examples", 0.0)
     if left_out > MOST_LEFT_OUT * (left_out + examples):
@@ -61,4 +64,4 @@ def what_ended(metrics: Mapping[str, float]) -> str:
     """What to raise for a longer training than the one that came to `metrics`."""
     if metrics.get("budget_hit"):
         return "the budget that cut it short, `budget_minutes` or `budget_tokens`"
-    return "`patience`" if metrics.get("steps", 0.0) < metrics.get("steps_planned", 0.0) else "`epochs`"
+    return "`patience`" if metrics.get("steps", 0.0) < metrics.get("steps_planned", 0.0) else SHOWN

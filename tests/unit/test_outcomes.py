@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 
 import pytest
 
-from loop import nightly
-from loop.report import outcomes
 from loop.report.outcomes import headline, next_step, outcome, promoted, reasons, why
 from loop.types import Action, Decision, Night, NightStatus, Promotion, Stage, Verdict
 
@@ -75,8 +73,7 @@ def decision(*said: str) -> Decision:
     )
 
 
-def test_the_word_for_a_night_without_a_promotion_is_the_night_s_own() -> None:
-    assert outcomes.NOT_PROMOTED == nightly.NOT_PROMOTED
+def test_a_night_whose_candidate_serves_is_told_from_one_that_nobody_promoted() -> None:
     assert not promoted(LEFT)
     assert promoted(SERVING)
 

@@ -236,7 +236,7 @@ def test_another_rank_than_the_champions_is_refused(base, tmp_path):
 @pytest.mark.parametrize(
     ("ending", "ended"),
     [
-        ({}, "`epochs`"),
+        ({}, "`epochs` and `min_steps`"),
         ({"patience": 1, "look_every": 1}, "`patience`"),
         ({"budget_tokens": 1}, "the budget that cut it short"),
     ],
