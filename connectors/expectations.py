@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from loop.curation.snapshot import SCHEMA
 from loop.errors import NotFoundError
 from loop.imports import collector_off, postponed
 from loop.settings import ValidationSettings
-from loop.snapshot import SCHEMA
 from loop.types import FeedbackKind, Json, Objective, Split, Validation
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
 
-from loop.capture import Step
 from loop.errors import UsageError
+from loop.intake.capture import Step
 from loop.ports import Partition
 from loop.types import Feedback, Interaction
 

@@ -11,7 +11,7 @@ from loop.errors import NotFoundError
 from loop.hashing import ADAPTER_FILES, is_adapter, require_adapter
 from loop.types import Candidate
 
-MANIFEST = "manifest.json"
+MANIFEST, STEPS_FILE, ANSWERS_FILE = "manifest.json", "steps.jsonl", "answers.json"
 
 
 def job_folder(home: Path, job_id: str) -> Path:

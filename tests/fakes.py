@@ -14,8 +14,8 @@ from uuid import uuid4
 from zlib import crc32
 
 from loop.errors import FencedError, LeaseHeldError, NotFoundError, StaleChampionError
-from loop.ledger import follow, verify
 from loop.ports import Batch, Entry, Envelope, Holder, Parsed, Partition
+from loop.promotion.ledger import follow, verify
 from loop.types import (
     Candidate,
     DeadLetter,

@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from loop.events import encode
+from loop.intake.events import encode
 from loop.types import Feedback, FeedbackKind, Interaction, Message
 from tests.tiny import tiny_model
 

@@ -20,7 +20,7 @@ import pytest
 from loop.settings import KafkaAccess, LogSettings
 
 if TYPE_CHECKING:
-    from connectors.kafka_log import KafkaLog
+    from connectors.kafka.log import KafkaLog
 
 ROOT = Path(__file__).parents[1]
 RUN_KAFKA = ROOT / "infra" / "kafka" / "run.sh"
@@ -125,8 +125,8 @@ def kafka() -> Kafka:
 
 def fresh_kafka_log(server: Kafka, partitions: int) -> "KafkaLog":
     """A log on a new topic with its own group."""
-    from connectors.kafka_log import KafkaLog
-    from connectors.kafka_topics import create
+    from connectors.kafka.log import KafkaLog
+    from connectors.kafka.topics import create
 
     settings = log_settings(server, partitions)
     access = KafkaAccess(server.servers)

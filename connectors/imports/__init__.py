@@ -6,10 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from connectors.imports import gsm8k, langfuse, openai_chat, otel, otlp, pairs, tau_bench, tensorzero
-from connectors.imports.lines import START, Line, elements, line, lines
+from connectors.imports.formats import gsm8k, langfuse, openai_chat, otel, otlp, pairs, tau_bench, tensorzero
+from connectors.imports.reading.lines import START, Line, elements, line, lines
 from loop.errors import EventError, UsageError
-from loop.events import dead_letter, decode, encode, fitting
+from loop.intake.events import dead_letter, decode, encode, fitting
 from loop.types import Event
 
 Decoder = Callable[[Line], Iterable[Event]]

@@ -18,7 +18,7 @@ from loop.types import DeadLetter
 
 if TYPE_CHECKING:
     from connectors.prometheus import CaptureMetrics
-    from loop.capture import Step
+    from loop.intake.capture import Step
 
 LAG_SECONDS = 10.0
 """Between two looks at how far the store is behind."""
@@ -36,7 +36,7 @@ def capture(session: Session, until_caught_up: bool, metrics: str | None) -> Non
     Until SIGTERM or Ctrl-C. Several processes share the partitions of a Kafka topic. A broker or a database that is
     away is waited for, except with --until-caught-up.
     """
-    from loop.capture import capture as bring_up_to_date
+    from loop.intake.capture import capture as bring_up_to_date
 
     if not until_caught_up:
         _follow(session, metrics)
@@ -51,8 +51,8 @@ def capture(session: Session, until_caught_up: bool, metrics: str | None) -> Non
 
 def _follow(session: Session, address: str | None) -> None:
     from connectors.prometheus import CaptureMetrics
-    from loop.capture import steps
-    from loop.outage import retrying
+    from loop.intake.capture import steps
+    from loop.intake.outage import retrying
 
     stop, metrics = _stopped_by_signals(), CaptureMetrics()
     if address:
@@ -82,7 +82,7 @@ def _require_topics(session: Session) -> None:
     kafka = session.settings.addresses.kafka
     if kafka is None:
         return
-    from connectors.kafka_topics import absent
+    from connectors.kafka.topics import absent
 
     with suppress(UnreachableError):
         if missing := absent(kafka, session.settings.log):
@@ -124,7 +124,7 @@ def create_topics(session: Session) -> None:
 
     Those that exist stay as they are.
     """
-    from connectors.kafka_topics import create
+    from connectors.kafka.topics import create
 
     kafka = session.settings.addresses.kafka
     if kafka is None:
@@ -180,7 +180,7 @@ def replay_letters(session: Session, letter_ids: tuple[str, ...]) -> None:
 
     All of them, or those that are named, through the event log.
     """
-    from loop.events import decode, encode
+    from loop.intake.events import decode, encode
 
     letters = session.store.dead_letters()
     sent = still = 0

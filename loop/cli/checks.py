@@ -75,8 +75,8 @@ def event_log(session: Session) -> Finding:
     kafka = session.settings.addresses.kafka
     if kafka is None:
         return Finding("event log", True, "embedded in the store")
-    from connectors.kafka_topics import faults
-    from loop.capture import require_reach
+    from connectors.kafka.topics import faults
+    from loop.intake.capture import require_reach
 
     found = faults(kafka, session.settings.log)
     if found:
@@ -94,7 +94,7 @@ def ledger(session: Session) -> Finding:
 
 def registry(session: Session) -> Finding:
     """The registry answers, its model is this ledger's and its alias says what the ledger says."""
-    from loop.promote import champion
+    from loop.promotion import champion
 
     if not session.registered:
         return Finding("registry", True, "nothing was registered yet")
@@ -108,8 +108,8 @@ def registry(session: Session) -> Finding:
 
 def champion(session: Session) -> Finding:
     """The adapter that serves has the bytes that were promoted, and was trained on the base model of the settings."""
-    from loop.promote import BASE, champion
-    from loop.promote.checks import require_base, verified
+    from loop.promotion import BASE, champion
+    from loop.promotion.checks import require_base, verified
 
     entries = session.ledger.entries()
     if (serving := champion(entries)) == BASE:
@@ -168,8 +168,8 @@ def model(session: Session) -> Finding:
     """The champion is loaded and says a token."""
     import resource
 
-    from loop.promote import champion
-    from loop.steps import load_version
+    from loop.nights.versions import load_version
+    from loop.promotion import champion
     from loop.types import Message, Sampling
 
     began, entries = time.monotonic(), session.ledger.entries()

@@ -57,8 +57,8 @@ def question(text: str | None) -> str | None:
 def _read(file: Path) -> list[Message]:
     import msgspec
 
-    from loop.events import message
-    from loop.wire import ChatMessage, placed
+    from loop.intake.events import message
+    from loop.intake.wire import ChatMessage, placed
 
     remedy = 'write [{"role": "user", "content": "..."}, ...], or an object with such a list as "messages"'
     try:

@@ -73,8 +73,8 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
     yesterday's midnight, UTC); give it to get the same snapshot from the same file on another day.
     """
     from connectors.imports import read
-    from loop.capture import capture
-    from loop.events import encode
+    from loop.intake.capture import capture
+    from loop.intake.events import encode
 
     events = read(file, format_name, secret=session.user_secret, start=start)
     reason = "no line says anything"
@@ -106,7 +106,7 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
 @click.pass_obj
 def curate(session: Session, as_of: datetime, until: int | None) -> None:
     """Make a snapshot of all feedback and print its id."""
-    from loop.steps import curate_snapshot
+    from loop.nights.curate import curate_snapshot
 
     watermark = session.store.watermark() if until is None else until
     snapshot = curate_snapshot(session.parts, watermark, as_of)
@@ -127,7 +127,7 @@ def validate(session: Session, snapshot_id: str) -> None:
     Against the expectation suite and its bounds under [validation]; exit 3 when it may not be trained on.
     """
     session.store.snapshot(snapshot_id)
-    from loop.steps import validate_snapshot
+    from loop.nights.validate import validate_snapshot
 
     validation = validate_snapshot(session.parts, snapshot_id)
     text = "passed" if validation.passed else "failed:\n" + "\n".join(f"  {failure}" for failure in validation.failures)
@@ -146,6 +146,6 @@ def schema() -> None:
 
     What producers in any language may send.
     """
-    from loop.events import json_schema
+    from loop.intake.events import json_schema
 
     click.echo(json.dumps(json_schema(), indent=2))

@@ -22,7 +22,7 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
     Exit 0: a candidate was promoted; 3: none was, which is a result; 1: training failed.
     """
     from loop.models import require_torch
-    from loop.nightly import run as run_night
+    from loop.nights.nightly import run as run_night
     from loop.report.outcomes import promoted
 
     require_torch()
@@ -79,7 +79,8 @@ def train(session: Session, snapshot_id: str, parent: int | None) -> None:
     It continues the champion, or the version that --from names.
     """
     session.store.snapshot(snapshot_id)
-    from loop.steps import serving_version, train_candidate
+    from loop.nights.train import train_candidate
+    from loop.nights.versions import serving_version
 
     version = serving_version(session.parts) if parent is None else parent
     candidate = train_candidate(session.parts, snapshot_id, version)
@@ -96,7 +97,7 @@ def train(session: Session, snapshot_id: str, parent: int | None) -> None:
 def register(session: Session, candidate_id: str) -> None:
     """Register a candidate in MLflow; prints its version."""
     session.store.candidate(candidate_id)
-    from loop.steps import register_candidate
+    from loop.nights.register import register_candidate
 
     version = register_candidate(session.parts, candidate_id)
     session.show(str(version), {"version": version}, then=f"nightshift evaluate {candidate_id}")
@@ -111,7 +112,8 @@ def evaluate(session: Session, candidate_id: str) -> None:
     Champion and anchor answer the same; prints the id of the evidence.
     """
     session.store.candidate(candidate_id)
-    from loop.steps import evaluate_candidate, serving_version
+    from loop.nights.evaluate import evaluate_candidate
+    from loop.nights.versions import serving_version
 
     evidence = evaluate_candidate(session.parts, candidate_id, serving_version(session.parts))
     suites = {suite.suite: len(suite.scores) for suite in evidence.suites}
@@ -132,7 +134,8 @@ def decide(session: Session, evidence_id: str) -> None:
     """
     session.store.evidence(evidence_id)
     from loop.gate import explain
-    from loop.steps import decide_candidate, version_of
+    from loop.nights.decide import decide_candidate
+    from loop.nights.versions import version_of
 
     decision: Decision = decide_candidate(session.parts, evidence_id)
     version = version_of(session.registry, session.store.candidate(decision.candidate_id))

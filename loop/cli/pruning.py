@@ -11,7 +11,7 @@ from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
 
 if TYPE_CHECKING:
-    from loop.prune import Unneeded
+    from loop.nights.prune import Unneeded
 
 
 @click.command(cls=Verb, access=Access.WRITES)
@@ -28,8 +28,8 @@ def prune(session: Session, keep: int, dry_run: bool) -> None:
     nights, the base models and all that MLflow keeps stay: a version can be fetched and rolled back to as before. No
     night runs meanwhile.
     """
-    from loop.nightly import LEASE_SECONDS
-    from loop.prune import remove, unneeded
+    from loop.nights.nightly import LEASE_SECONDS
+    from loop.nights.prune import remove, unneeded
 
     with nullcontext() if dry_run else session.store.lease("night", LEASE_SECONDS):
         found = unneeded(session.home, session.store, session.ledger, keep)

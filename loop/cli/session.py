@@ -19,8 +19,8 @@ from loop.imports import collector_off
 from loop.settings import SETTINGS_FILE, Settings
 
 if TYPE_CHECKING:
+    from loop.nights.parts import Parts
     from loop.ports import EventLog, Ledger, Registry, Store
-    from loop.steps import Parts
 
 STORE, LEDGER, REGISTRY = "store.db", "ledger.db", "mlflow.db"
 """Files of the embedded databases below the home."""
@@ -74,8 +74,8 @@ class Session:
     def ledger(self) -> "Ledger":
         """The ledger alone, so that a rollback needs neither the store nor the log; UsageError for another model's."""
         with collector_off():
-            from connectors.sql_ledger import SqlLedger
-        from loop.promote.checks import require_model
+            from connectors.sql.ledger import SqlLedger
+        from loop.promotion.checks import require_model
 
         opened = SqlLedger(self._database(self.settings.addresses.ledger_url, LEDGER))
         require_model(opened.entries(), self.settings.model.name)
@@ -91,7 +91,7 @@ class Session:
         """Raises NotFoundError in a verb that only reads, before anything was registered."""
         if not (self.registered or self.may_make_home):
             raise NotFoundError(f"no version is registered: {self.home / REGISTRY} is absent", "nightshift run")
-        from connectors.mlflow_registry import MlflowRegistry
+        from connectors.mlflow.registry import MlflowRegistry
 
         uri = self.settings.addresses.mlflow_uri or self._sqlite(REGISTRY)
         return MlflowRegistry(uri, self.settings.model.name, self.home / "versions", self.ledger)
@@ -99,17 +99,17 @@ class Session:
     @cached_property
     def store(self) -> "Store":
         with collector_off():
-            from connectors.sql_store import SqlStore
+            from connectors.sql.store import SqlStore
 
         return SqlStore(self._store_url)
 
     @cached_property
     def log(self) -> "EventLog":
         if kafka := self.settings.addresses.kafka:
-            from connectors.kafka_log import KafkaLog
+            from connectors.kafka.log import KafkaLog
 
             return KafkaLog(kafka, self.settings.log)
-        from connectors.table_log import TableLog
+        from connectors.sql.log import TableLog
 
         return TableLog(self._store_url)
 
@@ -117,8 +117,8 @@ class Session:
     def letters(self) -> "EventLog | None":
         """Where a copy of every dead letter goes; None for the embedded log, whose table is enough."""
         if kafka := self.settings.addresses.kafka:
-            from connectors.kafka_log import KafkaLog
-            from connectors.kafka_topics import DEAD_LETTERS
+            from connectors.kafka.log import KafkaLog
+            from connectors.kafka.topics import DEAD_LETTERS
 
             return KafkaLog(kafka, self.settings.log, topic=self.settings.log.topic + DEAD_LETTERS)
         return None
@@ -128,7 +128,7 @@ class Session:
         """Everything a night works with."""
         from connectors.expectations import validate
         from loop.cli.progress import ShownProgress
-        from loop.steps import Parts
+        from loop.nights.parts import Parts
 
         return Parts(
             log=self.log,

@@ -48,7 +48,7 @@ def status(session: Session, max_age: timedelta | None) -> None:
     if max_age is not None:
         _require_fresh(session, max_age)
         return
-    from loop.promote import anchor, champion
+    from loop.promotion import anchor, champion
 
     rows, counts = session.ledger.entries(), session.store.counts()
     last = next(reversed(seen(session)), None)

@@ -161,8 +161,8 @@ def _turns() -> Iterable[str]:
 
 def _load(session: Session, version: int | None, flags: Flags, *, base: bool) -> Answerer:
     """The model that is asked, after a line that says which it is and how its answers are drawn."""
-    from loop.promote import champion
-    from loop.steps import load_base, load_version
+    from loop.nights.versions import load_base, load_version
+    from loop.promotion import champion
 
     entries = session.ledger.entries()
     chosen = 0 if base else version if version is not None else champion(entries)

@@ -56,7 +56,7 @@ def promote(session: Session, version: int, decision_id: str | None, force: bool
     In the ledger first, then in the registry's aliases. Rests on a PROMOTE decision (--decision), or on your own word
     (--force and --reason).
     """
-    from loop import promote as stage
+    from loop import promotion as stage
 
     asked_at = now()
     if force == bool(decision_id):
@@ -85,7 +85,7 @@ def rollback(session: Session, to: int | None, actor: str, reason: str) -> None:
 
     Or to an earlier one with --to. Needs only the ledger and the registry.
     """
-    from loop import promote as stage
+    from loop import promotion as stage
 
     asked_at = now()
     row = stage.rollback(session.ledger, session.registry, to=to, actor=actor, reason=reason, clock=now)
@@ -103,7 +103,7 @@ def approve(session: Session, version: int, actor: str, reason: str) -> None:
     It becomes the anchor, the champion that a person approved last. A rollback that takes it back takes the approval
     with it; the approval before it counts again.
     """
-    from loop import promote as stage
+    from loop import promotion as stage
 
     asked_at = now()
     row = stage.approve(
@@ -125,7 +125,7 @@ def reconcile(session: Session) -> None:
 
     After a crash between the two; safe at any time.
     """
-    from loop import promote as stage
+    from loop import promotion as stage
 
     repairs = stage.reconcile(session.ledger, session.registry)
     session.show("\n".join(repairs) or "nothing to repair", {"repairs": repairs}, then="nightshift status")
@@ -138,7 +138,7 @@ def history(session: Session) -> None:
 
     Against the ledger's hash chain.
     """
-    from loop import promote as stage
+    from loop import promotion as stage
 
     rows = session.ledger.entries()
     headers = ("row", "when (UTC)", "what", "champion", "who", "why")

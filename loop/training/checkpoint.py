@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from loop.errors import TrainingError
-from loop.training.adapters import put, trainable
-from loop.training.average import Average
+from loop.training.weights.adapters import put, trainable
+from loop.training.weights.average import Average
 
 _LOG = logging.getLogger(__name__)
 FILE = "checkpoint.pt"

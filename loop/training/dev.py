@@ -7,11 +7,11 @@ from math import fsum
 import torch
 
 from loop.settings import TrainingSettings
-from loop.training.accumulate import weighted_loss
+from loop.training.batch.tokens import Encoded
 from loop.training.checkpoint import State
-from loop.training.logps import Scorer
-from loop.training.reference import Reference
-from loop.training.tokens import Encoded
+from loop.training.forward.logps import Scorer
+from loop.training.objective.accumulate import weighted_loss
+from loop.training.objective.reference import Reference
 
 
 def is_due(state: State, steps: int, settings: TrainingSettings) -> bool:

@@ -12,16 +12,18 @@ from loop.hashing import adapter_sha256, candidate_id
 from loop.memory import Memory
 from loop.models import fingerprint
 from loop.ports import Progress
-from loop.training import adapters, checkpoint, manifest, objective, ranks
-from loop.training.accumulate import accumulate, clip
+from loop.training import checkpoint, manifest, ranks
+from loop.training.batch.packs import nodes
+from loop.training.batch.schedule import behind, rate
 from loop.training.checkpoint import State, recall_best, save_best
 from loop.training.dev import has_enough, is_due, is_unseen, mean_loss, noted
 from loop.training.job import Job, Step
-from loop.training.packs import nodes
+from loop.training.objective import mixed
+from loop.training.objective.accumulate import accumulate, clip
 from loop.training.plan import Plan, prepare
-from loop.training.schedule import behind, rate
 from loop.training.size import announce
 from loop.training.spikes import SPIKE, is_spike
+from loop.training.weights import adapters
 from loop.types import Candidate
 
 _LOG = logging.getLogger(__name__)
@@ -87,11 +89,11 @@ def _step(plan: Plan, state: State) -> State:
     chosen = [plan.encoding.examples[index] for index in plan.batches[state.step]]
     done = accumulate(plan.scorer, plan.reference, chosen, state, settings)
     norm = clip(adapters.trainable(plan.model).values(), chosen, settings.max_grad_norm)
-    batch = objective.gather(done.examples, done.reference.device)
-    parts = objective.example_losses(batch, done.scored, done.reference, state.delta, settings)
+    batch = mixed.gather(done.examples, done.reference.device)
+    parts = mixed.example_losses(batch, done.scored, done.reference, state.delta, settings)
     if state.step == 0:
-        objective.check_first(batch, done.scored, done.reference, settings.beta)
-    metrics = objective.measure(batch, done.scored, done.reference, parts, settings.beta)
+        mixed.check_first(batch, done.scored, done.reference, settings.beta)
+    metrics = mixed.measure(batch, done.scored, done.reference, parts, settings.beta)
     sound = isfinite(norm) and isfinite(metrics["loss"]) and not is_spike(norm, state.history, settings)
     if sound:
         plan.optimizer.step()
@@ -107,9 +109,7 @@ def _step(plan: Plan, state: State) -> State:
     }
     state = replace(state, step=state.step + 1, history=(*state.history, metrics))
     if sound:
-        return replace(
-            state, delta=objective.next_delta(batch, done.scored, done.reference, state.delta, settings.beta)
-        )
+        return replace(state, delta=mixed.next_delta(batch, done.scored, done.reference, state.delta, settings.beta))
     return _skipped(state, len(plan.batches))
 
 

@@ -19,8 +19,9 @@ from loop import errors
 from loop.errors import NightshiftError, TrainingError
 from loop.memory import MEMORY, Memory
 from loop.ports import Progress
-from loop.training import engine, manifest, precision, ranks
+from loop.training import engine, manifest, ranks
 from loop.training.job import Job, Step
+from loop.training.weights import precision
 
 _LOG = logging.getLogger(__name__)
 STEP, FAULT, LOGGED = "nightshift-step", "nightshift-fault", "nightshift-logged"

@@ -17,16 +17,17 @@ from loop.memory import Memory
 from loop.models import fingerprint, readable
 from loop.ports import Progress
 from loop.settings import TrainingSettings
-from loop.training import adapters, precision, preflight, ranks
-from loop.training.average import Average
+from loop.training import preflight, ranks
+from loop.training.batch.schedule import affordable, batches, families, order, showings
+from loop.training.batch.tokens import Encoded, Encoding, encode
+from loop.training.forward.logps import Scorer, choose_layout
+from loop.training.forward.spans import spans
 from loop.training.job import Job
-from loop.training.logps import Scorer, choose_layout
-from loop.training.precision import Precision
-from loop.training.reference import Reference
-from loop.training.schedule import affordable, batches, families, order, showings
-from loop.training.spans import spans
-from loop.training.tokens import Encoded, Encoding, encode
+from loop.training.objective.reference import Reference
 from loop.training.waiting import await_memory, weights_bytes
+from loop.training.weights import adapters, precision
+from loop.training.weights.average import Average
+from loop.training.weights.precision import Precision
 from loop.types import Json
 
 _LOG = logging.getLogger(__name__)

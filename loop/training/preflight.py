@@ -15,9 +15,9 @@ from loop import memory
 from loop.errors import TrainingError
 from loop.memory import Memory
 from loop.training import ranks
-from loop.training.adapters import all_kept, checkpointed, trainable
-from loop.training.logps import Scorer, score
-from loop.training.tokens import Encoded
+from loop.training.batch.tokens import Encoded
+from loop.training.forward.logps import Scorer, score
+from loop.training.weights.adapters import all_kept, checkpointed, trainable
 
 _LOG = logging.getLogger(__name__)
 SHARE = {"cpu": 1 / 8, "cuda": 1 / 2}

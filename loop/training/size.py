@@ -9,9 +9,9 @@ import torch
 
 from loop.ports import Progress
 from loop.training import ranks
+from loop.training.batch.packs import cost
 from loop.training.checkpoint import State
-from loop.training.logps import FULL, score
-from loop.training.packs import cost
+from loop.training.forward.logps import FULL, score
 from loop.training.plan import Plan
 
 _LOG = logging.getLogger(__name__)

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import psutil
 
-from connectors.kafka_log import KafkaLog
-from connectors.kafka_topics import create
-from connectors.sql_store import SqlStore
-from loop.capture import steps
-from loop.events import encode
+from connectors.kafka.log import KafkaLog
+from connectors.kafka.topics import create
+from connectors.sql.store import SqlStore
+from loop.intake.capture import steps
+from loop.intake.events import encode
 from loop.settings import KafkaAccess, LogSettings
 from loop.types import Interaction
 from tests import databases, services

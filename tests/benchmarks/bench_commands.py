@@ -24,9 +24,9 @@ from tests.homes import unpack
 COMMAND = ("-m", "loop.cli", "--json")
 IMPORTS = {
     "nothing": "pass",
-    "sqlmodel": "import connectors.sql_store",
+    "sqlmodel": "import connectors.sql.store",
     "mlflow": (
-        "from connectors.mlflow_client import connect; "
+        "from connectors.mlflow.client import connect; "
         "connect('sqlite:///.nightshift/mlflow.db').search_registered_models(max_results=1)"
     ),
     "great_expectations": "from connectors.expectations import _great_expectations; _great_expectations()",

@@ -22,8 +22,8 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, Qwen2Confi
 
 from loop.models import find
 from loop.settings import ModelSettings
-from loop.training.tokens import Encoded
-from loop.training.tree import grow
+from loop.training.batch.tokens import Encoded
+from loop.training.batch.tree import grow
 from tests.benchmarks import memory
 from tests.benchmarks.preference_sets import Batches, conversations, singles, solutions, token_ratios
 from tests.benchmarks.trainers import TRAINERS, Bed, Step

@@ -31,9 +31,10 @@ from evals.stats import Estimate, cluster_means, estimate
 from loop.curation import curate
 from loop.models import find, native_bfloat16
 from loop.settings import CurationSettings, ModelSettings, TrainingSettings
-from loop.training import Job, adapters, candidate, train
-from loop.training.logps import Scored, Scorer, score
-from loop.training.tokens import Encoded, encode
+from loop.training import Job, candidate, train
+from loop.training.batch.tokens import Encoded, encode
+from loop.training.forward.logps import Scored, Scorer, score
+from loop.training.weights import adapters
 from loop.types import Example, Feedback, Interaction, Objective, Split
 from tests.benchmarks.versions import versions
 from tests.conftest import DATA

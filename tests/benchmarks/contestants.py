@@ -13,16 +13,16 @@ from kafka import KafkaConsumer, TopicPartition
 from sqlalchemy import JSON, Connection, insert
 from sqlmodel import Session
 
-from connectors.columns import Nested
-from connectors.database import is_postgresql, json_text, open_database, writing
-from connectors.kafka_client import connection
-from connectors.kafka_log import KafkaLog
-from connectors.rows import row_of
-from connectors.sql_store import INTERACTION, SqlStore
-from connectors.table_log import TableLog
-from connectors.tables import InteractionRow
-from loop.capture import capture
-from loop.events import decode, encode
+from connectors.kafka.client import connection
+from connectors.kafka.log import KafkaLog
+from connectors.sql.columns import Nested
+from connectors.sql.database import is_postgresql, json_text, open_database, writing
+from connectors.sql.log import TableLog
+from connectors.sql.rows import row_of
+from connectors.sql.store import INTERACTION, SqlStore
+from connectors.sql.tables import InteractionRow
+from loop.intake.capture import capture
+from loop.intake.events import decode, encode
 from loop.settings import KafkaAccess, LogSettings
 from loop.types import Interaction, Message
 

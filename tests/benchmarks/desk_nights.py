@@ -13,7 +13,7 @@ from pathlib import Path
 from evals.worlds import helpdesk
 from evals.worlds.helpdesk import Request, Traffic, Truth, World
 from loop import settings as policies
-from loop.cli.play import BRIGADE_DAY, DRIFT_DAY, POLICY, SAMPLING
+from loop.cli.demo.play import BRIGADE_DAY, DRIFT_DAY, POLICY, SAMPLING
 from loop.curation import curate
 from loop.models import LanguageModel, load
 from loop.settings import CurationSettings, Settings

@@ -4,8 +4,9 @@ import argparse
 import json
 
 from evals.worlds import helpdesk
-from loop import settings, steps
+from loop import settings
 from loop.cli.session import Session
+from loop.nights.versions import load_version, serving_version
 from tests.benchmarks.desk_nights import truths, world
 
 
@@ -17,8 +18,8 @@ def main() -> None:
     parser.add_argument("users", type=int)
     chosen = parser.parse_args()
     session = Session(settings.load())
-    version = steps.serving_version(session.parts)
-    model = steps.load_version(session.settings, session.registry, session.ledger.entries(), version)
+    version = serving_version(session.parts)
+    model = load_version(session.settings, session.registry, session.ledger.entries(), version)
     desk = world(chosen.seed)
     told = truths(desk, model, helpdesk.fresh(desk, chosen.day, chosen.users), chosen.day)
     changed = [truth.satisfied for changing, truth in told if changing]

@@ -8,8 +8,8 @@ from transformers import PreTrainedTokenizerBase
 
 from connectors.imports import read
 from loop.models import prompt_ids, response_ids
-from loop.training.tokens import Answer, Encoded
-from loop.training.tree import grow
+from loop.training.batch.tokens import Answer, Encoded
+from loop.training.batch.tree import grow
 from loop.types import Feedback, Interaction, Message, Objective
 from tests.conftest import DATA
 

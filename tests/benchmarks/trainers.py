@@ -17,12 +17,12 @@ from torch.nn.functional import logsigmoid
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from loop.settings import TrainingSettings
-from loop.training import adapters
-from loop.training.accumulate import weighted_loss
-from loop.training.attention import backends
-from loop.training.logps import Scorer
-from loop.training.packs import padded
-from loop.training.tokens import Encoded
+from loop.training.batch.packs import padded
+from loop.training.batch.tokens import Encoded
+from loop.training.forward.attention import backends
+from loop.training.forward.logps import Scorer
+from loop.training.objective.accumulate import weighted_loss
+from loop.training.weights import adapters
 
 BETA = 0.1
 TRL_TOKENS = 1_024

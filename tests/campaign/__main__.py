@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from itertools import chain, islice, takewhile
 from pathlib import Path
 
-from connectors.kafka_log import KafkaLog
-from connectors.kafka_topics import create
-from connectors.sql_store import SqlStore
+from connectors.kafka.log import KafkaLog
+from connectors.kafka.topics import create
+from connectors.sql.store import SqlStore
 from loop.errors import UnreachableError
 from loop.ports import Envelope
 from loop.settings import KafkaAccess, LogSettings

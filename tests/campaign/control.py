@@ -7,11 +7,11 @@ import time
 from dataclasses import replace
 from threading import Event
 
-from connectors.kafka_log import KafkaLog
-from connectors.sql_store import SqlStore
+from connectors.kafka.log import KafkaLog
+from connectors.sql.store import SqlStore
 from loop import settings
-from loop.capture import parse
 from loop.errors import FencedError, NightshiftError, NotFoundError
+from loop.intake.capture import parse
 from loop.ports import Batch, Parsed, Partition
 
 LATER_SECONDS = 0.2

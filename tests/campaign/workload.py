@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import sqlalchemy
 from sqlalchemy import func, select
 
-from connectors.sql_store import COUNTER, DEAD_LETTER, INGEST, INTERACTION
-from loop.events import encode
+from connectors.sql.store import COUNTER, DEAD_LETTER, INGEST, INTERACTION
+from loop.intake.events import encode
 from loop.ports import Envelope
 from tests.builders import interaction
 

@@ -7,12 +7,12 @@ from shutil import copytree
 import pytest
 
 from evals.worlds import helpdesk
-from loop.cli.play import Desk, project
+from loop.cli.demo.play import Desk, project
 from loop.cli.session import Session
-from loop.nightly import run
-from loop.promote import promote
+from loop.nights.nightly import run
+from loop.nights.versions import serving_version
+from loop.promotion import promote
 from loop.settings import Addresses, Settings
-from loop.steps import serving_version
 from loop.types import NightStatus, Stage, Verdict
 
 pytestmark = pytest.mark.timeout(1800)  # two real trainings and three hundred real answers

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from loop import snapshot
+from loop.curation import snapshot
 from loop.curation.split import split_of
 from loop.settings import CurationSettings
 from loop.types import Split

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 
-from connectors.mlflow_registry import MlflowRegistry
-from connectors.sql_ledger import SqlLedger
-from connectors.sql_store import SqlStore
-from loop.promote import champion, promote, reconcile, rollback
-from loop.promote.checks import verified
+from connectors.mlflow.registry import MlflowRegistry
+from connectors.sql.ledger import SqlLedger
+from connectors.sql.store import SqlStore
+from loop.promotion import champion, promote, reconcile, rollback
+from loop.promotion.checks import verified
 from tests.infra import INFRA
 from tests.memory_registry import make_candidate
 from tests.services import require

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from connectors.sql_store import SqlStore
-from connectors.table_log import TableLog
-from loop.capture import Captured, capture, parse
+from connectors.sql.log import TableLog
+from connectors.sql.store import SqlStore
 from loop.errors import FencedError
-from loop.events import encode
+from loop.intake.capture import Captured, capture, parse
+from loop.intake.events import encode
 from loop.ports import Batch, Envelope, Parsed, Partition
 from tests.builders import interaction, thumb
 from tests.databases import DATABASES, fresh_url

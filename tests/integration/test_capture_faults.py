@@ -10,15 +10,15 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from connectors.kafka_client import connection
-from connectors.kafka_log import KafkaLog
-from connectors.kafka_topics import create
-from connectors.sql_store import SqlStore
-from loop.capture import capture
-from loop.events import encode
+from connectors.kafka.client import connection
+from connectors.kafka.log import KafkaLog
+from connectors.kafka.topics import create
+from connectors.sql.store import SqlStore
+from loop.intake.capture import capture
+from loop.intake.events import encode
+from loop.intake.wire import MAX_EVENT_BYTES
 from loop.ports import Envelope
 from loop.settings import KafkaAccess
-from loop.wire import MAX_EVENT_BYTES
 from tests import services
 from tests.builders import NOON, interaction
 from tests.capturing import Follower, await_that, follow

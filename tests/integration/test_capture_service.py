@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from connectors.kafka_log import KafkaLog
-from connectors.kafka_topics import DEAD_LETTERS, create
-from connectors.sql_store import SqlStore
-from loop.capture import capture
-from loop.events import encode
+from connectors.kafka.log import KafkaLog
+from connectors.kafka.topics import DEAD_LETTERS, create
+from connectors.sql.store import SqlStore
+from loop.intake.capture import capture
+from loop.intake.events import encode
 from loop.ports import Envelope
 from loop.settings import KafkaAccess, LogSettings
 from loop.types import DeadLetter

@@ -15,11 +15,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlmodel import SQLModel
 
-from connectors import tables
-from connectors.bulk import load
-from connectors.database import HEADS, History, open_database, reading, reserve, writing
-from connectors.migrations import config
-from connectors.sql_store import SqlStore
+from connectors.sql import tables
+from connectors.sql.bulk import load
+from connectors.sql.database import HEADS, History, open_database, reading, reserve, writing
+from connectors.sql.migrations import config
+from connectors.sql.store import SqlStore
 from loop import types
 from loop.errors import IntegrityError, UnreachableError, UsageError
 from loop.ports import Batch, Parsed, Partition

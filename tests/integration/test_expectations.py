@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from connectors.expectations import validate
-from loop import snapshot
 from loop.canonical import digest
+from loop.curation import snapshot
 from loop.errors import NotFoundError
 from loop.settings import CurationSettings, ValidationSettings
 from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split, Validation

@@ -29,7 +29,7 @@ class Absent:
 
 OWNERS, INSTALLED = packages_distributions(), {"nightshift-loop", *sys.argv[1:]}
 sys.meta_path.insert(0, Absent())
-import connectors.kafka_log, connectors.kafka_topics, connectors.prometheus, psycopg
+import connectors.kafka.log, connectors.kafka.topics, connectors.prometheus, psycopg
 from loop.cli import main
 sys.argv = ["nightshift", "capture", "--until-caught-up"]
 main()

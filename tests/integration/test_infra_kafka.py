@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from connectors.kafka_topics import create, faults
+from connectors.kafka.topics import create, faults
 from loop import settings
 from loop.settings import KafkaAccess
 from tests.infra import INFRA, compose

@@ -14,13 +14,13 @@ from threading import Thread
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from connectors import kafka_topics
-from connectors.kafka_log import KafkaLog
-from loop.capture import Captured, capture, steps
+from connectors.kafka import topics
+from connectors.kafka.log import KafkaLog
 from loop.cli import checks
 from loop.cli.session import Session
 from loop.errors import EventError, IntegrityError, NotFoundError, UnreachableError
-from loop.events import encode
+from loop.intake.capture import Captured, capture, steps
+from loop.intake.events import encode
 from loop.ports import Batch, Envelope, Parsed, Partition
 from loop.settings import KafkaAccess, LogSettings, load
 from tests import services
@@ -41,21 +41,21 @@ def settings() -> LogSettings:
 
 @pytest.fixture
 def log(access: KafkaAccess, settings: LogSettings) -> Iterator[KafkaLog]:
-    kafka_topics.create(access, settings)
+    topics.create(access, settings)
     opened = KafkaLog(access, settings)
     yield opened
     opened.close()
 
 
 def test_topics_are_made_once_and_then_have_no_faults(access: KafkaAccess, settings: LogSettings) -> None:
-    assert kafka_topics.faults(access, settings) == (
+    assert topics.faults(access, settings) == (
         f"there is no topic {settings.topic}",
         f"there is no topic {settings.topic}.dead-letters",
     )
-    assert set(kafka_topics.create(access, settings).values()) == {True}
-    assert set(kafka_topics.create(access, settings).values()) == {False}
-    assert kafka_topics.faults(access, settings) == ()
-    (fault, _) = kafka_topics.faults(access, replace(settings, min_insync_replicas=2))
+    assert set(topics.create(access, settings).values()) == {True}
+    assert set(topics.create(access, settings).values()) == {False}
+    assert topics.faults(access, settings) == ()
+    (fault, _) = topics.faults(access, replace(settings, min_insync_replicas=2))
     assert "min.insync.replicas=1" in fault
 
 
@@ -160,7 +160,7 @@ def test_a_topic_made_anew_while_it_is_read_is_noticed(
     with KafkaAdminClient(bootstrap_servers=access.servers) as admin:
         admin.delete_topics([settings.topic])
     await_that(lambda: faults(access, settings) != (), lambda: "the topic is still there")
-    kafka_topics.create(access, settings)
+    topics.create(access, settings)
     sender = KafkaLog(access, settings)
     sender.append([encode(interaction(number)) for number in range(100, 120)])
     sender.close()
@@ -214,7 +214,7 @@ def test_a_partition_without_a_leader_does_not_stop_the_others() -> None:
 def capture_without_a_leader(brokers: services.Kafka) -> None:
     settings = replace(services.log_settings(brokers, partitions=3), replication_factor=1, min_insync_replicas=1)
     access = KafkaAccess(brokers.servers)
-    kafka_topics.create(access, settings)
+    topics.create(access, settings)
     with KafkaAdminClient(bootstrap_servers=access.servers) as admin:
         (topic,) = (each for each in admin.describe_topics() if each["name"] == settings.topic)
     leaders = {part["leader_id"]: part["partition_index"] for part in topic["partitions"]}
@@ -235,7 +235,7 @@ def capture_without_a_leader(brokers: services.Kafka) -> None:
 def faults(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
     """Those of the topics; none while the cluster finds itself."""
     with suppress(UnreachableError):
-        return kafka_topics.faults(access, settings)
+        return topics.faults(access, settings)
     return ()
 
 
@@ -249,7 +249,7 @@ def test_an_event_too_large_for_the_topic_is_refused_and_named(log: KafkaLog) ->
 def test_a_partition_that_stands_still_although_there_is_more_is_joined_again(
     access: KafkaAccess, settings: LogSettings
 ) -> None:
-    kafka_topics.create(access, settings)
+    topics.create(access, settings)
     log, store = KafkaLog(access, settings, stuck_seconds=0.1), MemoryStore()
     assert capture(log, store) == Captured()
     log.append([encode(interaction(number)) for number in range(100)])

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.serialization import (
 from kafka import KafkaAdminClient
 from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 
-from connectors.kafka_client import connection
-from connectors.kafka_log import KafkaLog
-from connectors.kafka_topics import create, faults
-from loop.capture import Captured, capture
+from connectors.kafka.client import connection
+from connectors.kafka.log import KafkaLog
+from connectors.kafka.topics import create, faults
 from loop.errors import NotFoundError
-from loop.events import encode
+from loop.intake.capture import Captured, capture
+from loop.intake.events import encode
 from loop.settings import KafkaAccess
 from tests import services
 from tests.builders import interaction

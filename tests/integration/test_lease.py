@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from connectors.database import open_database, reading, writing
-from connectors.lease import LEASE, started
-from connectors.sql_store import SqlStore
+from connectors.sql.database import open_database, reading, writing
+from connectors.sql.lease import LEASE, started
+from connectors.sql.store import SqlStore
 from loop.errors import LeaseHeldError
 from tests.databases import fresh_url
 

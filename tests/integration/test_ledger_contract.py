@@ -8,12 +8,12 @@ import pytest
 import sqlalchemy
 from alembic import command
 
-from connectors.database import open_database, writing
-from connectors.migrations import config
-from connectors.sql_ledger import SqlLedger
+from connectors.sql.database import open_database, writing
+from connectors.sql.ledger import SqlLedger
+from connectors.sql.migrations import config
 from loop.errors import IntegrityError, StaleChampionError
-from loop.ledger import link
 from loop.ports import Ledger
+from loop.promotion.ledger import link
 from loop.types import Action, Promotion
 from tests.databases import DATABASES, fresh_url
 from tests.fakes import MemoryLedger

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from connectors.kafka_log import KafkaLog
-from connectors.table_log import TableLog
+from connectors.kafka.log import KafkaLog
+from connectors.sql.log import TableLog
 from loop.errors import NotFoundError
 from loop.ports import Batch, Entry, Envelope, EventLog, Partition
 from tests import services
@@ -131,7 +131,7 @@ def test_a_poll_that_does_not_wait_returns_at_once_and_brings_what_is_here(log: 
 
 @pytest.mark.parametrize("database", DATABASES)
 def test_large_entries_come_a_few_at_a_time(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.table_log.POLL_BYTES", 1_500)
+    monkeypatch.setattr("connectors.sql.log.POLL_BYTES", 1_500)
     log = TableLog(fresh_url(database, tmp_path))
     log.append(envelopes(*[b"x" * 1_000] * 3))
     assert [len(batch.entries) for batch in read(log, 3)] == [2, 1]

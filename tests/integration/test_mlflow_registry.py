@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from connectors.mlflow_client import connect
-from connectors.mlflow_registry import MlflowRegistry
+from connectors.mlflow.client import connect
+from connectors.mlflow.registry import MlflowRegistry
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
 from loop.hashing import adapter_sha256
-from loop.ledger import link
 from loop.ports import Ledger, Registry
+from loop.promotion.ledger import link
 from loop.types import Action, Candidate, Snapshot
 from tests.fakes import MemoryLedger
 from tests.memory_registry import MemoryRegistry, make_candidate
@@ -385,7 +385,7 @@ def test_mlflow_is_imported_by_the_first_call_and_prints_nothing(empty_database:
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     (tmp_path / "versions.txt").write_text("1")
     program = (
-        "import sys; from pathlib import Path; from connectors.mlflow_registry import MlflowRegistry\n"
+        "import sys; from pathlib import Path; from connectors.mlflow.registry import MlflowRegistry\n"
         "from tests.fakes import MemoryLedger\n"
         f"uri, folder = 'sqlite:///{tmp_path}/mlflow.db', Path('{tmp_path}/versions')\n"
         "registry = MlflowRegistry(uri, 'assistant', folder, MemoryLedger())\n"

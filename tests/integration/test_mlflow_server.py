@@ -9,8 +9,8 @@ import psycopg
 import pytest
 import sqlalchemy
 
-from connectors.database import open_database
-from connectors.mlflow_registry import MlflowRegistry
+from connectors.mlflow.registry import MlflowRegistry
+from connectors.sql.database import open_database
 from loop.hashing import adapter_sha256
 from tests.fakes import MemoryLedger
 from tests.integration.test_mlflow_registry import (  # noqa: F401 - they run here on this module's `registry`

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from connectors.mlflow_registry import MlflowRegistry
+from connectors.mlflow.registry import MlflowRegistry
 from loop.hashing import adapter_sha256, candidate_id
 from loop.models import fingerprint, load
 from loop.models.quiet import quiet
@@ -173,7 +173,7 @@ def test_a_versions_files_are_a_stock_adapter_and_nothing_is_pickled(folder: Pat
 
 def test_registering_a_version_imports_no_torch(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from connectors.mlflow_pyfunc import write_model\n"
+        "import sys; from pathlib import Path; from connectors.mlflow.pyfunc import write_model\n"
         "from tests.memory_registry import make_candidate\n"
         f"candidate = make_candidate(Path('{tmp_path}/a'), 'a')\n"
         f"write_model(Path('{tmp_path}/a'), candidate, 'hub/name', 'bfloat16')\n"

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from connectors.mlflow_registry import MlflowRegistry
-from connectors.sql_ledger import SqlLedger
+from connectors.mlflow.registry import MlflowRegistry
+from connectors.sql.ledger import SqlLedger
 from loop.errors import StaleChampionError
-from loop.ledger import verify
-from loop.promote import champion, promote, reconcile
+from loop.promotion import champion, promote, reconcile
+from loop.promotion.ledger import verify
 from loop.types import Decision
 from tests.memory_registry import judged, make_candidate
 

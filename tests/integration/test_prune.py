@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from connectors.sql_ledger import SqlLedger
-from connectors.sql_store import SqlStore
-from loop import prune
+from connectors.sql.ledger import SqlLedger
+from connectors.sql.store import SqlStore
+from loop.nights import prune
 from loop.types import Stage
 from tests.homes import unpack
 from tests.project import nightshift

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import text
 from sqlalchemy.exc import StatementError
 
-from connectors.bulk import FEW
-from connectors.database import open_database
-from connectors.sql_store import SqlStore
+from connectors.sql.bulk import FEW
+from connectors.sql.database import open_database
+from connectors.sql.store import SqlStore
 from loop.canonical import digest
 from loop.errors import FencedError, LeaseHeldError, NotFoundError
 from loop.ports import Batch, Parsed, Partition, Store

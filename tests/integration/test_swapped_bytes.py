@@ -11,16 +11,25 @@ from pathlib import Path
 import pytest
 
 from connectors.expectations import validate
-from connectors.mlflow_registry import MlflowRegistry
-from connectors.sql_ledger import SqlLedger
-from connectors.sql_store import SqlStore
-from connectors.table_log import TableLog
-from loop import candidates, nightly, settings, steps, training
+from connectors.mlflow.registry import MlflowRegistry
+from connectors.sql.ledger import SqlLedger
+from connectors.sql.log import TableLog
+from connectors.sql.store import SqlStore
+from loop import candidates, nightly, settings, training
 from loop.errors import IntegrityError, NotFoundError
-from loop.events import encode
 from loop.hashing import adapter_sha256
 from loop.identity import evidence_id
-from loop.promote import champion
+from loop.intake.events import encode
+from loop.nights.capture import capture_events
+from loop.nights.curate import curate_snapshot
+from loop.nights.decide import decide_candidate
+from loop.nights.evaluate import evaluate_candidate
+from loop.nights.parts import Parts
+from loop.nights.promote import promote_version
+from loop.nights.register import register_candidate
+from loop.nights.train import _job, train_candidate
+from loop.nights.versions import load_version
+from loop.promotion import champion
 from loop.training import checkpoint
 from loop.types import Candidate, Evidence, NightStatus, Stage, SuiteRole, Verdict
 from tests.project import edited
@@ -49,7 +58,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 class House:
     """A home with one candidate that is trained, registered and judged better than the base model."""
 
-    parts: steps.Parts
+    parts: Parts
     snapshot_id: str
     candidate: Candidate
     version: int
@@ -65,16 +74,16 @@ class House:
         return candidates.candidate_folder(self.home, self.candidate.candidate_id)
 
     def promote(self) -> None:
-        steps.promote_version(self.parts, self.version, self.decision_id, "test")
+        promote_version(self.parts, self.version, self.decision_id, "test")
 
 
-def opened(folder: Path) -> steps.Parts:
+def opened(folder: Path) -> Parts:
     home = folder / ".nightshift"
     home.mkdir(parents=True)
     policy = settings.load(overrides={"model.base": str(tiny_model(folder / "base")), **POLICY})
     store = f"sqlite:///{home}/store.db"
     ledger = SqlLedger(f"sqlite:///{home}/ledger.db")
-    return steps.Parts(
+    return Parts(
         log=TableLog(store),
         store=SqlStore(store),
         ledger=ledger,
@@ -90,12 +99,12 @@ def opened(folder: Path) -> steps.Parts:
 def built(tmp_path_factory: pytest.TempPathFactory) -> House:
     parts = opened(tmp_path_factory.mktemp("house"))
     parts.log.append([encode(event) for user in range(60) for event in edited(user)])
-    snapshot_id = steps.curate_snapshot(parts, steps.capture_events(parts), NOON).snapshot_id
-    candidate = steps.train_candidate(parts, snapshot_id, 0)
-    version = steps.register_candidate(parts, candidate.candidate_id)
-    evidence = better(steps.evaluate_candidate(parts, candidate.candidate_id, 0))
+    snapshot_id = curate_snapshot(parts, capture_events(parts), NOON).snapshot_id
+    candidate = train_candidate(parts, snapshot_id, 0)
+    version = register_candidate(parts, candidate.candidate_id)
+    evidence = better(evaluate_candidate(parts, candidate.candidate_id, 0))
     parts.store.save_evidence(evidence)
-    decision = steps.decide_candidate(parts, evidence.evidence_id)
+    decision = decide_candidate(parts, evidence.evidence_id)
     assert decision.verdict is Verdict.PROMOTE
     return House(parts, snapshot_id, candidate, version, evidence, decision.decision_id)
 
@@ -168,23 +177,23 @@ def test_the_bytes_of_one_candidate_pass_every_step(house: House) -> None:
 def test_an_adapter_that_was_altered_on_disk_is_neither_registered_nor_judged(house: House) -> None:
     swap(house.folder)
     with pytest.raises(IntegrityError, match="does not have its sha256") as refused:
-        steps.register_candidate(house.parts, house.candidate.candidate_id)
+        register_candidate(house.parts, house.candidate.candidate_id)
     assert f"nightshift train {house.snapshot_id}" in refused.value.remedy
     with pytest.raises(IntegrityError, match="does not have its sha256"):
-        steps.evaluate_candidate(house.parts, house.candidate.candidate_id, 0)
+        evaluate_candidate(house.parts, house.candidate.candidate_id, 0)
 
 
 def test_an_adapter_that_is_gone_says_how_to_train_it_and_comes_back_with_the_same_bytes(house: House) -> None:
     shutil.rmtree(house.folder)
     with pytest.raises(NotFoundError, match="has no files") as refused:
-        steps.evaluate_candidate(house.parts, house.candidate.candidate_id, 0)
+        evaluate_candidate(house.parts, house.candidate.candidate_id, 0)
     assert f"nightshift train {house.snapshot_id} --from 0" in refused.value.remedy
-    assert steps.train_candidate(house.parts, house.snapshot_id, 0).adapter_sha256 == house.candidate.adapter_sha256
-    assert steps.register_candidate(house.parts, house.candidate.candidate_id) == house.version
+    assert train_candidate(house.parts, house.snapshot_id, 0).adapter_sha256 == house.candidate.adapter_sha256
+    assert register_candidate(house.parts, house.candidate.candidate_id) == house.version
 
 
 def test_a_retraining_that_comes_to_other_bytes_is_another_candidate_and_another_version(house: House) -> None:
-    job = steps._job(house.parts, house.snapshot_id, 0)
+    job = _job(house.parts, house.snapshot_id, 0)
     shutil.rmtree(house.folder)
     shutil.rmtree(job.folder)
     running = training.train(job)
@@ -192,15 +201,15 @@ def test_a_retraining_that_comes_to_other_bytes_is_another_candidate_and_another
         next(running)
     running.close()
     late(job.folder)
-    made = steps.train_candidate(house.parts, house.snapshot_id, 0)
+    made = train_candidate(house.parts, house.snapshot_id, 0)
     assert made.metrics["steps"] < house.candidate.metrics["steps"]
     assert made.job_id == house.candidate.job_id
     assert made.candidate_id != house.candidate.candidate_id
-    assert steps.register_candidate(house.parts, made.candidate_id) != house.version
+    assert register_candidate(house.parts, made.candidate_id) != house.version
     known = {candidate.candidate_id for candidate in house.parts.store.candidates_of(made.job_id)}
     assert known == {house.candidate.candidate_id, made.candidate_id}
     with pytest.raises(NotFoundError, match="has no files"):
-        steps.register_candidate(house.parts, house.candidate.candidate_id)
+        register_candidate(house.parts, house.candidate.candidate_id)
 
 
 def late(folder: Path) -> None:
@@ -218,7 +227,7 @@ def test_a_version_whose_files_were_swapped_in_the_registry_is_neither_promoted_
     with pytest.raises(IntegrityError, match="does not have its sha256"):
         house.promote()
     with pytest.raises(IntegrityError, match="does not have its sha256"):
-        steps.load_version(house.parts.settings, house.parts.registry, (), house.version)
+        load_version(house.parts.settings, house.parts.registry, (), house.version)
 
 
 def test_a_version_swapped_with_its_recorded_sha256_is_not_promoted_on_the_decision_about_the_other(
@@ -235,9 +244,9 @@ def test_a_champion_swapped_with_its_recorded_sha256_neither_serves_nor_is_conti
     swap_in_registry(house)
     entries = house.parts.ledger.entries()
     with pytest.raises(IntegrityError, match="not the one in the ledger"):
-        steps.load_version(house.parts.settings, house.parts.registry, entries, house.version)
+        load_version(house.parts.settings, house.parts.registry, entries, house.version)
     with pytest.raises(IntegrityError, match="not the one in the ledger"):
-        steps.train_candidate(house.parts, house.snapshot_id, house.version)
+        train_candidate(house.parts, house.snapshot_id, house.version)
 
 
 @pytest.mark.parametrize(
@@ -248,16 +257,16 @@ def test_evidence_that_was_altered_decides_nothing(house: House, column: str, va
     with database(house, "store.db") as connection:
         connection.execute(f"UPDATE evidence SET {column} = ?", (value,))  # noqa: S608
     with pytest.raises(IntegrityError, match="altered after it was collected"):
-        steps.decide_candidate(house.parts, house.evidence.evidence_id)
+        decide_candidate(house.parts, house.evidence.evidence_id)
 
 
 def test_evidence_about_other_bytes_than_the_candidates_decides_nothing(house: House) -> None:
     with database(house, "store.db") as connection:
         connection.execute("UPDATE candidate SET adapter_sha256 = ?", ("0" * 64,))
     with pytest.raises(IntegrityError, match="about other bytes than candidate"):
-        steps.decide_candidate(house.parts, house.evidence.evidence_id)
+        decide_candidate(house.parts, house.evidence.evidence_id)
     with pytest.raises(IntegrityError, match="does not have its sha256"):
-        steps.register_candidate(house.parts, house.candidate.candidate_id)
+        register_candidate(house.parts, house.candidate.candidate_id)
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from loop.training.logps import Scored, Scorer, choose_layout, score
-from loop.training.lora import fuse
-from loop.training.spans import spans
-from loop.training.tokens import Answer, Encoded
-from loop.training.whole import whole
+from loop.training.batch.tokens import Answer, Encoded
+from loop.training.forward.logps import Scored, Scorer, choose_layout, score
+from loop.training.forward.spans import spans
+from loop.training.forward.whole import whole
+from loop.training.weights.lora import fuse
 from loop.types import Objective
 from tests.tiny import adapted
 from tests.unit.test_training_logps import SETTINGS, gradients, loss_of, plainly

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, Qwen2Config
 
-from loop.training import adapters, candidate, train
-from loop.training.blocks import blocks
-from loop.training.logps import Scorer, choose_layout, score
-from loop.training.spans import spans
-from loop.training.tokens import Encoded
+from loop.training import candidate, train
+from loop.training.batch.tokens import Encoded
+from loop.training.forward.blocks import blocks
+from loop.training.forward.logps import Scorer, choose_layout, score
+from loop.training.forward.spans import spans
+from loop.training.weights import adapters
 from tests.services import require
 from tests.tiny import tiny_model
 from tests.unit.test_training_engine import SETTINGS, job

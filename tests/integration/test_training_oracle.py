@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
 from loop.settings import TrainingSettings
-from loop.training import losses, objective
-from loop.training.logps import Scorer, score
-from loop.training.lora import fuse
-from loop.training.tokens import Answer, Encoded
+from loop.training.batch.tokens import Answer, Encoded
+from loop.training.forward.logps import Scorer, score
+from loop.training.objective import losses, mixed
+from loop.training.weights.lora import fuse
 from loop.types import Objective
 from tests.tiny import adapted, tiny_model
 
@@ -63,11 +63,11 @@ def reference(examples: list[Encoded]) -> list[list[float]]:
     return [[-5.5 * len(answer.ids) - i for answer in example.answers] for i, example in enumerate(examples)]
 
 
-def ours(base: Path, examples: list[Encoded], loss: Callable[[objective.Batch, Tensor, Tensor], Tensor]) -> tuple:
+def ours(base: Path, examples: list[Encoded], loss: Callable[[mixed.Batch, Tensor, Tensor], Tensor]) -> tuple:
     model = adapter_over(base)
     fuse(model)
     scored = score(Scorer(model.get_base_model()), examples)
-    batch = objective.gather(examples, torch.device("cpu"))
+    batch = mixed.gather(examples, torch.device("cpu"))
     flat = torch.tensor([value for each in reference(examples) for value in each], dtype=torch.float64)
     return loss(batch, scored, flat), model
 
@@ -101,7 +101,7 @@ def test_pair_losses_and_gradients_are_those_of_trl(base, pairs, tmp_path, loss_
     settings = TrainingSettings(beta=BETA, pair_loss=chosen, disagreement=DISAGREEMENT)
 
     def loss(batch, scored, flat):
-        return objective.weighted_sum(objective.example_losses(batch, scored, flat, 0.0, settings), batch) / len(pairs)
+        return mixed.weighted_sum(mixed.example_losses(batch, scored, flat, 0.0, settings), batch) / len(pairs)
 
     assert_agree(*ours(base, pairs, loss), expected, trainer.model)
 

@@ -12,8 +12,9 @@ from transformers import AutoModelForCausalLM
 from loop.errors import TrainingError
 from loop.models import load_base
 from loop.models.quiet import quiet
-from loop.training import adapters, train
-from loop.training.logps import Scorer, score
+from loop.training import train
+from loop.training.forward.logps import Scorer, score
+from loop.training.weights import adapters
 from tests.tiny import tiny_model
 from tests.unit.test_training_engine import SETTINGS, job
 from tests.unit.test_training_logps import EXAMPLES, gradients, loss_of
@@ -82,7 +83,7 @@ def test_four_bits_are_not_divided(base):
 
 
 def test_without_bitsandbytes_it_says_what_to_install(base, tmp_path, monkeypatch):
-    monkeypatch.setattr("loop.training.adapters.is_bitsandbytes_available", lambda: False)
+    monkeypatch.setattr("loop.training.weights.adapters.is_bitsandbytes_available", lambda: False)
     with pytest.raises(TrainingError, match="bitsandbytes") as refused:
         list(train(job(base, tmp_path, settings=FOUR_BITS)))
     assert "nightshift-loop[qlora]" in refused.value.remedy

@@ -14,12 +14,12 @@ from torch import Tensor, distributed, multiprocessing
 from loop.errors import LowMemoryError, TrainingError
 from loop.settings import TrainingSettings
 from loop.training import Job, candidate, train
-from loop.training.accumulate import accumulate
-from loop.training.adapters import layers, load, trainable
 from loop.training.checkpoint import State
+from loop.training.forward.logps import Scorer, score
 from loop.training.launch import HANDED, LOG
-from loop.training.logps import Scorer, score
-from loop.training.reference import Reference
+from loop.training.objective.accumulate import accumulate
+from loop.training.objective.reference import Reference
+from loop.training.weights.adapters import layers, load, trainable
 from loop.types import Objective
 from tests.machine import machine
 from tests.tiny import tiny_model

@@ -4,9 +4,9 @@ from contextlib import closing
 
 import pytest
 
-from loop.capture import MAX_FENCES, PORTION_BYTES, Captured, capture, parse, portions, steps
 from loop.errors import FencedError, NotFoundError
-from loop.events import dead_letter, decode, encode
+from loop.intake.capture import MAX_FENCES, PORTION_BYTES, Captured, capture, parse, portions, steps
+from loop.intake.events import dead_letter, decode, encode
 from loop.ports import Batch, Entry, Parsed, Partition
 from tests.builders import interaction, thumb
 from tests.fakes import MemoryLog, MemoryStore

@@ -13,14 +13,14 @@ import pytest
 from click.testing import CliRunner
 
 from connectors.imports import decoders
-from connectors.sql_ledger import SqlLedger
+from connectors.sql.ledger import SqlLedger
 from loop import errors, settings
-from loop.cli import play
 from loop.cli.data import FORMATS
+from loop.cli.demo import play
 from loop.cli.main import SPINS, cli, leave_room_for_neighbours
 from loop.cli.progress import ERASE_LINE, ShownProgress
 from loop.cli.session import Session
-from loop.promote import promote
+from loop.promotion import promote
 from tests.memory_registry import MemoryRegistry, make_candidate
 
 HEAVY = {"torch", "transformers", "peft", "mlflow", "great_expectations", "sqlalchemy", "kafka", "pandas", "matplotlib"}

@@ -13,13 +13,13 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from connectors.database import writing
-from connectors.lease import LEASE
+from connectors.sql.database import writing
+from connectors.sql.lease import LEASE
 from loop import settings
 from loop.cli.durations import Duration, span
 from loop.cli.main import cli
 from loop.cli.session import Session
-from loop.ledger import link
+from loop.promotion.ledger import link
 from loop.types import Action, Decision, Night, NightStatus, Stage, Verdict
 
 NOW = datetime.now(UTC)

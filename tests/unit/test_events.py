@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loop.errors import EventError
-from loop.events import decode, encode, json_schema
+from loop.intake.events import decode, encode, json_schema
+from loop.intake.wire import MAX_EVENT_BYTES, MAX_LEVELS, WireFeedback, WireInteraction, WireSampling
 from loop.types import (
     DeadLetter,
     Feedback,
@@ -20,7 +21,6 @@ from loop.types import (
     Verifier,
     VerifierKind,
 )
-from loop.wire import MAX_EVENT_BYTES, MAX_LEVELS, WireFeedback, WireInteraction, WireSampling
 
 SCHEMA = jsonschema.Draft202012Validator(json_schema())
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

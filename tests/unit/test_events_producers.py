@@ -3,9 +3,9 @@ from datetime import UTC, datetime
 import pytest
 
 from loop.errors import EventError
-from loop.events import dead_letter, encode, pseudonym
+from loop.intake.events import dead_letter, encode, pseudonym
+from loop.intake.wire import MAX_EVENT_BYTES
 from loop.types import Interaction, Message
-from loop.wire import MAX_EVENT_BYTES
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

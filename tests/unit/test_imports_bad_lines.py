@@ -4,7 +4,7 @@ import random
 import pytest
 
 from connectors.imports import decoders, read
-from loop.events import encode
+from loop.intake.events import encode
 from loop.types import DeadLetter
 from tests.builders import KEY
 

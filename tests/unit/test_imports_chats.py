@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from loop.events import encode, pseudonym
+from loop.intake.events import encode, pseudonym
 from loop.types import DeadLetter, FeedbackKind, Message
 from tests.builders import KEY
 

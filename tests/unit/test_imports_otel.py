@@ -3,9 +3,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from loop.events import encode, pseudonym
+from loop.intake.events import encode, pseudonym
+from loop.intake.wire import MAX_EVENT_BYTES
 from loop.types import DeadLetter, Feedback, FeedbackKind, Interaction, Message, Sampling, ToolCall
-from loop.wire import MAX_EVENT_BYTES
 from tests.builders import KEY
 from tests.reaching import reached
 

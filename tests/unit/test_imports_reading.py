@@ -6,9 +6,9 @@ import pytest
 
 from connectors.imports import START, decoders, read
 from loop.errors import UsageError
-from loop.events import dead_letter, encode
+from loop.intake.events import dead_letter, encode
+from loop.intake.wire import MAX_EVENT_BYTES
 from loop.types import DeadLetter, Feedback, FeedbackKind, Interaction, Message, ToolCall, Verifier, VerifierKind
-from loop.wire import MAX_EVENT_BYTES
 from tests.builders import KEY
 
 ASK = {"role": "user", "content": "2+2?"}

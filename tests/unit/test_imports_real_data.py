@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from connectors.imports import START, read
-from loop.events import decode, encode
+from loop.intake.events import decode, encode
 from loop.types import Feedback, Interaction, VerifierKind
 
 KEY = "s"

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loop.events import encode, pseudonym
+from loop.intake.events import encode, pseudonym
 from loop.types import DeadLetter, Feedback, FeedbackKind, Interaction, Message, Sampling, ToolCall, VerifierKind
 from tests.builders import KEY
 from tests.reaching import reached

@@ -7,7 +7,7 @@ import pytest
 from kafka.errors import KafkaConnectionError
 from kafka.future import Future
 
-from connectors.kafka_client import connection, opening
+from connectors.kafka.client import connection, opening
 from loop import settings
 from loop.errors import UsageError
 from loop.settings import KafkaAccess

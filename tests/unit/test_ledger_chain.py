@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from loop.errors import IntegrityError
-from loop.ledger import GENESIS, entry_hash, link, verify
+from loop.promotion.ledger import GENESIS, entry_hash, link, verify
 from loop.types import Action, Promotion
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -50,7 +50,7 @@ def test_a_postponed_module_is_read_when_it_is_used_and_an_absent_one_stays_abse
 
 
 def test_finding_and_naming_a_model_imports_no_torch() -> None:
-    code = "import sys, loop.models, loop.steps, loop.nightly, loop.prune; print(*sys.modules)"
+    code = "import sys, loop.models, loop.nights.nightly, loop.nights.prune; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {"torch", "transformers", "peft", "scipy", "matplotlib", "mlflow", "great_expectations", "sqlalchemy"}
     assert not heavy & set(loaded)

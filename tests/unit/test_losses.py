@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.training import losses
+from loop.training.objective import losses
 
 LOGP = st.floats(min_value=-400, max_value=0)
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from loop import nightly, settings, steps
-from loop.promote import champion, promote
+from loop import settings
+from loop.nights import nightly
+from loop.nights.parts import Parts
+from loop.nights.report import write_report
+from loop.promotion import champion, promote
 from loop.report import outcomes
-from loop.steps import Parts
 from loop.types import Night, NightStatus, Stage, Validation, Verdict
 from tests.fakes import MemoryLedger, MemoryLog, MemoryStore
 from tests.memory_registry import MemoryRegistry, judged, make_candidate
@@ -96,7 +98,7 @@ def test_a_night_given_up_leaves_a_failed_run_that_says_why(tmp_path: Path):
 
 def test_a_night_that_writes_its_report_is_not_shown_as_running(tmp_path: Path):
     registry = MemoryRegistry(tmp_path / "registry")
-    steps.write_report(parts_of(tmp_path, MemoryStore(), registry), running({Stage.PROMOTE: "not promoted"}))
+    write_report(parts_of(tmp_path, MemoryStore(), registry), running({Stage.PROMOTE: "not promoted"}))
     shown = registry.runs["night-0001"]
     assert shown.tags["status"] == "done"
     assert "`nightshift run` finishes it" not in shown.note

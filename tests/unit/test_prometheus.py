@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from connectors.prometheus import CaptureMetrics
-from loop.capture import Step
 from loop.errors import UsageError
+from loop.intake.capture import Step
 from loop.ports import Batch, Entry, Parsed, Partition
 from tests.builders import interaction
 

@@ -17,8 +17,19 @@ from loop.errors import (
     UsageError,
 )
 from loop.hashing import adapter_sha256
-from loop.ledger import link
-from loop.promote import adapter_of, anchor, approve, champion, champions, fetch, history, promote, reconcile, rollback
+from loop.promotion import (
+    adapter_of,
+    anchor,
+    approve,
+    champion,
+    champions,
+    fetch,
+    history,
+    promote,
+    reconcile,
+    rollback,
+)
+from loop.promotion.ledger import link
 from loop.types import Action, Decision, Promotion, Verdict
 from tests.fakes import MemoryLedger
 from tests.memory_registry import MemoryRegistry, judged, make_candidate, sha256_of

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loop import snapshot
 from loop.canonical import digest
+from loop.curation import snapshot
 from loop.errors import IntegrityError, NotFoundError
 from loop.settings import CurationSettings
 from loop.types import (

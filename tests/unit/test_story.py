@@ -8,9 +8,8 @@ import pytest
 
 from evals.worlds import helpdesk
 from loop import settings, types
-from loop.cli.play import Desk, _events
-from loop.cli.session import Session
-from loop.cli.story import (
+from loop.cli.demo.play import Desk, _events
+from loop.cli.demo.story import (
     HEADERS,
     WIDTHS,
     Day,
@@ -25,6 +24,7 @@ from loop.cli.story import (
     undecided,
     write_page,
 )
+from loop.cli.session import Session
 from loop.types import Decision, Night, NightStatus, Stage, Verdict
 
 WORLD = helpdesk.World(seed=1, drift_day=2)

@@ -9,12 +9,12 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from loop.settings import TrainingSettings
-from loop.training.accumulate import accumulate, clip
-from loop.training.adapters import trainable
+from loop.training.batch.tokens import Encoded
 from loop.training.checkpoint import State
-from loop.training.logps import Scorer
-from loop.training.reference import Reference
-from loop.training.tokens import Encoded
+from loop.training.forward.logps import Scorer
+from loop.training.objective.accumulate import accumulate, clip
+from loop.training.objective.reference import Reference
+from loop.training.weights.adapters import trainable
 from tests.tiny import adapted, tiny_model
 from tests.unit.test_training_logps import EXAMPLES, encoded
 

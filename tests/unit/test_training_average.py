@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from loop.training import candidate
-from loop.training.adapters import put, trainable
-from loop.training.average import Average
 from loop.training.checkpoint import read
+from loop.training.weights.adapters import put, trainable
+from loop.training.weights.average import Average
 from tests.unit.test_training_engine import SETTINGS, base, break_off, examples, job, steps
 
 __all__ = ["base"]

@@ -19,10 +19,10 @@ from loop.errors import NotFoundError, TrainingError, UsageError
 from loop.hashing import adapter_sha256
 from loop.settings import TrainingSettings
 from loop.training import Job, Step, candidate, checkpoint, train
-from loop.training.accumulate import clip
-from loop.training.average import Average
-from loop.training.logps import Scored, Scorer, score
-from loop.training.tokens import Encoded
+from loop.training.batch.tokens import Encoded
+from loop.training.forward.logps import Scored, Scorer, score
+from loop.training.objective.accumulate import clip
+from loop.training.weights.average import Average
 from loop.types import Branch, Example, FeedbackKind, Message, Objective
 from tests.machine import machine
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -310,8 +310,8 @@ def test_an_answer_in_several_pairs_keeps_its_reference_through_a_kill(base, tmp
         scored = score(scorer, batch)
         return replace(scored, logp=scored.logp + 1e-3 * sum(each.size for each in batch))
 
-    monkeypatch.setattr("loop.training.reference.score", rounded_by_its_pass)
-    monkeypatch.setattr("loop.training.reference.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("loop.training.objective.reference.score", rounded_by_its_pass)
+    monkeypatch.setattr("loop.training.objective.reference.SAVE_SECONDS", 0.0)
     prompt = (Message("user", "Where is order 1?"),)
     shared = tuple(
         replace(

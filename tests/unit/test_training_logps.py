@@ -11,15 +11,15 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from loop.errors import TrainingError
 from loop.settings import TrainingSettings
-from loop.training import objective
-from loop.training.attention import select
-from loop.training.blocks import BLOCK, blocks
-from loop.training.layout import lay_out
-from loop.training.logps import HEAD_POSITIONS, FrozenHeadLogProb, Scored, Scorer, choose_layout, score
-from loop.training.spans import Spans, spans
-from loop.training.tokens import Answer, Encoded
-from loop.training.tree import Chain, Tree, grow
-from loop.training.whole import Whole, whole
+from loop.training.batch.tokens import Answer, Encoded
+from loop.training.batch.tree import Chain, Tree, grow
+from loop.training.forward.attention import select
+from loop.training.forward.blocks import BLOCK, blocks
+from loop.training.forward.layout import lay_out
+from loop.training.forward.logps import HEAD_POSITIONS, FrozenHeadLogProb, Scored, Scorer, choose_layout, score
+from loop.training.forward.spans import Spans, spans
+from loop.training.forward.whole import Whole, whole
+from loop.training.objective import mixed
 from loop.types import Objective
 from tests.tiny import adapted, tiny_model
 
@@ -69,10 +69,10 @@ def plainly(model: LlamaForCausalLM, examples: list[Encoded]) -> Scored:
 
 
 def loss_of(scored: Scored, examples: list[Encoded], settings: TrainingSettings = SETTINGS) -> torch.Tensor:
-    batch = objective.gather(examples, torch.device("cpu"))
+    batch = mixed.gather(examples, torch.device("cpu"))
     reference = torch.linspace(-60, -20, len(scored.logp), dtype=torch.float64)
-    parts = objective.example_losses(batch, scored, reference, 0.1, settings)
-    return objective.weighted_sum(parts, batch) / batch.weights.sum()
+    parts = mixed.example_losses(batch, scored, reference, 0.1, settings)
+    return mixed.weighted_sum(parts, batch) / batch.weights.sum()
 
 
 def gradients(model: LlamaForCausalLM, loss: torch.Tensor) -> list[torch.Tensor]:
@@ -107,7 +107,7 @@ def test_logits_of_few_positions_exist_at_a_time(monkeypatch):
         alive.append(weakref.ref(logits))
         return logits
 
-    monkeypatch.setattr("loop.training.logps.linear", watched)
+    monkeypatch.setattr("loop.training.forward.logps.linear", watched)
     hidden = torch.randn(2 * HEAD_POSITIONS + 1, 8, requires_grad=True)
     FrozenHeadLogProb.apply(
         hidden, torch.randn(32, 8), None, torch.zeros(len(hidden), dtype=torch.long)
@@ -197,7 +197,7 @@ def test_a_backend_that_fails_or_sees_too_much_gives_way_to_the_next(scorer, mon
     def sees_everything(tree: Tree, like: torch.Tensor) -> Spans:
         return spans(replace(tree, chains=(Chain(0, len(tree.tokens), 0, -1),)), like)
 
-    monkeypatch.setattr("loop.training.logps.backends", lambda *_, **__: (fails, sees_everything, spans))
+    monkeypatch.setattr("loop.training.forward.logps.backends", lambda *_, **__: (fails, sees_everything, spans))
     assert choose_layout(scorer, EXAMPLES).attention is spans
     assert "no kernel for this head" in caplog.text
     assert "sees_everything" in caplog.text
@@ -209,7 +209,7 @@ def test_a_backend_that_fails_for_small_trees_only_gives_way_too(scorer, monkeyp
             raise RuntimeError("no kernel for so few")
         return spans(tree, like)
 
-    monkeypatch.setattr("loop.training.logps.backends", lambda *_, **__: (fails_below_twenty, spans))
+    monkeypatch.setattr("loop.training.forward.logps.backends", lambda *_, **__: (fails_below_twenty, spans))
     assert choose_layout(scorer, EXAMPLES).attention is spans
     assert "no kernel for so few" in caplog.text
 

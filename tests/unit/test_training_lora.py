@@ -8,9 +8,9 @@ from torch.nn.functional import silu
 from transformers import AutoModelForCausalLM
 
 from loop.errors import TrainingError
-from loop.training.logps import Scorer, choose_layout, score
-from loop.training.lora import Adapted, Gated, fuse
-from loop.training.lora import _operands as operands
+from loop.training.forward.logps import Scorer, choose_layout, score
+from loop.training.weights.lora import Adapted, Gated, fuse
+from loop.training.weights.lora import _operands as operands
 from tests.tiny import adapted, tiny_model
 from tests.unit.test_training_logps import EXAMPLES, gradients, loss_of
 
@@ -72,7 +72,7 @@ def test_a_model_that_is_fused_wrongly_is_not_trained(tmp_path, monkeypatch):
     fuse(model)
     right = choose_layout(Scorer(model.get_base_model()), EXAMPLES)
     assert right.attention is not None
-    monkeypatch.setattr("loop.training.lora._operands", lambda layer: (*operands(layer)[:-1], 9.0))
+    monkeypatch.setattr("loop.training.weights.lora._operands", lambda layer: (*operands(layer)[:-1], 9.0))
     with pytest.raises(TrainingError, match="does not reproduce"):
         choose_layout(Scorer(model.get_base_model()), EXAMPLES)
 

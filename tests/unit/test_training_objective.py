@@ -8,9 +8,9 @@ import torch
 
 from loop.errors import TrainingError
 from loop.settings import TrainingSettings
-from loop.training import losses, objective
-from loop.training.logps import Scored
-from loop.training.tokens import Answer, Encoded
+from loop.training.batch.tokens import Answer, Encoded
+from loop.training.forward.logps import Scored
+from loop.training.objective import losses, mixed
 from loop.types import Objective
 
 CPU = torch.device("cpu")
@@ -39,14 +39,14 @@ def minus_log_sigmoid(x: float) -> float:
 
 
 def test_the_loss_of_a_mixed_batch_can_be_computed_by_hand():
-    batch = objective.gather(MIXED, CPU)
-    parts = objective.example_losses(batch, SCORED, REFERENCE, 0.05, SETTINGS)
+    batch = mixed.gather(MIXED, CPU)
+    parts = mixed.example_losses(batch, SCORED, REFERENCE, 0.05, SETTINGS)
     pair = minus_log_sigmoid(0.1 * (1 + 2)) + 0.2 * 2.0
     thumb = minus_log_sigmoid(0.05 - 0.2)
     demonstration = 1.0
     expected = 2.0 * pair + 0.5 * thumb + 1.0 * demonstration
-    assert objective.weighted_sum(parts, batch).item() == pytest.approx(expected)
-    measured = objective.measure(batch, SCORED, REFERENCE, parts, SETTINGS.beta)
+    assert mixed.weighted_sum(parts, batch).item() == pytest.approx(expected)
+    measured = mixed.measure(batch, SCORED, REFERENCE, parts, SETTINGS.beta)
     assert measured["loss"] == pytest.approx(expected / 3.5)
     assert measured["accuracy"] == 1.0
     assert measured["reward_margin"] == pytest.approx(0.3)
@@ -55,10 +55,9 @@ def test_the_loss_of_a_mixed_batch_can_be_computed_by_hand():
 
 
 def test_an_anchor_adds_how_far_compared_answers_have_come_from_the_champion():
-    batch = objective.gather(MIXED, CPU)
+    batch = mixed.gather(MIXED, CPU)
     plain, anchored = (
-        objective.example_losses(batch, SCORED, REFERENCE, 0.05, replace(SETTINGS, anchor=weight))
-        for weight in (0.0, 2.0)
+        mixed.example_losses(batch, SCORED, REFERENCE, 0.05, replace(SETTINGS, anchor=weight)) for weight in (0.0, 2.0)
     )
     drift = losses.token_kl(SCORED.logp, REFERENCE, batch.lengths).tolist()
     assert plain["anchor"].tolist() == [0.0] * len(MIXED)
@@ -66,28 +65,28 @@ def test_an_anchor_adds_how_far_compared_answers_have_come_from_the_champion():
 
 
 def test_metrics_of_kinds_that_are_absent_are_left_out():
-    batch = objective.gather(MIXED[2:], CPU)
+    batch = mixed.gather(MIXED[2:], CPU)
     scored = Scored(SCORED.logp[3:], SCORED.nll[3:])
-    parts = objective.example_losses(batch, scored, REFERENCE[3:], 0.0, SETTINGS)
-    measured = objective.measure(batch, scored, REFERENCE[3:], parts, SETTINGS.beta)
+    parts = mixed.example_losses(batch, scored, REFERENCE[3:], 0.0, SETTINGS)
+    measured = mixed.measure(batch, scored, REFERENCE[3:], parts, SETTINGS.beta)
     assert set(measured) == {"loss", "nll"}
 
 
 def test_a_wrong_reference_is_noticed_before_anything_is_learnt():
-    batch = objective.gather(MIXED, CPU)
-    objective.check_first(batch, SCORED, SCORED.logp, SETTINGS.beta)
+    batch = mixed.gather(MIXED, CPU)
+    mixed.check_first(batch, SCORED, SCORED.logp, SETTINGS.beta)
     with pytest.raises(TrainingError, match="ln 2"):
-        objective.check_first(batch, SCORED, REFERENCE, SETTINGS.beta)
+        mixed.check_first(batch, SCORED, REFERENCE, SETTINGS.beta)
 
 
 def test_delta_follows_the_mean_reward_of_both_classes():
-    batch = objective.gather([made(Objective.UNPAIRED), made(Objective.UNPAIRED, desirable=False)], CPU)
+    batch = mixed.gather([made(Objective.UNPAIRED), made(Objective.UNPAIRED, desirable=False)], CPU)
     scored = Scored(torch.tensor([-6.0, -12.0]).double(), torch.zeros(2).double())
     reference = torch.tensor([-10.0, -10.0]).double()
-    assert objective.next_delta(batch, scored, reference, 0.5, beta=0.1) == pytest.approx(0.9 * 0.5 + 0.1 * 0.1)
+    assert mixed.next_delta(batch, scored, reference, 0.5, beta=0.1) == pytest.approx(0.9 * 0.5 + 0.1 * 0.1)
 
 
 def test_delta_stays_where_a_batch_has_no_unpaired_example():
-    batch = objective.gather(MIXED[2:], CPU)
+    batch = mixed.gather(MIXED[2:], CPU)
     scored = Scored(SCORED.logp[3:], SCORED.nll[3:])
-    assert objective.next_delta(batch, scored, REFERENCE[3:], 0.25, beta=0.1) == 0.25
+    assert mixed.next_delta(batch, scored, REFERENCE[3:], 0.25, beta=0.1) == 0.25

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.training.packs import cost, packs, padded
-from loop.training.tokens import Answer, Encoded
-from loop.training.tree import grow
+from loop.training.batch.packs import cost, packs, padded
+from loop.training.batch.tokens import Answer, Encoded
+from loop.training.batch.tree import grow
 from loop.types import Objective
 
 FULL = 12

@@ -10,9 +10,10 @@ from torch.profiler import profile
 from transformers import AutoModelForCausalLM
 
 from loop.errors import TrainingError
-from loop.training import adapters, preflight
-from loop.training.logps import Scorer, choose_layout, score
-from loop.training.spans import spans
+from loop.training import preflight
+from loop.training.forward.logps import Scorer, choose_layout, score
+from loop.training.forward.spans import spans
+from loop.training.weights import adapters
 from tests.machine import machine
 from tests.tiny import tiny_model
 from tests.unit.test_training_logps import encoded

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loop.settings import TrainingSettings
-from loop.training.schedule import MOST_SHOWINGS, affordable, batches, behind, families, order, rate, showings
-from loop.training.tokens import Answer, Encoded
+from loop.training.batch.schedule import MOST_SHOWINGS, affordable, batches, behind, families, order, rate, showings
+from loop.training.batch.tokens import Answer, Encoded
 from loop.types import Objective
 
 

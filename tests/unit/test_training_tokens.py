@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from loop.settings import TrainingSettings
-from loop.training.tokens import UNCHANGED, encode, span_weights
+from loop.training.batch.tokens import UNCHANGED, encode, span_weights
 from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split
 from tests.tiny import tiny_tokenizer
 

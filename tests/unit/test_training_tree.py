@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.training.tree import common_prefix, grow
+from loop.training.batch.tree import common_prefix, grow
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple), min_size=1, max_size=6)
 
@@ -45,7 +45,7 @@ def test_the_largest_branch_follows_its_trunk():
 
 
 def test_only_a_trunk_is_longer_than_a_mask_may_be_high(monkeypatch):
-    monkeypatch.setattr("loop.training.tree.LONGEST", 2)
+    monkeypatch.setattr("loop.training.batch.tree.LONGEST", 2)
     tree = grow([tuple(range(9)), (0, 1, *range(20, 25))])
     assert [len(chain) for chain in tree.chains] == [2, 2, 2, 2, 1, 2, 2, 1]
     assert tree.path(7) == [0, 5, 6, 7]

@@ -1,0 +1,1 @@
+"""Formats of foreign logs, a decoder each."""

@@ -1,0 +1,110 @@
+"""TensorZero's content blocks: what its rows hold as the input and the output of an inference becomes messages."""
+
+from pydantic import JsonValue
+
+from connectors.imports.reading.fields import as_text
+from connectors.imports.reading.shapes import Many, Shape
+from connectors.imports.reading.turns import Result, Turns, of_parts, only_answer
+from loop.errors import EventError
+from loop.types import Message, ToolCall
+
+
+class Block(Shape):
+    """A part of a message of any type."""
+
+    type: str
+    text: str | None = None
+    value: JsonValue = None
+    id: str | None = None
+    name: str | None = None
+    raw_name: str | None = None
+    arguments: JsonValue = None
+    raw_arguments: str | None = None
+    result: str | None = None
+
+
+class BlockMessage(Shape):
+    """A message in blocks."""
+
+    role: str
+    content: str | Many[Block]
+
+
+class Input(Shape):
+    """What an inference was asked."""
+
+    system: str | dict[str, JsonValue] | None = None
+    """A text, or the arguments of a template."""
+    messages: Many[BlockMessage]
+
+
+class JsonOutput(Shape):
+    """The answer of a function that answers with JSON."""
+
+    raw: str | None
+
+
+Output = Many[Block] | JsonOutput
+
+
+def messages(system: str | dict[str, JsonValue] | None, said: list[BlockMessage]) -> Turns:
+    """All that a model was shown. Raises EventError for a template, for what is no text and for nothing at all."""
+    if isinstance(system, dict):
+        raise _template()
+    first = (Message("system", system),) if system else ()
+    turns = (*first, *(turn for each in said for turn in _turns(each.role, each.content)))
+    if not turns:
+        raise EventError("an inference has no input", "leave inferences without messages out of the file")
+    return turns
+
+
+def answer(output: Output) -> Message:
+    """What a model answered. Raises EventError for what is no text."""
+    if isinstance(output, JsonOutput):
+        return Message("assistant", output.raw or "")
+    return only_answer(_turns("assistant", output))
+
+
+def shown(value: Output | str) -> str:
+    """The text of a demonstration. Raises EventError for one that calls tools."""
+    if isinstance(value, str):
+        return value
+    said = answer(value)
+    if said.tool_calls:
+        raise EventError("a demonstration calls tools, and feedback holds text alone", "leave it out of the file")
+    return said.content
+
+
+def _turns(role: str, content: str | list[Block]) -> Turns:
+    return of_parts(role, [content] if isinstance(content, str) else map(_said, content))
+
+
+def _said(block: Block) -> str | ToolCall | Result | None:
+    match block:
+        case Block(type="text", text=str(text)) | Block(type="text" | "raw_text", value=str(text)):
+            return text
+        case Block(type="tool_call"):
+            return _call(block)
+        case Block(type="tool_result", result=str(text)):
+            return Result(block.id, text)
+        case Block(type="template") | Block(type="text"):
+            raise _template()
+        case Block(type="thought"):
+            return None
+    raise EventError(f"a block of type {block.type!r} cannot be read as text", "leave the row out of the file")
+
+
+def _call(block: Block) -> ToolCall:
+    """A call with the name and arguments the model wrote, valid or not."""
+    arguments = block.arguments if block.raw_arguments is None else block.raw_arguments
+    return ToolCall(
+        call_id=block.id or "",
+        name=block.raw_name or block.name or "",
+        arguments="{}" if arguments is None else as_text(arguments),
+    )
+
+
+def _template() -> EventError:
+    return EventError(
+        "the prompt is a template, whose text is not in this row", "import the rows of ModelInference as well"
+    )

@@ -1,0 +1,1 @@
+"""Parts that decoders of foreign logs share: lines, shapes, times, turns."""

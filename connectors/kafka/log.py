@@ -1,0 +1,238 @@
+"""The EventLog on Kafka: a consumer group that reads from where the store says.
+
+Offsets are the store's business. Those committed to Kafka only show outsiders (dashboards, autoscalers) how far the
+group is; nothing here reads them.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+
+from kafka import ConsumerRebalanceListener, KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+from connectors.kafka.client import explained, opening
+from connectors.kafka.sender import KafkaSender
+from loop.errors import IntegrityError, NotFoundError, UnreachableError
+from loop.intake.capture import require_reach
+from loop.ports import Batch, Entry, Envelope, Partition
+from loop.settings import KafkaAccess, LogSettings
+
+POLL_MS = 500
+OFFSETS_MS = 5_000
+"""For an answer to where partitions begin or end."""
+HEARTBEAT_MS = 1_000
+"""At most: a member learns by its heartbeat that the group shares anew, and those who know already wait for it."""
+LOOK_POLLS, LOOK_SECONDS = 20, 10.0
+"""Between two looks at the brokers, at least."""
+
+logger = logging.getLogger(__name__)
+
+
+class KafkaLog:
+    """`loop.ports.EventLog` on one topic; several processes with one group share its partitions."""
+
+    def __init__(
+        self, access: KafkaAccess, settings: LogSettings, *, topic: str | None = None, stuck_seconds: float = 60.0
+    ) -> None:
+        self._access = access
+        self.settings = settings
+        self._stuck_seconds = stuck_seconds
+        self._topic = topic or settings.topic
+        self._sender = KafkaSender(access, settings, self._topic)
+        self._positions: dict[TopicPartition, int] = {}
+        """Where the next batch of each sought partition starts."""
+        self._since: dict[tuple[TopicPartition, int], float] = {}
+        """When a partition was first seen to stand where it stands, while the brokers answered."""
+        self._polls = 0
+        self._look_at = 0.0
+
+    def close(self) -> None:
+        """Leave the group and close the connections."""
+        self._reopen()
+        self._sender.close()
+
+    def append(self, envelopes: Sequence[Envelope]) -> None:
+        """Acknowledged by all replicas in sync when it returns; raises the first error of what was not."""
+        self._sender.append(envelopes)
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """The partitions that the group gives this process now; none before the first poll."""
+        consumer = self.__dict__.get("_consumer")
+        return tuple(sorted(Partition(*assigned) for assigned in consumer.assignment())) if consumer else ()
+
+    def unplaced(self) -> tuple[Partition, ...]:
+        """Those that were assigned and not sought since."""
+        return tuple(sorted(Partition(*new) for new in self._consumer.assignment() - self._positions.keys()))
+
+    def ends(self) -> Mapping[Partition, int]:
+        """Where every partition of the topic ends now, whoever reads it."""
+        with explained(self._access):
+            numbers = self._consumer.partitions_for_topic(self._topic)
+            if not numbers:
+                raise NotFoundError(f"Kafka has no topic {self._topic!r}", "nightshift topics create")
+            ends = self._offsets(
+                self._consumer.end_offsets, [TopicPartition(self._topic, number) for number in numbers]
+            )
+        return {Partition(*partition): end for partition, end in ends.items()}
+
+    def _offsets(
+        self, ask: Callable[..., Mapping[TopicPartition, int]], partitions: Sequence[TopicPartition]
+    ) -> Mapping[TopicPartition, int]:
+        """What the consumer's `end_offsets` or `beginning_offsets` say."""
+        try:
+            return ask(partitions, timeout_ms=OFFSETS_MS)
+        except KeyError as error:  # kafka-python leaves out those without a leader
+            remedy = "see that the brokers run (nightshift doctor)"
+            raise _LeaderlessError(f"Kafka has no leader for {error} now", remedy) from error
+
+    def seek(self, partition: Partition, position: int) -> None:
+        """The next poll of `partition` starts at `position`.
+
+        Raises NotFoundError when the partition is not assigned, IntegrityError when the topic ends before `position`.
+        """
+        wanted = TopicPartition(partition.topic, partition.number)
+        if wanted not in self._consumer.assignment():
+            raise NotFoundError(f"{partition} is not assigned to this reader", "read one of its partitions")
+        with explained(self._access):
+            end = self._offsets(self._consumer.end_offsets, [wanted])[wanted]
+            begin = self._offsets(self._consumer.beginning_offsets, [wanted])[wanted]
+        if 0 < position < begin:
+            logger.warning(
+                "%s: %d entries were deleted before they were stored (log.retention_days)", partition, begin - position
+            )
+        require_reach(partition, position, end)
+        self._consumer.seek(wanted, position)
+        self._positions[wanted] = position
+
+    def poll(self, limit: int, *, wait: bool = True) -> tuple[Batch, ...]:
+        """At most `limit` entries of partitions that were sought; empty when none came within POLL_MS, or are not here.
+
+        A partition that only moved over what is not for readers (transaction markers) makes a batch without entries.
+        """
+        self._watch()
+        try:
+            with explained(self._access):
+                found = self._consumer.poll(timeout_ms=POLL_MS if wait else 0, max_records=limit)
+                batches = [self._batch(partition, records) for partition, records in found.items()]
+                if not found:
+                    batches = [self._moved(partition) for partition in tuple(self._positions)]
+        except IntegrityError:
+            self._reopen()  # kafka-python would turn for ever in what it could not read
+            raise
+        return tuple(batch for batch in batches if batch)
+
+    def acknowledge(self, partition: Partition, position: int) -> None:
+        """Commit the offset for Kafka's own tools (lag, autoscaling); an answer is not waited for."""
+        with suppress(UnreachableError), explained(self._access):
+            if (shown := TopicPartition(partition.topic, partition.number)) in self._consumer.assignment():
+                self._consumer.commit_async({shown: OffsetAndMetadata(position, "", -1)})
+
+    def wait(self, seconds: float) -> None:
+        """Read nothing for `seconds` and stay in the group meanwhile, where there is one.
+
+        What comes of partitions that are assigned just then is not kept: they have to be sought, and bring it again.
+        """
+        end = time.monotonic() + seconds
+        with suppress(UnreachableError), explained(self._access):
+            held = self._consumer.assignment()
+            self._consumer.pause(*held)
+            try:
+                self._consumer.poll(timeout_ms=int(seconds * 1000))
+            finally:
+                self._consumer.resume(*(held & self._consumer.assignment()))
+        time.sleep(max(0.0, end - time.monotonic()))
+
+    def _batch(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> Batch | None:
+        start = self._positions.get(partition)
+        if start is None:  # just assigned: it comes again after its seek
+            return None
+        if records[0].offset < start:
+            del self._positions[partition]  # the log does not reach as far as it did: the seek to come says so
+            return None
+        entries = tuple(Entry(record.offset, record.value or b"") for record in records)
+        return self._advance(partition, entries[-1].offset + 1, entries)
+
+    def _moved(self, partition: TopicPartition) -> Batch | None:
+        position = self._consumer.position(partition, timeout_ms=POLL_MS)
+        if position is None or position == self._positions[partition]:
+            return None
+        if position < self._positions[partition]:
+            del self._positions[partition]  # as above
+            return None
+        return self._advance(partition, position, ())
+
+    def _advance(self, partition: TopicPartition, position: int, entries: tuple[Entry, ...]) -> Batch:
+        start = self._positions[partition]
+        self._positions[partition] = position
+        return Batch(Partition(*partition), start, position, entries)
+
+    def _watch(self) -> None:
+        """Every LOOK_SECONDS of polling: do the brokers answer, and does a partition that has more to read move?
+
+        A poll alone tells neither. Raises UnreachableError, at every poll until they answer; joins the group again when
+        a partition stood still for `stuck_seconds`.
+        """
+        self._polls += 1
+        now = time.monotonic()
+        if self._polls < LOOK_POLLS or now < self._look_at:
+            return
+        held = dict(self._positions)
+        ends: Mapping[TopicPartition, int] = {}
+        seen, self._since = self._since, {}
+        with suppress(_LeaderlessError), explained(self._access):
+            ends = self._offsets(self._consumer.end_offsets, list(held) or [TopicPartition(self._topic, 0)])
+            self._since = {(p, at): seen.get((p, at), now) for p, at in held.items()}
+        self._polls, self._look_at = 0, now + LOOK_SECONDS
+        waiting = {p: now - since for (p, at), since in self._since.items() if at < ends.get(p, 0)}
+        stuck = [p for p, seconds in waiting.items() if seconds >= self._stuck_seconds]
+        if stuck:
+            logger.warning(
+                "%s did not move for %.0f s although there is more; joining the group again", stuck, self._stuck_seconds
+            )
+            self._reopen()
+
+    def _reopen(self) -> None:
+        self._positions.clear()
+        if consumer := self.__dict__.pop("_consumer", None):
+            consumer.close(autocommit=False, timeout_ms=5_000)
+
+    @cached_property
+    def _consumer(self) -> KafkaConsumer:
+        with opening(self._access) as settings:
+            consumer = KafkaConsumer(
+                group_id=self.settings.group,
+                group_instance_id=self._access.member,
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                session_timeout_ms=self.settings.session_seconds * 1000,
+                heartbeat_interval_ms=min(HEARTBEAT_MS, self.settings.session_seconds * 200),
+                max_partition_fetch_bytes=4 << 20,
+                metrics_enabled=False,
+                **settings,
+            )
+            consumer.subscribe([self._topic], listener=_Moves(self._positions))
+            consumer.partitions_for_topic(self._topic)  # a leader of the group that did not know them would assign none
+            return consumer
+
+
+class _LeaderlessError(UnreachableError):
+    """Some partition has no leader; the others may be read."""
+
+
+class _Moves(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped
+    """Partitions that come or go have no position until they are sought."""
+
+    def __init__(self, positions: MutableMapping[TopicPartition, int]) -> None:
+        self._positions = positions
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        for partition in assigned:
+            self._positions.pop(partition, None)
+
+    on_partitions_revoked = on_partitions_lost = on_partitions_assigned

@@ -1,0 +1,83 @@
+"""Makes the topics with sane settings, and tells how those that exist differ from them."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from connectors.kafka.client import administering
+from connectors.kafka.sender import MAX_MESSAGE_BYTES
+from loop.settings import KafkaAccess, LogSettings
+
+DEAD_LETTERS = ".dead-letters"
+"""Suffix of the topic that holds what could not be parsed."""
+
+
+def wanted(settings: LogSettings) -> dict[str, dict[str, Any]]:
+    """Both topics as kafka-python's `create_topics` takes them."""
+    shape = {"replication_factor": settings.replication_factor}
+    common = {
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "min.insync.replicas": str(settings.min_insync_replicas),
+        "message.timestamp.type": "LogAppendTime",  # retention by a producer's wrong clock would delete what is new
+    }
+    retention = {"cleanup.policy": "delete", "retention.ms": str(int(settings.retention_days * 86_400_000))}
+    return {
+        settings.topic: {**shape, "num_partitions": settings.partitions, "configs": {**common, **retention}},
+        settings.topic + DEAD_LETTERS: {
+            **shape,
+            "num_partitions": 1,
+            "configs": {**common, "max.message.bytes": str(2 * MAX_MESSAGE_BYTES), "cleanup.policy": "compact"},
+        },
+    }
+
+
+def create(access: KafkaAccess, settings: LogSettings) -> Mapping[str, bool]:
+    """Make the topics that are absent, and say of each whether it was; those that exist stay as they are."""
+    shapes = wanted(settings)
+    with administering(access) as admin:
+        missing = _absent(admin, settings)
+        if missing:
+            admin.create_topics({name: shapes[name] for name in missing}, wait_for_metadata=True)
+    return {name: name in missing for name in shapes}
+
+
+def absent(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
+    """Those of the topics that do not exist."""
+    with administering(access) as admin:
+        return _absent(admin, settings)
+
+
+def _absent(admin: KafkaAdminClient, settings: LogSettings) -> tuple[str, ...]:
+    present = set(admin.list_topics())
+    return tuple(name for name in wanted(settings) if name not in present)
+
+
+def faults(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
+    """What is wrong with the topics, one sentence each: absent, without a leader, settings that could lose events."""
+    shapes = wanted(settings)
+    with administering(access) as admin:
+        described = {topic["name"]: topic for topic in admin.describe_topics() if topic["name"] in shapes}
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in described]
+        configs = admin.describe_configs(asked, config_filter="all")["topic"] if asked else {}
+    return tuple(
+        fault
+        for name, shape in shapes.items()
+        for fault in _faults(name, shape["configs"], described.get(name), configs.get(name, {}))
+    )
+
+
+def _faults(
+    name: str, wanted: Mapping[str, str], topic: dict[str, Any] | None, configs: Mapping[str, dict[str, Any]]
+) -> Iterator[str]:
+    if topic is None:
+        yield f"there is no topic {name}"
+        return
+    if leaderless := [p["partition_index"] for p in topic["partitions"] if p["leader_id"] < 0]:
+        yield f"{name} has no leader for partitions {leaderless}"
+    for key in ("cleanup.policy", "min.insync.replicas", "message.timestamp.type"):
+        if (value := configs[key]["value"]) != wanted[key]:
+            yield f"{name} has {key}={value}, wanted {wanted[key]}"
+    if int(configs["max.message.bytes"]["value"]) < int(wanted["max.message.bytes"]):
+        yield f"{name} refuses events that are not too large: max.message.bytes has to be {wanted['max.message.bytes']}"

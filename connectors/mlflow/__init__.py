@@ -1,0 +1,1 @@
+"""MLflow as the registry: versions, aliases, runs, and models that other programs load."""

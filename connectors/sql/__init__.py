@@ -1,0 +1,1 @@
+"""SQLite and PostgreSQL: the store, the ledger, the embedded log and their tables."""

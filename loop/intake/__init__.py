@@ -1,0 +1,1 @@
+"""Intake: bytes in, interactions and feedback out, each exactly once."""

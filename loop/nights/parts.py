@@ -1,0 +1,27 @@
+"""The connectors that a night works with."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from loop.memory import MEMORY, Memory
+from loop.ports import Clock, EventLog, Ledger, Progress, Registry, Store, Validator
+from loop.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The connectors a night works with."""
+
+    log: EventLog
+    store: Store
+    ledger: Ledger
+    registry: Registry
+    validator: Validator
+    settings: Settings
+    clock: Clock
+    progress: Progress
+    memory: Memory = MEMORY
+
+    @property
+    def home(self) -> Path:
+        return self.settings.addresses.home

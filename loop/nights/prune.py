@@ -1,0 +1,148 @@
+"""What no ledger row and no kept night needs any more is taken off the disk, by kind; the registry is left alone."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loop import promotion
+from loop.candidates import MANIFEST
+from loop.errors import IntegrityError
+from loop.ports import Ledger, Store
+from loop.types import Night, Promotion, Stage
+
+CANDIDATES, JOBS, SNAPSHOTS, DOCS, DOWNLOADS = "candidates", "jobs", "snapshots", "data_docs", "versions"
+REFERENCE, ANSWERS = "cache/reference", "cache/answers"
+FOLDERS = (CANDIDATES, JOBS, SNAPSHOTS, DOCS, DOWNLOADS, REFERENCE, ANSWERS)
+"""Below the home; each has an entry for each id, or in the caches for each model."""
+REMOVED = ".pruned-"
+"""How the name of what is being deleted begins: a killed prune leaves it, the next one goes on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unneeded:
+    """A file or folder that may go."""
+
+    folder: str
+    """Which of `FOLDERS` it is in."""
+    path: Path
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What has to stay."""
+
+    names: Mapping[str, frozenset[str]]
+    """Of entries, by their folder."""
+    since: float
+    """When the oldest kept night began, in seconds since 1970: what was written later stays, also by hand."""
+    open: bool
+    """A night is open: it may go on with any training that has not ended."""
+
+
+def unneeded(home: Path, store: Store, ledger: Ledger, keep: int) -> tuple[Unneeded, ...]:
+    """All that neither the ledger, nor the newest `keep` nights, nor an open night needs; none before a first night.
+
+    Needed are candidates that a ledger row names, what kept nights made, the snapshots and jobs of both, and the
+    downloads of the anchor and of every champion that a rollback can reach. What was written since the oldest kept
+    night began stays too. Caches are needed by nothing, but by being young.
+    """
+    nights = store.nights()
+    kept = [night for number, night in enumerate(nights) if number >= len(nights) - keep or night.finished_at is None]
+    if not kept:
+        return ()
+    needed = _needed(home, kept, ledger.entries())
+    return tuple(
+        Unneeded(folder, entry, sum(file.lstat().st_size for file in _files(entry)))
+        for folder in FOLDERS
+        for entry in _entries(home / folder)
+        if not _stays(folder, entry, needed)
+    )
+
+
+def remove(found: Sequence[Unneeded]) -> None:
+    """Delete all of them; each is renamed first, so that under its name it is there whole or not at all."""
+    for each in found:
+        doomed = each.path
+        if not doomed.name.startswith(REMOVED):
+            doomed = each.path.with_name(REMOVED + each.path.name)
+            _delete(doomed)  # what a killed prune has left, and somebody has made again since
+            each.path.rename(doomed)
+        _delete(doomed)
+
+
+def _needed(home: Path, nights: Sequence[Night], entries: Sequence[Promotion]) -> Needed:
+    manifests = {folder.name: _manifest(folder) for folder in _entries(home / CANDIDATES)}
+    in_ledger = {entry.adapter_sha256 for entry in entries if entry.adapter_sha256}
+    candidates = _outputs(nights, Stage.TRAIN)
+    candidates |= {name for name, made in manifests.items() if made.get("adapter_sha256") in in_ledger}
+    origins = [manifests[name] for name in candidates if name in manifests]
+    snapshots = _outputs(nights, Stage.CURATE) | {str(made.get("snapshot_id")) for made in origins}
+    running = [night for night in nights if night.finished_at is None]
+    versions = {
+        *promotion.champions(entries),
+        promotion.anchor(entries),
+        *(night.champion_version for night in running),
+    }
+    names = {
+        CANDIDATES: candidates,
+        JOBS: candidates | {str(made.get("job_id")) for made in origins},  # a training that failed has its job's id
+        SNAPSHOTS: snapshots,
+        DOCS: snapshots,
+        DOWNLOADS: {*map(str, versions)} | _outputs(running, Stage.REGISTER),
+    }
+    return Needed(
+        names={folder: frozenset(found) for folder, found in names.items()},
+        since=min(night.started_at for night in nights).timestamp(),
+        open=bool(running),
+    )
+
+
+def _outputs(nights: Sequence[Night], stage: Stage) -> set[str]:
+    return {night.outputs[stage] for night in nights if stage in night.outputs}
+
+
+def _stays(folder: str, entry: Path, needed: Needed) -> bool:
+    if entry.name.startswith(REMOVED):
+        return False
+    if (
+        entry.name in needed.names.get(folder, ())
+        or max(file.lstat().st_mtime for file in _files(entry)) > needed.since
+    ):
+        return True
+    return needed.open and folder == JOBS and not (entry / MANIFEST).exists()
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _files(entry: Path) -> Iterator[Path]:
+    """An entry and, of a folder, all that is in it."""
+    yield entry
+    if entry.is_dir() and not entry.is_symlink():
+        yield from entry.rglob("*")
+
+
+def _manifest(candidate: Path) -> dict[str, Any]:
+    """Of a candidate; empty where there is none. Raises IntegrityError for one that cannot be read."""
+    file = candidate / MANIFEST
+    if not file.exists():
+        return {}
+    try:
+        return dict(json.loads(file.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise IntegrityError(
+            f"{file} is damaged: who needs this candidate cannot be told",
+            f"restore it from a backup, or move {candidate} away",
+        ) from error
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""Stage 9: the night's page, and its run in the registry."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from loop import candidates
+from loop.curation import snapshot
+from loop.errors import NotFoundError
+from loop.nights.parts import Parts
+from loop.nights.versions import serving_version
+from loop.ports import Store
+from loop.report.run import run_note, run_tags, run_title
+from loop.types import Decision, Json, Night, NightStatus, Stage
+
+
+def write_report(parts: Parts, night: Night) -> Path:
+    """The night's page under `<home>/nights/`, also kept with the candidate's run in the registry."""
+    from loop import report
+
+    outputs, store = night.outputs, parts.store
+    candidate = store.candidate(outputs[Stage.TRAIN]) if Stage.REGISTER in outputs else None
+    trained_in = candidates.job_folder(parts.home, candidate.job_id) if candidate else None
+    decision = store.decision(outputs[Stage.DECIDE]) if Stage.DECIDE in outputs else None
+    folder = candidates.candidate_folder(parts.home, candidate.candidate_id) if candidate else None
+    earlier = [earlier for earlier in store.nights() if earlier.night_id < night.night_id]
+    text = report.render(
+        report.NightReport(
+            night=night,
+            model=parts.settings.model.name,
+            snapshot=store.snapshot(outputs[Stage.CURATE]) if Stage.CURATE in outputs else None,
+            candidate=candidate,
+            evidence=store.evidence(outputs[Stage.EVALUATE]) if Stage.EVALUATE in outputs else None,
+            decision=decision,
+            version=int(outputs[Stage.REGISTER]) if candidate else None,
+            steps=_read_steps(trained_in / candidates.STEPS_FILE) if trained_in else (),
+            answers=_read_answers(folder / candidates.ANSWERS_FILE) if folder and decision else (),
+            earlier=earlier,
+            decisions=_decisions(store, earlier),
+            rows=parts.ledger.entries(),
+            serving=serving_version(parts),
+        )
+    )
+    path = parts.home / "nights" / night.night_id / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    ended = replace(night, status=NightStatus.DONE) if night.status is NightStatus.RUNNING else night
+    record_night(parts, ended)  # its report is the last that a night does
+    return path
+
+
+def record_night(parts: Parts, night: Night) -> None:
+    """A night's run in the registry: named by what came of it, with its reasons, snapshot, page and Data Docs."""
+    outputs, store = night.outputs, parts.store
+    decision = store.decision(outputs[Stage.DECIDE]) if Stage.DECIDE in outputs else None
+    kept = [(parts.home / "nights" / night.night_id / "report.html", "report")]
+    with parts.registry.night_run(night.night_id, failed=night.status is NightStatus.FAILED) as run:
+        run.name(run_title(night), run_note(night, decision), run_tags(night))
+        if snapshot_id := outputs.get(Stage.CURATE):
+            run.log_snapshot(store.snapshot(snapshot_id), snapshot.folder(parts.home, snapshot_id))
+            kept.append((parts.home / "data_docs" / snapshot_id, "data_docs"))
+        for path, folder in kept:
+            if path.exists():
+                run.log_artifacts(path, folder)
+
+
+def _decisions(store: Store, nights: Sequence[Night]) -> Mapping[str, Decision]:
+    """By id, the decisions of `nights`; a page does without one that is not there any more."""
+    found = {}
+    for night in nights:
+        with suppress(NotFoundError):
+            decision = store.decision(night.outputs.get(Stage.DECIDE, ""))
+            found[decision.decision_id] = decision
+    return found
+
+
+def _read_steps(path: Path) -> list[dict[str, float]]:
+    """A resumed training writes its last steps again: the newest line of a step counts. 0.1.0 kept them elsewhere."""
+    if not path.exists():
+        return []
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [*{line["step"]: line for line in lines}.values()]
+
+
+def _read_answers(path: Path) -> list[dict[str, Json]]:
+    """What candidate and champion answered; nothing where the candidate's folder was removed since."""
+    answers: list[dict[str, Json]] = json.loads(path.read_text()) if path.exists() else []
+    return answers

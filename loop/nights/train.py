@@ -1,0 +1,86 @@
+"""Stage 4: a snapshot and the parent version become a candidate."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loop import candidates, promotion
+from loop.canonical import digest
+from loop.curation import snapshot
+from loop.models import fingerprint, importing
+from loop.nights.parts import Parts
+from loop.nights.versions import adapter_folder, base_folder
+from loop.settings import policy
+from loop.types import Candidate, Split
+
+if TYPE_CHECKING:
+    from loop import training
+
+
+def train_candidate(parts: Parts, snapshot_id: str, parent: int, night_id: str = "") -> Candidate:
+    """Continue a version on a snapshot's train split, 0 is the base; goes on where a killed training stopped.
+
+    A job that is finished gives the same candidate again, and trains anew where its files are gone.
+    """
+    parts.store.snapshot(snapshot_id)
+    with importing():
+        from loop import training
+
+    job = _job(parts, snapshot_id, parent)
+    if training.finished(job.folder):
+        candidates.forget_lost(parts.home, job.job_id, training.candidate(job))
+    with parts.registry.run(job.job_id, night_id=night_id) as run:
+        run.log_settings(policy(parts.settings))
+        run.log_snapshot(parts.store.snapshot(snapshot_id), snapshot.folder(parts.home, snapshot_id))
+        parts.progress("train", 0, 1, "begins")
+        for step in training.train(job, parts.memory, parts.progress):
+            run.log_metrics(step.metrics, step.step)
+            _append_line(job.folder / candidates.STEPS_FILE, {"step": step.step, **step.metrics})
+            note = f"loss {step.metrics['loss']:.3f}"
+            parts.progress("train", step.step, step.of, note)
+        parts.progress("train", 1, 1, "ended")
+        candidate = training.candidate(job)
+        candidates.deliver(parts.home, candidate)
+        ended = {f"ended/{name}": value for name, value in candidate.metrics.items()}
+        run.log_metrics(ended, int(candidate.metrics["steps"]))
+    parts.store.save_candidate(candidate)
+    return candidate
+
+
+def job_id(parts: Parts, snapshot_id: str, parent: int) -> str:
+    """Id of what a training is made from; the same inputs give the same job, whatever bytes it comes to."""
+    made_from = {
+        "snapshot": snapshot_id,
+        "parent": promotion.adapter_of(parts.registry, parent),
+        "base": fingerprint(base_folder(parts.settings)),
+        "training": asdict(parts.settings.training),
+        "dtype": parts.settings.model.dtype,
+    }
+    return digest(made_from)[:16]
+
+
+def _job(parts: Parts, snapshot_id: str, parent: int) -> "training.Job":
+    from loop import training
+
+    made_from = job_id(parts, snapshot_id, parent)
+    return training.Job(
+        job_id=made_from,
+        snapshot_id=snapshot_id,
+        examples=snapshot.read(parts.home, snapshot_id, Split.TRAIN),
+        dev=snapshot.read(parts.home, snapshot_id, Split.DEV) if parts.settings.training.patience else (),
+        base=base_folder(parts.settings),
+        parent=adapter_folder(parts.settings, parts.registry, parts.ledger.entries(), parent),
+        parent_version=parent,
+        folder=candidates.job_folder(parts.home, made_from),
+        cache=parts.home / "cache" / "reference",
+        settings=parts.settings.training,
+        dtype=parts.settings.model.dtype,
+    )
+
+
+def _append_line(path: Path, values: Mapping[str, float]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(json.dumps(values) + "\n")

@@ -1,0 +1,13 @@
+"""Stage 3: the expectation suite looks at a snapshot before anything is trained on it."""
+
+from loop.curation import snapshot
+from loop.nights.parts import Parts
+from loop.types import Validation
+
+
+def validate_snapshot(parts: Parts, snapshot_id: str) -> Validation:
+    """The expectation suite's word on a snapshot; its Data Docs go beside it."""
+    curation = parts.store.snapshot(snapshot_id).curation
+    snapshot.verify(parts.home, snapshot_id)
+    folder = snapshot.folder(parts.home, snapshot_id)
+    return parts.validator(folder, parts.settings.validation, curation, parts.home / "data_docs" / snapshot_id)

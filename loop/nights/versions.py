@@ -1,0 +1,65 @@
+"""Versions as models that answer: which one serves, and how one is loaded with its recorded bytes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loop import promotion
+from loop.errors import NotFoundError
+from loop.models import find, fingerprint, require_torch
+from loop.nights.parts import Parts
+from loop.ports import Registry
+from loop.settings import Settings
+from loop.types import Candidate, Promotion
+
+if TYPE_CHECKING:
+    from loop.models import LanguageModel
+
+
+def serving_version(parts: Parts) -> int:
+    """The champion according to the ledger; 0 is the base model."""
+    return promotion.champion(parts.ledger.entries())
+
+
+def load_version(settings: Settings, registry: Registry, entries: Sequence[Promotion], version: int) -> "LanguageModel":
+    """A registered version ready to answer, 0 is the base model.
+
+    Its adapter has the bytes that the registry and the ledger's `entries` recorded, and belongs to this base model.
+    """
+    require_torch()
+    return load_adapter(settings, adapter_folder(settings, registry, entries, version))
+
+
+def load_base(settings: Settings) -> "LanguageModel":
+    """The base model without an adapter, for which no registry is needed."""
+    return load_adapter(settings, None)
+
+
+def version_of(registry: Registry, candidate: Candidate) -> int:
+    """The registered version of a candidate, by the bytes of its adapter. Raises NotFoundError when there is none."""
+    for registered in registry.versions():
+        if registered.adapter_sha256 == candidate.adapter_sha256:
+            return registered.version
+    raise NotFoundError(
+        f"candidate {candidate.candidate_id} is not registered", f"nightshift register {candidate.candidate_id}"
+    )
+
+
+def adapter_folder(settings: Settings, registry: Registry, entries: Sequence[Promotion], version: int) -> Path | None:
+    """Folder of a version's adapter, verified and for this base model; None for the base model."""
+    if version == promotion.BASE:
+        return None
+    return promotion.fetch(registry, entries, version, fingerprint(base_folder(settings)))
+
+
+def load_adapter(settings: Settings, adapter: Path | None) -> "LanguageModel":
+    """The base model with the adapter in a folder, or alone."""
+    from loop.models import load
+
+    batch = settings.evaluation.batch_prompts
+    return load(base_folder(settings), dtype=settings.model.dtype, adapter=adapter, batch=batch)
+
+
+def base_folder(settings: Settings) -> Path:
+    """Where the base model lies that the settings name."""
+    return find(settings.model.base, *settings.addresses.models)

@@ -1,0 +1,66 @@
+"""Attention over a prefix tree as a backend of transformers: every node sees its own prefix and nothing else."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor, device, nn
+from transformers import AttentionInterface, PreTrainedModel
+
+from loop.errors import TrainingError
+from loop.training.batch.tree import Tree
+from loop.training.forward.blocks import blocks
+from loop.training.forward.spans import kept_spans, spans
+
+NAME, STOCK = "nightshift_tree", "sdpa"
+OTHER_FORMULAS = ("sliding_window", "softcap", "s_aux", "position_bias")
+"""Arguments by which models ask for attention other than over the whole prefix."""
+
+
+class Plan(Protocol):
+    """How the attention over one tree is computed."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """What every node sees of the values; [1, heads, nodes, d] each, fewer heads where keys are shared."""
+
+
+Backend = Callable[[Tree, Tensor], Plan]
+"""Makes the plan of a tree whose queries will be in the place and the numbers of a tensor."""
+
+
+def backends(where: device, *, again: bool = False) -> tuple[Backend, ...]:
+    """All that run there, the fastest first, for layers that are computed `again` in backward or not."""
+    by_chain = kept_spans if again else spans
+    return (blocks, by_chain) if where.type == "cuda" else (by_chain,)
+
+
+def select(model: PreTrainedModel, *, tree: bool) -> None:
+    """From now on `model` expects a `tree=Plan` with one stream of tokens [1, nodes], or attends as it always does."""
+    wanted = NAME if tree else STOCK
+    if model.config._attn_implementation != wanted:  # noqa: SLF001 - transformers has no public reader
+        AttentionInterface.register(NAME, _attend)
+        model.set_attn_implementation(wanted)
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    tree: Plan,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **others: object,
+) -> tuple[Tensor, None]:
+    """[1, heads, nodes, d] -> [1, nodes, heads, d], as transformers wants it of a backend.
+
+    Raises TrainingError where the model asks for what is not plain attention over a prefix.
+    """
+    asked = [name for name in OTHER_FORMULAS if others.get(name) is not None]
+    if asked or dropout or attention_mask is not None:
+        raise TrainingError(
+            f"{type(module).__name__} asks for {', '.join(asked) or 'dropout or a mask'} in its attention over a tree",
+            "let `choose_layout` give every answer a row of its own",
+        )
+    return tree.attend(query, key, value, scaling).transpose(1, 2).contiguous(), None

@@ -1,0 +1,219 @@
+"""Log-probabilities of answers under the model in training, all that losses see of it.
+
+`choose_layout` finds out whether answers may share their prefixes, by comparing with the stock forward pass.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import linear
+from transformers import PreTrainedModel
+
+from loop.errors import TrainingError
+from loop.training.batch.packs import nodes, packs, padded
+from loop.training.batch.tokens import Encoded
+from loop.training.forward.attention import Backend, backends, select
+from loop.training.forward.layout import lay_out
+from loop.training.forward.spans import spans
+from loop.training.weights.adapters import checkpointed, trainable, use_liger
+from loop.training.weights.lora import unfused
+
+_LOG = logging.getLogger(__name__)
+FULL = {"cpu": 256, "cuda": 65_536}
+"""Tokens of a forward pass from which more of them are no cheaper apiece: fewer cost as much as these.
+
+Two cores took the same time for a step in passes of 400 to 4,000 tokens of a model of 135 M parameters. A GPU is never
+full: a pass of 6,000 tokens of a 0.5 B model took an H200 as long as one of 2,000, all of it spent on launches.
+"""
+HEAD_POSITIONS = 256
+"""Positions whose logits exist at the same time."""
+TOLERANCE, AUTOCAST_NOISE = 0.02, 0.25
+"""Nats per token between our forward pass and the stock one: rounding passes, another formula does not.
+
+A bfloat16 logit of 20 is rounded to steps of an eighth; such noise of its tokens grows with the root of their number.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Of each answer, examples in order: all that losses ever see of the model."""
+
+    logp: Tensor
+    """Log-probability of the whole answer, float64 [answers]."""
+    nll: Tensor
+    """Weighted mean of the tokens' negative log-probabilities, float64 [answers]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A causal language model and how its answers are laid out and computed."""
+
+    model: PreTrainedModel
+    """The transformers model itself, LoRA layers inside."""
+    autocast: bool = False
+    attention: Backend | None = spans
+    """Over the prefix tree of the answers; None gives each answer a row of its own."""
+    sharded: bool = False
+    """Whether all processes have to compute together."""
+
+    def size(self, examples: Sequence[Encoded]) -> int:
+        """Tokens of one forward pass over all of `examples`."""
+        if self.attention is None:
+            lengths = [len(sequence) for example in examples for sequence in example.sequences]
+            return len(lengths) * max(lengths)
+        return nodes(*examples)
+
+    def passes(self, examples: Sequence[Encoded], budget: int) -> list[list[int]]:
+        """Indices of the examples of each forward pass of at most `budget` tokens."""
+        if self.attention is None:
+            return padded(examples, budget)
+        return packs(examples, budget, FULL[self.model.device.type])
+
+
+def score(scorer: Scorer, examples: Sequence[Encoded]) -> Scored:
+    """Log-probability and NLL of every answer of `examples`, in one forward pass; differentiable."""
+    select(scorer.model, tree=scorer.attention is not None)
+    number = torch.bfloat16 if scorer.autocast else scorer.model.dtype
+    like = torch.empty(0, dtype=number, device=_device(scorer.model))
+    layout = lay_out(examples, scorer.attention, like)
+    of_tree = {"tree": layout.plan} if layout.plan else {}
+    with torch.autocast(layout.tokens.device.type, torch.bfloat16, enabled=scorer.autocast):
+        hidden = scorer.model.base_model(
+            input_ids=layout.tokens, position_ids=layout.positions, use_cache=False, **of_tree
+        ).last_hidden_state
+        tokens = _token_logps(hidden.flatten(0, 1), _head(scorer.model), layout.sources, layout.targets).double()
+    count = sum(len(example.answers) for example in examples)
+    zeros = tokens.new_zeros(count)
+    total_weights = zeros.index_add(0, layout.answers, layout.nll_weights)
+    weighted = zeros.index_add(0, layout.answers, -tokens * layout.nll_weights)
+    return Scored(zeros.index_add(0, layout.answers, tokens), weighted / total_weights)
+
+
+def choose_layout(scorer: Scorer, examples: Sequence[Encoded]) -> Scorer:
+    """The first layout that gives the stock forward pass's log-probabilities on the shortest and the longest example.
+
+    A small tree may be attended to in another way than a large one: both examples are scored apart and together.
+    Rows are tried after all that attends to a tree here, or alone where `scorer` has them already; Liger's kernels are
+    put in place before. Raises TrainingError when none does: soft-capped or scaled logits, for example.
+    """
+    ordered = sorted(examples, key=lambda example: example.size)
+    checked = [ordered[0], ordered[-1]]
+    with unfused(scorer.model):
+        expected = torch.cat([_stock_logps(scorer, example) for example in checked])
+    use_liger(scorer.model)
+    name = type(scorer.model).__name__
+    trees = backends(_device(scorer.model), again=bool(checkpointed(scorer.model)))
+    for backend in (*trees, None) if scorer.attention else (None,):
+        chosen = replace(scorer, attention=backend)
+        if _agrees(chosen, checked, expected):
+            return chosen
+        if backend:
+            _LOG.warning("%s in %s of a tree is not what it is in rows: the next way is tried", name, backend.__name__)
+    raise TrainingError(
+        f"{name} computes logits in a way that training does not reproduce",
+        "choose a base model whose logits are a plain linear head on the last hidden state",
+    )
+
+
+def _agrees(scorer: Scorer, examples: Sequence[Encoded], expected: Tensor) -> bool:
+    """Whether `scorer` gives what is expected; on a GPU, where it is compiled too, its backward runs on the first."""
+    try:
+        with torch.no_grad():
+            apart = torch.cat([score(scorer, [example]).logp for example in examples])
+            found = score(scorer, examples).logp
+        if found.is_cuda:
+            torch.autograd.grad(score(scorer, examples[:1]).logp.sum(), [*trainable(scorer.model).values()])
+    except TrainingError:
+        return False
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        _LOG.warning("%s", error)
+        return False
+    lengths = found.new_tensor([len(answer.ids) for example in examples for answer in example.answers])
+    noise = AUTOCAST_NOISE * lengths.sqrt() if scorer.autocast else 0.0
+    allowed = TOLERANCE * lengths + noise
+    return all(bool(((logps - expected).abs() <= allowed).all()) for logps in (apart, found))
+
+
+class FrozenHeadLogProb(torch.autograd.Function):
+    """log softmax(h W' + b) at one token for each row of h under a frozen head; keeps [rows, hidden], never [rows, V].
+
+    The gradient is (e_t - softmax(h W' + b)) W, its difference taken before it is rounded to the head's numbers: where
+    a model is sure of token t, row t of W and what softmax expects are nearly the same, and each would be rounded by
+    more than they differ.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: torch.autograd.function.FunctionCtx, hidden: Tensor, head: Tensor, bias: Tensor | None, targets: Tensor
+    ) -> Tensor:
+        """[rows, hidden], [V, hidden], [V], [rows] -> [rows]. The gradient is taken here, logits at hand."""
+        parts = (torch.split(rows, HEAD_POSITIONS) for rows in (hidden, targets[:, None]))
+        wanted = hidden.requires_grad
+        found = [_predicted(rows, aims, head, bias, wanted) for rows, aims in zip(*parts, strict=True)]
+        ctx.save_for_backward(*(gradient for _, gradient in found if gradient is not None))
+        return torch.cat([logps for logps, _ in found]).squeeze(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: torch.autograd.function.BackwardCFunction, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        """The head's row less its expectation, times the incoming gradient."""
+        kept = torch.cat(ctx.saved_tensors)
+        return (gradient[:, None] * kept).to(kept.dtype), None, None, None
+
+
+def _predicted(
+    hidden: Tensor, targets: Tensor, head: Tensor, bias: Tensor | None, with_gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities [rows, 1] and their gradients [rows, hidden]; the logits are gone before the next rows' are."""
+    logits = _at_least_float32(linear(hidden, head, bias))
+    logits.sub_(logits.amax(-1, keepdim=True))
+    own = logits.gather(1, targets)
+    exponentials = logits.exp_()
+    total = exponentials.sum(-1, keepdim=True)
+    logps = own - total.log()
+    if not with_gradient:
+        return logps, None
+    excess = exponentials.scatter_add_(1, targets, -total)
+    return logps, (excess.to(head.dtype) @ head).div_(-total)
+
+
+def _token_logps(hidden: Tensor, head: nn.Linear, sources: Tensor, targets: Tensor) -> Tensor:
+    """Log-probability of each target at its source node; what two answers have in common is predicted once."""
+    (nodes, wanted), which = torch.unique(torch.stack([sources, targets]), dim=1, return_inverse=True)
+    predicting = hidden[nodes].to(head.weight.dtype)
+    logps: Tensor = FrozenHeadLogProb.apply(predicting, head.weight, head.bias, wanted)
+    return logps[which]
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+@torch.no_grad()
+def _stock_logps(scorer: Scorer, example: Encoded) -> Tensor:
+    select(scorer.model, tree=False)
+    logps = []
+    for sequence, answer in zip(example.sequences, example.answers, strict=True):
+        ids = torch.tensor([sequence], device=_device(scorer.model))
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=scorer.autocast):
+            logits = scorer.model(input_ids=ids, use_cache=False, logits_to_keep=len(answer.ids) + 1).logits
+        rows, wanted = logits[0, :-1], ids[0, -len(answer.ids) :, None]
+        parts = [slice(start, start + HEAD_POSITIONS) for start in range(0, len(rows), HEAD_POSITIONS)]
+        tokens = [rows[part].double().log_softmax(-1).gather(1, wanted[part]) for part in parts]
+        logps.append(torch.cat(tokens).sum())
+    return torch.stack(logps)
+
+
+def _head(model: PreTrainedModel) -> nn.Linear:
+    head: nn.Linear = model.get_output_embeddings()
+    return head
+
+
+def _device(model: PreTrainedModel) -> torch.device:
+    return torch.device(model.device)

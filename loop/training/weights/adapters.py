@@ -1,0 +1,190 @@
+"""The LoRA adapter of a candidate: fresh or the champion's to begin with, saved so that stock peft loads it."""
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.utils.checkpoint import checkpoint
+from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers.integrations.liger import apply_liger_kernel
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import is_bitsandbytes_available, is_liger_kernel_available
+
+from loop.errors import TrainingError
+from loop.hashing import ADAPTER_FILES
+from loop.models import load_base
+from loop.models.quiet import quiet
+from loop.training import ranks
+from loop.training.weights.lora import fuse
+
+CONFIG = "adapter_config.json"
+
+
+def load(
+    base: Path,
+    parent: Path | None,
+    *,
+    rank: int,
+    seed: int,
+    dtype: torch.dtype,
+    device: str,
+    sharded: bool = False,
+    quantized: bool = False,
+) -> PeftModel:
+    """The frozen base model in `dtype` under a float32 adapter: the champion's own weights, or fresh ones (B = 0).
+
+    Raises TrainingError when the champion's adapter has another rank or scale than `rank` asks for, when a quantized
+    base lacks bitsandbytes or would be sharded; UsageError when the base cannot be read.
+    """
+    if sharded and quantized:
+        raise TrainingError(
+            "`shard` and `quantize` under [training] do not go together",
+            "set one of them: four bits take a quarter of the memory in every process, sharding its part of it",
+        )
+    how = {"quantization_config": _four_bits(dtype)} if quantized else {}
+    with quiet():
+        model = load_base(base, dtype, device_map="cpu" if sharded else device, **how)
+        if quantized:
+            _keep_trainable(model)
+        if parent is None:
+            adapted = begin(model, rank=rank, seed=seed)
+        else:
+            _check_same_shape(parent, rank)
+            adapted = PeftModel.from_pretrained(model, parent, is_trainable=True, low_cpu_mem_usage=True)
+            fuse(adapted)
+    return _shard(adapted, device) if sharded else adapted
+
+
+def begin(model: PreTrainedModel, *, rank: int, seed: int) -> PeftModel:
+    """`model` under a fresh adapter, the same for the same seed."""
+    with torch.random.fork_rng(), quiet():
+        torch.manual_seed(seed)
+        adapted = get_peft_model(model, _fresh(rank))
+    fuse(adapted)
+    return adapted
+
+
+def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
+    if not is_bitsandbytes_available():
+        raise TrainingError("`quantize` under [training] needs bitsandbytes", "pip install 'nightshift-loop[qlora]'")
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _keep_trainable(model: nn.Module) -> None:
+    """Mark four-bit layers as in training: else some CPUs pack them for inference, and no gradient goes through."""
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.training = True
+
+
+def _shard(model: PeftModel, device: str) -> PeftModel:
+    """Each layer's frozen weights divided over the processes (FSDP2), together only while the layer is computed."""
+    mesh = init_device_mesh(device, (ranks.count(),))
+    own = {*trainable(model).values()}
+    for layer in layers(model):
+        fully_shard(layer, mesh=mesh, ignored_params=own, reshard_after_forward=True)
+    return model.to(device)
+
+
+def use_liger(model: PreTrainedModel) -> None:
+    """On a GPU, where Liger is installed: its kernels for the norms and gated products of this model and no other."""
+    if model.device.type == "cuda" and is_liger_kernel_available():
+        shared = vars(sys.modules[type(model).__module__])
+        own = dict(shared)
+        apply_liger_kernel(model, {"rope": False, "cross_entropy": False, "fused_linear_cross_entropy": False})
+        shared.update(own)
+
+
+def layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
+    """Of a transformer, in order."""
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
+def checkpoint_activations(model: nn.Module) -> None:
+    """Let each layer keep only its input until backward, and compute the layer again then."""
+    for layer in layers(model):
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+
+
+def checkpointed(model: nn.Module) -> list[GradientCheckpointingLayer]:
+    """The layers that are computed again in backward."""
+    return [layer for layer in layers(model) if isinstance(vars(layer).get("forward"), partial)]
+
+
+@contextmanager
+def all_kept(model: nn.Module) -> Iterator[None]:
+    """No layer is computed again while the block runs."""
+    again = checkpointed(model)
+    forwards = [vars(layer).pop("forward") for layer in again]
+    try:
+        yield
+    finally:
+        for layer, forward in zip(again, forwards, strict=True):
+            layer.forward = forward
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The adapter's parameters by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+@torch.no_grad()
+def put(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Set the adapter's parameters to `weights`, which are named as in `trainable`."""
+    for name, parameter in trainable(model).items():
+        parameter.copy_(weights[name])
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """sha256 over the adapter's parameters as they are now."""
+    whole = hashlib.sha256()
+    for name, parameter in sorted(trainable(model).items()):
+        whole.update(name.encode())
+        whole.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    return whole.hexdigest()
+
+
+def save(model: PeftModel, folder: Path) -> None:
+    """Write the adapter's two files into `folder`, each whole or not at all; equal adapters have equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    building = folder / ".adapter"
+    shutil.rmtree(building, ignore_errors=True)
+    with quiet():
+        model.save_pretrained(str(building), save_embedding_layers=False)
+    config = json.loads((building / CONFIG).read_text())
+    config["target_modules"] = sorted(config["target_modules"])
+    config["base_model_name_or_path"] = None
+    (building / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    for name in ADAPTER_FILES:
+        (building / name).replace(folder / name)
+    shutil.rmtree(building)
+
+
+def _fresh(rank: int) -> LoraConfig:
+    return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def _check_same_shape(parent: Path, rank: int) -> None:
+    config = PeftConfig.from_pretrained(parent)
+    if (config.r, config.lora_alpha) != (rank, 2 * rank):
+        raise TrainingError(
+            f"the champion's adapter has rank {config.r} and alpha {config.lora_alpha}, the settings say rank {rank}",
+            f"set `rank` under [training] to {config.r}, or roll back to the base model to begin anew",
+        )

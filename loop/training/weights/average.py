@@ -1,0 +1,52 @@
+"""The mean of the adapter over the last steps, which is what a training leaves.
+
+At a rate that still teaches, every batch pulls the adapter to another side of the optimum; the mean of where it has
+been lies nearer to it than its last place does. Uniform average of the latest weights: Kaddour 2022 (LAWA,
+arXiv 2209.14981).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from loop.training.weights.adapters import put, trainable
+
+
+@dataclass(slots=True)
+class Average:
+    """Running mean of an adapter, each step counting the same; empty before the first."""
+
+    steps: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    """Named as in `trainable`."""
+
+    def add(self, model: nn.Module) -> None:
+        """Take in the adapter as it is now."""
+        self.steps += 1
+        for name, parameter in trainable(model).items():
+            mean = self.weights.setdefault(name, parameter.detach().clone())
+            mean.lerp_(parameter.detach(), 1 / self.steps)
+
+    def put_into(self, model: nn.Module) -> None:
+        """Set the adapter to the mean, if there is one."""
+        if self.steps:
+            put(model, self.weights)
+
+    def recall(self, kept: Mapping[str, Any], model: nn.Module) -> None:
+        """Go on with the fields of another one; with none where a checkpoint of 0.1 kept none."""
+        self.steps = kept.get("steps", 0)
+        placed = trainable(model)
+        self.weights = {name: mean.to(placed[name].device) for name, mean in kept.get("weights", {}).items()}
+
+    @contextmanager
+    def standing_in(self, model: nn.Module) -> Iterator[None]:
+        """The mean in place of the adapter while the block runs."""
+        trained = {name: parameter.detach().clone() for name, parameter in trainable(model).items()}
+        self.put_into(model)
+        try:
+            yield
+        finally:
+            put(model, trained)
