@@ -1,4 +1,4 @@
-"""Where candidates lie: `<home>/candidates/<candidate_id>/`, each named by the bytes of its adapter.
+"""Candidates on disk: `<home>/candidates/<candidate_id>/`, each named by the bytes of its adapter.
 
 A training works in its job's folder, `<home>/jobs/<job_id>/`, where its manifest and its steps stay.
 """
@@ -9,19 +9,8 @@ from pathlib import Path
 
 from loop.errors import NotFoundError
 from loop.hashing import ADAPTER_FILES, is_adapter, require_adapter
+from loop.home import MANIFEST, candidate_folder, job_folder
 from loop.types import Candidate
-
-MANIFEST, STEPS_FILE, ANSWERS_FILE = "manifest.json", "steps.jsonl", "answers.json"
-
-
-def job_folder(home: Path, job_id: str) -> Path:
-    """Where a job trains: checkpoints, steps, and the manifest of what it came to last."""
-    return home / "jobs" / job_id
-
-
-def candidate_folder(home: Path, candidate_id: str) -> Path:
-    """Where a candidate's adapter, manifest and answers lie."""
-    return home / "candidates" / candidate_id
 
 
 def deliver(home: Path, candidate: Candidate) -> None:

@@ -17,9 +17,9 @@ from connectors.mlflow import model
 from connectors.mlflow.client import SQLITE, connect, explained
 from connectors.mlflow.pyfunc import write_model
 from connectors.mlflow.run import MlflowRun
-from loop.candidates import MANIFEST
 from loop.errors import IntegrityError, NotFoundError, UsageError
 from loop.hashing import ADAPTER_FILES, is_adapter, require_adapter
+from loop.home import MANIFEST
 from loop.ports import BASE_MODEL, DTYPE, Ledger, RegisteredVersion
 from loop.types import Candidate
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from loop.errors import NotFoundError, UsageError
+from loop.home import DOWNLOADS, LEDGER, REGISTRY, STORE, USER_KEY
 from loop.imports import collector_off
 from loop.settings import SETTINGS_FILE, Settings
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from loop.nights.parts import Parts
     from loop.ports import EventLog, Ledger, Registry, Store
 
-STORE, LEDGER, REGISTRY = "store.db", "ledger.db", "mlflow.db"
-"""Files of the embedded databases below the home."""
 SQLITE, IN_MEMORY = "sqlite:///", "sqlite://"
 
 
@@ -94,7 +93,7 @@ class Session:
         from connectors.mlflow.registry import MlflowRegistry
 
         uri = self.settings.addresses.mlflow_uri or self._sqlite(REGISTRY)
-        return MlflowRegistry(uri, self.settings.model.name, self.home / "versions", self.ledger)
+        return MlflowRegistry(uri, self.settings.model.name, self.home / DOWNLOADS, self.ledger)
 
     @cached_property
     def store(self) -> "Store":
@@ -146,7 +145,7 @@ class Session:
         """The key of user pseudonyms: NIGHTSHIFT_USER_SECRET, or one made once under the home folder."""
         if self.settings.addresses.user_secret:
             return self.settings.addresses.user_secret
-        path = self._made_home() / "user.key"
+        path = self._made_home() / USER_KEY
         if not path.exists():
             _write_once(path, secrets.token_hex(32))
         try:

@@ -17,6 +17,7 @@ import polars as pl
 
 from loop.canonical import canonical
 from loop.errors import IntegrityError, NotFoundError
+from loop.home import MANIFEST, snapshot_folder
 from loop.settings import CurationSettings
 from loop.types import (
     Branch,
@@ -30,8 +31,6 @@ from loop.types import (
     Verifier,
     VerifierKind,
 )
-
-MANIFEST = "manifest.json"
 
 _MESSAGE = pl.Struct(
     {
@@ -72,10 +71,10 @@ def write(
         counts=dict(sorted(Counter(f"{e.split}/{e.objective}" for e in ordered).items())),
         curation=dict(report),
     )
-    place = folder(home, snapshot.snapshot_id)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.exists():
-        _write_folder(place, snapshot, ordered, settings)
+    folder = snapshot_folder(home, snapshot.snapshot_id)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        _write_folder(folder, snapshot, ordered, settings)
     return snapshot
 
 
@@ -84,21 +83,21 @@ def read(home: Path, snapshot_id: str, split: Split) -> tuple[Example, ...]:
 
     Raises NotFoundError for an unknown id, IntegrityError when the table is not the one the manifest names.
     """
-    table = pl.read_parquet(BytesIO(_verified(folder(home, snapshot_id), split)))
+    table = pl.read_parquet(BytesIO(_verified(snapshot_folder(home, snapshot_id), split)))
     return tuple(_example(row) for row in table.iter_rows(named=True))
 
 
 def verify(home: Path, snapshot_id: str) -> None:
     """Whether all tables are the ones the manifest names. Raises like `read`."""
     for split in Split:
-        _verified(folder(home, snapshot_id), split)
+        _verified(snapshot_folder(home, snapshot_id), split)
 
 
 def lineage(home: Path, snapshot_id: str) -> dict[str, tuple[str, ...]]:
     """For every interaction and feedback in a snapshot, by id, the examples made from it. Raises like `read`."""
     made = defaultdict(list)
     for split in Split:
-        table = pl.read_parquet(BytesIO(_verified(folder(home, snapshot_id), split)))
+        table = pl.read_parquet(BytesIO(_verified(snapshot_folder(home, snapshot_id), split)))
         for example_id, event_ids in table.select("example_id", "event_ids").iter_rows():
             for event_id in event_ids:
                 made[event_id].append(example_id)
@@ -110,11 +109,6 @@ def _identify(examples: Sequence[Example], settings: CurationSettings) -> str:
     for example in examples:
         digest.update(b"\n" + canonical(example))
     return digest.hexdigest()
-
-
-def folder(home: Path, snapshot_id: str) -> Path:
-    """Where a snapshot lies, or will."""
-    return home / "snapshots" / snapshot_id
 
 
 def _write_folder(folder: Path, snapshot: Snapshot, examples: Sequence[Example], settings: CurationSettings) -> None:

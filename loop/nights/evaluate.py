@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from loop import candidates, promotion
 from loop.curation import snapshot
+from loop.home import ANSWERS, SHOWN_ANSWERS
 from loop.identity import evidence_id
 from loop.models import require_torch
 from loop.nights.parts import Parts
@@ -29,7 +30,7 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
         candidate=load_adapter(parts.settings, adapter),
         champion=load_version(parts.settings, parts.registry, entries, champion),
         anchor=load_version(parts.settings, parts.registry, entries, anchor) if anchor != champion else None,
-        cache=parts.home / "cache" / "answers",
+        cache=parts.home / ANSWERS,
         chunk=parts.settings.evaluation.batch_prompts,
         progress=parts.progress,
     )
@@ -47,7 +48,7 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
     parts.store.save_evidence(evidence)
     with parts.registry.run(candidate.job_id) as run:
         run.log_metrics(dict(_scores(evidence)), 0)
-    (adapter / candidates.ANSWERS_FILE).write_text(json.dumps(answers))
+    (adapter / SHOWN_ANSWERS).write_text(json.dumps(answers))
     return evidence
 
 

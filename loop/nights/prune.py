@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from loop import promotion
-from loop.candidates import MANIFEST
 from loop.errors import IntegrityError
+from loop.home import ANSWERS, CANDIDATES, DOCS, DOWNLOADS, JOBS, MANIFEST, REFERENCE, SNAPSHOTS
 from loop.ports import Ledger, Store
 from loop.types import Night, Promotion, Stage
 
-CANDIDATES, JOBS, SNAPSHOTS, DOCS, DOWNLOADS = "candidates", "jobs", "snapshots", "data_docs", "versions"
-REFERENCE, ANSWERS = "cache/reference", "cache/answers"
 FOLDERS = (CANDIDATES, JOBS, SNAPSHOTS, DOCS, DOWNLOADS, REFERENCE, ANSWERS)
 """Below the home; each has an entry for each id, or in the caches for each model."""
 REMOVED = ".pruned-"

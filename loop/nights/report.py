@@ -6,9 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from loop import candidates
-from loop.curation import snapshot
 from loop.errors import NotFoundError
+from loop.home import SHOWN_ANSWERS, STEPS, candidate_folder, docs_folder, job_folder, page, snapshot_folder
 from loop.nights.parts import Parts
 from loop.nights.versions import serving_version
 from loop.ports import Store
@@ -22,9 +21,9 @@ def write_report(parts: Parts, night: Night) -> Path:
 
     outputs, store = night.outputs, parts.store
     candidate = store.candidate(outputs[Stage.TRAIN]) if Stage.REGISTER in outputs else None
-    trained_in = candidates.job_folder(parts.home, candidate.job_id) if candidate else None
+    trained_in = job_folder(parts.home, candidate.job_id) if candidate else None
     decision = store.decision(outputs[Stage.DECIDE]) if Stage.DECIDE in outputs else None
-    folder = candidates.candidate_folder(parts.home, candidate.candidate_id) if candidate else None
+    folder = candidate_folder(parts.home, candidate.candidate_id) if candidate else None
     earlier = [earlier for earlier in store.nights() if earlier.night_id < night.night_id]
     text = report.render(
         report.NightReport(
@@ -35,15 +34,15 @@ def write_report(parts: Parts, night: Night) -> Path:
             evidence=store.evidence(outputs[Stage.EVALUATE]) if Stage.EVALUATE in outputs else None,
             decision=decision,
             version=int(outputs[Stage.REGISTER]) if candidate else None,
-            steps=_read_steps(trained_in / candidates.STEPS_FILE) if trained_in else (),
-            answers=_read_answers(folder / candidates.ANSWERS_FILE) if folder and decision else (),
+            steps=_read_steps(trained_in / STEPS) if trained_in else (),
+            answers=_read_answers(folder / SHOWN_ANSWERS) if folder and decision else (),
             earlier=earlier,
             decisions=_decisions(store, earlier),
             rows=parts.ledger.entries(),
             serving=serving_version(parts),
         )
     )
-    path = parts.home / "nights" / night.night_id / "report.html"
+    path = page(parts.home, night.night_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     ended = replace(night, status=NightStatus.DONE) if night.status is NightStatus.RUNNING else night
@@ -55,12 +54,12 @@ def record_night(parts: Parts, night: Night) -> None:
     """A night's run in the registry: named by what came of it, with its reasons, snapshot, page and Data Docs."""
     outputs, store = night.outputs, parts.store
     decision = store.decision(outputs[Stage.DECIDE]) if Stage.DECIDE in outputs else None
-    kept = [(parts.home / "nights" / night.night_id / "report.html", "report")]
+    kept = [(page(parts.home, night.night_id), "report")]
     with parts.registry.night_run(night.night_id, failed=night.status is NightStatus.FAILED) as run:
         run.name(run_title(night), run_note(night, decision), run_tags(night))
         if snapshot_id := outputs.get(Stage.CURATE):
-            run.log_snapshot(store.snapshot(snapshot_id), snapshot.folder(parts.home, snapshot_id))
-            kept.append((parts.home / "data_docs" / snapshot_id, "data_docs"))
+            run.log_snapshot(store.snapshot(snapshot_id), snapshot_folder(parts.home, snapshot_id))
+            kept.append((docs_folder(parts.home, snapshot_id), "data_docs"))
         for path, folder in kept:
             if path.exists():
                 run.log_artifacts(path, folder)

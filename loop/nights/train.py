@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from loop import candidates, promotion
 from loop.canonical import digest
 from loop.curation import snapshot
+from loop.home import REFERENCE, STEPS, job_folder, snapshot_folder
 from loop.models import fingerprint, importing
 from loop.nights.parts import Parts
 from loop.nights.versions import adapter_folder, base_folder
@@ -33,11 +34,11 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int, night_id: str =
         candidates.forget_lost(parts.home, job.job_id, training.candidate(job))
     with parts.registry.run(job.job_id, night_id=night_id) as run:
         run.log_settings(policy(parts.settings))
-        run.log_snapshot(parts.store.snapshot(snapshot_id), snapshot.folder(parts.home, snapshot_id))
+        run.log_snapshot(parts.store.snapshot(snapshot_id), snapshot_folder(parts.home, snapshot_id))
         parts.progress("train", 0, 1, "begins")
         for step in training.train(job, parts.memory, parts.progress):
             run.log_metrics(step.metrics, step.step)
-            _append_line(job.folder / candidates.STEPS_FILE, {"step": step.step, **step.metrics})
+            _append_line(job.folder / STEPS, {"step": step.step, **step.metrics})
             note = f"loss {step.metrics['loss']:.3f}"
             parts.progress("train", step.step, step.of, note)
         parts.progress("train", 1, 1, "ended")
@@ -73,8 +74,8 @@ def _job(parts: Parts, snapshot_id: str, parent: int) -> "training.Job":
         base=base_folder(parts.settings),
         parent=adapter_folder(parts.settings, parts.registry, parts.ledger.entries(), parent),
         parent_version=parent,
-        folder=candidates.job_folder(parts.home, made_from),
-        cache=parts.home / "cache" / "reference",
+        folder=job_folder(parts.home, made_from),
+        cache=parts.home / REFERENCE,
         settings=parts.settings.training,
         dtype=parts.settings.model.dtype,
     )

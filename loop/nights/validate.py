@@ -1,6 +1,7 @@
 """Stage 3: the expectation suite looks at a snapshot before anything is trained on it."""
 
 from loop.curation import snapshot
+from loop.home import docs_folder, snapshot_folder
 from loop.nights.parts import Parts
 from loop.types import Validation
 
@@ -9,5 +10,5 @@ def validate_snapshot(parts: Parts, snapshot_id: str) -> Validation:
     """The expectation suite's word on a snapshot; its Data Docs go beside it."""
     curation = parts.store.snapshot(snapshot_id).curation
     snapshot.verify(parts.home, snapshot_id)
-    folder = snapshot.folder(parts.home, snapshot_id)
-    return parts.validator(folder, parts.settings.validation, curation, parts.home / "data_docs" / snapshot_id)
+    folder = snapshot_folder(parts.home, snapshot_id)
+    return parts.validator(folder, parts.settings.validation, curation, docs_folder(parts.home, snapshot_id))

@@ -8,8 +8,8 @@ batch/     examples -> token ids with loss weights (tokens), prefix trees (tree)
            order of the steps (schedule)
 weights/   the adapter (adapters), a linear layer and its adapter as one operation (lora), the mean of the last steps
            (average), the numbers they are held in (precision)
-forward/   examples -> one pass (layout) -> log-probability and NLL of every answer (logps); every node of a tree sees its
-           own prefix (attention): in spans of the stream, whole where it is small, in blocks on a GPU
+forward/   examples -> one pass (layout) -> log-probability and NLL of every answer (logps); every node of a tree sees
+           its own prefix (attention): in spans of the stream, whole where it is small, in blocks on a GPU
 objective/ the champion's log-probabilities, once (reference); log-probabilities -> loss of one kind (losses), of mixed
            batches (mixed), and the gradient of one batch, over passes and processes (accumulate)
 dev        a look at the dev split, for early stopping (spikes: a loss that left every bound)

@@ -7,9 +7,9 @@ from importlib.metadata import version
 from math import fsum, isfinite
 from pathlib import Path
 
-from loop.candidates import MANIFEST
 from loop.canonical import canonical
 from loop.errors import NotFoundError
+from loop.home import MANIFEST
 from loop.types import Candidate, Json
 
 VERSIONED = ("torch", "transformers", "peft")

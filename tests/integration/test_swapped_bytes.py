@@ -15,11 +15,13 @@ from connectors.mlflow.registry import MlflowRegistry
 from connectors.sql.ledger import SqlLedger
 from connectors.sql.log import TableLog
 from connectors.sql.store import SqlStore
-from loop import candidates, nightly, settings, training
+from loop import settings, training
 from loop.errors import IntegrityError, NotFoundError
 from loop.hashing import adapter_sha256
+from loop.home import candidate_folder
 from loop.identity import evidence_id
 from loop.intake.events import encode
+from loop.nights import nightly
 from loop.nights.capture import capture_events
 from loop.nights.curate import curate_snapshot
 from loop.nights.decide import decide_candidate
@@ -71,7 +73,7 @@ class House:
 
     @property
     def folder(self) -> Path:
-        return candidates.candidate_folder(self.home, self.candidate.candidate_id)
+        return candidate_folder(self.home, self.candidate.candidate_id)
 
     def promote(self) -> None:
         promote_version(self.parts, self.version, self.decision_id, "test")

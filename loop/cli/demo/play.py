@@ -28,6 +28,7 @@ from loop.cli.template import render
 from loop.curation import snapshot
 from loop.errors import UsageError
 from loop.hashing import adapter_sha256
+from loop.home import DOWNLOADS
 from loop.intake.events import encode
 from loop.models import LanguageModel, find
 from loop.nights.nightly import run
@@ -246,7 +247,7 @@ def _mistake(desk: Desk, day: int, folder: Path) -> Mistake:
     began = time.monotonic()
     _command(desk, folder, "rollback", "--reason", "users complain")
     seconds = time.monotonic() - began
-    shutil.rmtree(session.home / "versions")
+    shutil.rmtree(session.home / DOWNLOADS)
     restored = _bytes(session, serving_version(desk.parts))
     return Mistake(wrong=wrong, champion=champion, measured=measured, restored=restored == before, seconds=seconds)
 
