@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.app import now
 from loop.cli import terminal
-from loop.cli.session import Session, now
+from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
 from loop.errors import EventError, NotFoundError, UnreachableError, UsageError
 from loop.types import DeadLetter
@@ -41,8 +42,8 @@ def capture(session: Session, until_caught_up: bool, metrics: str | None) -> Non
     if not until_caught_up:
         _follow(session, metrics)
         return
-    done = bring_up_to_date(session.log, session.store, batch_size=session.settings.log.batch_events)
-    watermark = session.store.watermark()
+    done = bring_up_to_date(session.app.log, session.app.store, batch_size=session.app.settings.log.batch_events)
+    watermark = session.app.store.watermark()
     said = f"stored {done.interactions} interactions, {done.feedback} feedback and {done.dead_letters} dead letters"
     session.show(
         f"{said}, {done.new_rows} of them new", {"watermark": watermark, **asdict(done)}, then="nightshift run"
@@ -64,11 +65,11 @@ def _follow(session: Session, address: str | None) -> None:
     patience = float("inf")
     try:
         rounds = steps(
-            session.log,
-            retrying(patience, stop)(lambda: session.store),
-            batch_size=session.settings.log.batch_events,
+            session.app.log,
+            retrying(patience, stop)(lambda: session.app.store),
+            batch_size=session.app.settings.log.batch_events,
             patience=patience,
-            letters=session.letters,
+            letters=session.app.letters,
             stop=stop,
         )
         _observe(session, rounds, metrics, stop)
@@ -79,13 +80,13 @@ def _follow(session: Session, address: str | None) -> None:
 
 def _require_topics(session: Session) -> None:
     """Says now that the topic of dead letters is absent, not at the first of them."""
-    kafka = session.settings.addresses.kafka
+    kafka = session.app.settings.addresses.kafka
     if kafka is None:
         return
     from connectors.kafka.topics import absent
 
     with suppress(UnreachableError):
-        if missing := absent(kafka, session.settings.log):
+        if missing := absent(kafka, session.app.settings.log):
             raise NotFoundError(f"Kafka has no topic {' and no topic '.join(missing)}", "nightshift topics create")
 
 
@@ -93,10 +94,10 @@ def _observe(session: Session, rounds: "Generator[Step | None]", metrics: "Captu
     look_at = 0.0
     with closing(rounds):
         for step in rounds:
-            metrics.observe(step, session.log.partitions())
+            metrics.observe(step, session.app.log.partitions())
             if time.monotonic() >= look_at:
                 with suppress(UnreachableError):
-                    metrics.behind(session.log.ends(), session.store.position)
+                    metrics.behind(session.app.log.ends(), session.app.store.position)
                 look_at = time.monotonic() + LAG_SECONDS
             if stop.is_set():
                 return
@@ -126,10 +127,10 @@ def create_topics(session: Session) -> None:
     """
     from connectors.kafka.topics import create
 
-    kafka = session.settings.addresses.kafka
+    kafka = session.app.settings.addresses.kafka
     if kafka is None:
         raise UsageError("no broker is named", "set NIGHTSHIFT_KAFKA_SERVERS; the embedded log needs no topics")
-    made = create(kafka, session.settings.log)
+    made = create(kafka, session.app.settings.log)
     session.show(
         "\n".join(f"{name}: {'made' if new else 'is there'}" for name, new in made.items()),
         made,
@@ -147,7 +148,7 @@ def dlq() -> None:
 @click.pass_obj
 def list_letters(session: Session, everything: bool) -> None:
     """Where each came from and why it was refused."""
-    letters = [letter for letter in session.store.dead_letters() if everything or letter.replayed_at is None]
+    letters = [letter for letter in session.app.store.dead_letters() if everything or letter.replayed_at is None]
     rows = [
         [terminal.harmless(text) for text in (d.letter_id[:12], f"{d.source}:{d.position}", d.reason)] for d in letters
     ]
@@ -166,7 +167,7 @@ def show_letter(session: Session, letter_id: str) -> None:
 
     The first digits of its id are enough.
     """
-    letter = _letter(session.store.dead_letters(), letter_id)
+    letter = _letter(session.app.store.dead_letters(), letter_id)
     text = letter.payload.decode(errors="backslashreplace")
     shown = terminal.harmless(f"{letter.source}:{letter.position}\n{letter.reason}\n\n{text}")
     session.show(shown, asdict(letter) | {"payload": text}, then=f"nightshift dlq replay {letter_id}")
@@ -182,7 +183,7 @@ def replay_letters(session: Session, letter_ids: tuple[str, ...]) -> None:
     """
     from loop.intake.events import decode, encode
 
-    letters = session.store.dead_letters()
+    letters = session.app.store.dead_letters()
     sent = still = 0
     for letter in [_letter(letters, each) for each in letter_ids] or letters:
         if letter.replayed_at is not None:
@@ -192,8 +193,8 @@ def replay_letters(session: Session, letter_ids: tuple[str, ...]) -> None:
         except EventError:
             still += 1
             continue
-        session.log.append([again])
-        session.store.mark_replayed(letter.letter_id, now())
+        session.app.log.append([again])
+        session.app.store.mark_replayed(letter.letter_id, now())
         sent += 1
     session.show(
         f"{sent} sent again, {still} still cannot be parsed",

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from loop.cli.session import Session, now
+from loop.app import now
+from loop.cli.session import Session
 from loop.errors import NightshiftError
 
 LIBRARIES = ("mlflow", "kafka-python", "great-expectations", "sqlmodel", "crc32c")
@@ -58,13 +59,13 @@ def _version(name: str) -> str | None:
 
 def store(session: Session) -> Finding:
     """The store answers and its schema is current."""
-    counts = session.store.counts()
+    counts = session.app.store.counts()
     return Finding("store", True, ", ".join(f"{count} {table}" for table, count in counts.items()))
 
 
 def clock(session: Session) -> Finding:
     """This machine and the database agree on the time, by which leases end and feedback matures."""
-    apart = abs((now() - session.store.clock()).total_seconds())
+    apart = abs((now() - session.app.store.clock()).total_seconds())
     if apart < CLOCK_SECONDS:
         return Finding("clock", True, "as the database's")
     return Finding("clock", False, f"{apart:.0f} s from the database's; keep both machines' clocks right with NTP")
@@ -72,23 +73,23 @@ def clock(session: Session) -> Finding:
 
 def event_log(session: Session) -> Finding:
     """The broker answers, its topics can lose nothing and are those that were stored."""
-    kafka = session.settings.addresses.kafka
+    kafka = session.app.settings.addresses.kafka
     if kafka is None:
         return Finding("event log", True, "embedded in the store")
     from connectors.kafka.topics import faults
     from loop.intake.capture import require_reach
 
-    found = faults(kafka, session.settings.log)
+    found = faults(kafka, session.app.settings.log)
     if found:
         return Finding("event log", False, "; ".join(found))
-    for partition, end in session.log.ends().items():
-        require_reach(partition, session.store.position(partition), end)
-    return Finding("event log", True, f"{session.settings.log.topic} on {', '.join(kafka.servers)}")
+    for partition, end in session.app.log.ends().items():
+        require_reach(partition, session.app.store.position(partition), end)
+    return Finding("event log", True, f"{session.app.settings.log.topic} on {', '.join(kafka.servers)}")
 
 
 def ledger(session: Session) -> Finding:
     """Every row of the ledger fits its hash and its predecessor."""
-    rows = session.ledger.entries()
+    rows = session.app.ledger.entries()
     return Finding("ledger", True, f"{len(rows)} rows, hash chain verified")
 
 
@@ -96,14 +97,14 @@ def registry(session: Session) -> Finding:
     """The registry answers, its model is this ledger's and its alias says what the ledger says."""
     from loop.promotion import champion
 
-    if not session.registered:
+    if not session.app.registered:
         return Finding("registry", True, "nothing was registered yet")
-    session.registry.require_own()
-    serving, alias = champion(session.ledger.entries()), session.registry.alias("champion") or 0
+    session.app.registry.require_own()
+    serving, alias = champion(session.app.ledger.entries()), session.app.registry.alias("champion") or 0
     if serving != alias:
         text = f"the alias says version {alias}, the ledger version {serving}; run `nightshift reconcile`"
         return Finding("registry", False, text)
-    return Finding("registry", True, f"{len(session.registry.versions())} versions, champion {serving}")
+    return Finding("registry", True, f"{len(session.app.registry.versions())} versions, champion {serving}")
 
 
 def champion(session: Session) -> Finding:
@@ -111,10 +112,10 @@ def champion(session: Session) -> Finding:
     from loop.promotion import BASE, champion
     from loop.promotion.checks import require_base, verified
 
-    entries = session.ledger.entries()
+    entries = session.app.ledger.entries()
     if (serving := champion(entries)) == BASE:
         return Finding("champion", True, "the base model serves")
-    found = verified(session.registry, entries, serving)
+    found = verified(session.app.registry, entries, serving)
     text = f"version {serving}, adapter {found.adapter_sha256[:16]} verified"
     if (fingerprint := _fingerprint(_folder(session))) is None:
         return Finding("champion", True, f"{text}; not compared with the base model, whose bytes were not read yet")
@@ -128,7 +129,7 @@ def base_model(session: Session) -> Finding:
 
     if (folder := _folder(session)) is not None:
         return Finding("base model", True, f"{folder}: {_described(folder)}")
-    base = session.settings.model.base
+    base = session.app.settings.model.base
     if (file := source(base)) is not None:
         size = f"{file.stat().st_size / 1e6:,.0f} MB"
         return Finding("base model", True, f"{file} ({size}), converted by the first command that needs it")
@@ -140,7 +141,7 @@ def base_model(session: Session) -> Finding:
 def _folder(session: Session) -> Path | None:
     from loop.models.folders import known
 
-    return known(session.settings.model.base, *session.settings.addresses.models)
+    return known(session.app.settings.model.base, *session.app.settings.addresses.models)
 
 
 def _fingerprint(folder: Path | None) -> str | None:
@@ -172,22 +173,22 @@ def model(session: Session) -> Finding:
     from loop.promotion import champion
     from loop.types import Message, Sampling
 
-    began, entries = time.monotonic(), session.ledger.entries()
+    began, entries = time.monotonic(), session.app.ledger.entries()
     serving = champion(entries)
-    loaded = load_version(session.settings, session.registry, entries, serving)
+    loaded = load_version(session.app.settings, session.app.registry, entries, serving)
     ready = time.monotonic()
     loaded.generate([[Message("user", "Hello")]], Sampling(max_tokens=1, temperature=0.0))
     seconds = f"loaded in {ready - began:.1f} s, a token in {time.monotonic() - ready:.1f} s"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
-    name = f"{session.settings.model.name}@{serving}"
+    name = f"{session.app.settings.model.name}@{serving}"
     return Finding("model", True, f"{name} on {loaded.device} {seconds}; {peak:.1f} GiB of memory at the most")
 
 
 def disk(session: Session) -> Finding:
     """There is room for a night."""
-    there = next(folder for folder in (session.home, *session.home.absolute().parents) if folder.exists())
+    there = next(folder for folder in (session.app.home, *session.app.home.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free / 2**30
-    return Finding("disk", free >= FREE_GIB, f"{free:.0f} GiB free under {session.home} ({FREE_GIB} needed)")
+    return Finding("disk", free >= FREE_GIB, f"{free:.0f} GiB free under {session.app.home} ({FREE_GIB} needed)")
 
 
 def _guarded(name: str, check: Callable[[Session], Finding]) -> tuple[str, Callable[[Session], Finding]]:

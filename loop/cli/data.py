@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from loop.cli.session import Session, now
+from loop.app import now
+from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
 from loop.types import DeadLetter
@@ -76,12 +77,12 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
     from loop.intake.capture import capture
     from loop.intake.events import encode
 
-    events = read(file, format_name, secret=session.user_secret, start=start)
+    events = read(file, format_name, secret=session.app.user_secret, start=start)
     reason = "no line says anything"
     while batch := list(islice(events, APPEND_BATCH)):
-        session.log.append([encode(event) for event in batch])
+        session.app.log.append([encode(event) for event in batch])
         reason = next((event.reason for event in batch if isinstance(event, DeadLetter)), reason)
-    done = capture(session.log, session.store, batch_size=session.settings.log.batch_events)
+    done = capture(session.app.log, session.app.store, batch_size=session.app.settings.log.batch_events)
     session.show(
         f"{done.interactions} interactions, {done.feedback} feedback, {done.dead_letters} dead letters read; "
         f"{done.new_rows} rows are new",
@@ -106,10 +107,7 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
 @click.pass_obj
 def curate(session: Session, as_of: datetime, until: int | None) -> None:
     """Make a snapshot of all feedback and print its id."""
-    from loop.nights.curate import curate_snapshot
-
-    watermark = session.store.watermark() if until is None else until
-    snapshot = curate_snapshot(session.parts, watermark, as_of)
+    snapshot = session.loop.curate(as_of, until=until)
     counts = {**snapshot.counts, **snapshot.curation}
     session.show(
         "\n".join([snapshot.snapshot_id, *(f"  {count:7d}  {name}" for name, count in counts.items())]),
@@ -126,10 +124,7 @@ def validate(session: Session, snapshot_id: str) -> None:
 
     Against the expectation suite and its bounds under [validation]; exit 3 when it may not be trained on.
     """
-    session.store.snapshot(snapshot_id)
-    from loop.nights.validate import validate_snapshot
-
-    validation = validate_snapshot(session.parts, snapshot_id)
+    validation = session.loop.validate(snapshot_id)
     text = "passed" if validation.passed else "failed:\n" + "\n".join(f"  {failure}" for failure in validation.failures)
     session.show(
         text,

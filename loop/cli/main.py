@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from loop import __version__, settings
+from loop.app import App
 from loop.cli import capture, data, demo, night, pruning, setup, status, talk, terminal, versions
-from loop.cli.progress import ERASE_LINE
+from loop.cli.progress import ERASE_LINE, ShownProgress
 from loop.cli.session import Session
 from loop.errors import NightshiftError, UsageError
 
@@ -86,8 +87,9 @@ def cli(
     unread = context.invoked_subcommand in NEED_NO_SETTINGS or {"-h", "--help"} & {*sys.argv}
     loaded = settings.Settings() if unread else settings.load(config, overrides)
     configured = config is not None or Path(settings.SETTINGS_FILE).exists()
-    context.obj = Session(loaded, as_json=as_json, configured=configured)
-    context.call_on_close(context.obj.close)
+    app = App(loaded, configured=configured, progress=ShownProgress())
+    context.obj = Session(app, as_json=as_json)
+    context.call_on_close(app.close)
 
 
 def _log_to_stderr(*, verbose: bool) -> None:

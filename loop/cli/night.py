@@ -7,7 +7,7 @@ import click
 from loop.cli.data import as_of_option
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
-from loop.types import Decision, Night, NightStatus, Stage, Verdict
+from loop.types import Night, NightStatus, Stage, Verdict
 
 FAILED, NOT_PROMOTED = 1, 3
 
@@ -21,12 +21,9 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
 
     Exit 0: a candidate was promoted; 3: none was, which is a result; 1: training failed.
     """
-    from loop.models import require_torch
-    from loop.nights.nightly import run as run_night
     from loop.report.outcomes import promoted
 
-    require_torch()
-    night = run_night(session.parts, as_of, abandon=abandon)
+    night = session.loop.run(as_of, abandon=abandon)
     session.show(
         _sentence(session, night),
         {
@@ -46,7 +43,7 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
 
 def _waits_for_a_person(session: Session, night: Night) -> bool:
     """Whether the gate said PROMOTE and the settings leave the promotion to somebody."""
-    return night.verdict is Verdict.PROMOTE and not session.settings.gate.promote
+    return night.verdict is Verdict.PROMOTE and not session.app.settings.gate.promote
 
 
 def _next_step(session: Session, night: Night) -> str:
@@ -63,7 +60,7 @@ def _sentence(session: Session, night: Night) -> str:
         result += ", not promoted: gate.promote is off"
     lines = [f"{night.night_id} {result}", *night.reasons]
     if Stage.DECIDE in night.outputs:
-        lines.append(explain(session.store.decision(night.outputs[Stage.DECIDE])))
+        lines.append(explain(session.app.store.decision(night.outputs[Stage.DECIDE])))
     return "\n".join([*lines, f"report: {night.outputs[Stage.REPORT]}"])
 
 
@@ -78,12 +75,7 @@ def train(session: Session, snapshot_id: str, parent: int | None) -> None:
 
     It continues the champion, or the version that --from names.
     """
-    session.store.snapshot(snapshot_id)
-    from loop.nights.train import train_candidate
-    from loop.nights.versions import serving_version
-
-    version = serving_version(session.parts) if parent is None else parent
-    candidate = train_candidate(session.parts, snapshot_id, version)
+    candidate = session.loop.train(snapshot_id, parent=parent)
     session.show(
         candidate.candidate_id,
         {"candidate_id": candidate.candidate_id, "metrics": dict(candidate.metrics)},
@@ -96,10 +88,7 @@ def train(session: Session, snapshot_id: str, parent: int | None) -> None:
 @click.pass_obj
 def register(session: Session, candidate_id: str) -> None:
     """Register a candidate in MLflow; prints its version."""
-    session.store.candidate(candidate_id)
-    from loop.nights.register import register_candidate
-
-    version = register_candidate(session.parts, candidate_id)
+    version = session.loop.register(candidate_id)
     session.show(str(version), {"version": version}, then=f"nightshift evaluate {candidate_id}")
 
 
@@ -111,11 +100,7 @@ def evaluate(session: Session, candidate_id: str) -> None:
 
     Champion and anchor answer the same; prints the id of the evidence.
     """
-    session.store.candidate(candidate_id)
-    from loop.nights.evaluate import evaluate_candidate
-    from loop.nights.versions import serving_version
-
-    evidence = evaluate_candidate(session.parts, candidate_id, serving_version(session.parts))
+    evidence = session.loop.evaluate(candidate_id)
     suites = {suite.suite: len(suite.scores) for suite in evidence.suites}
     session.show(
         evidence.evidence_id,
@@ -132,13 +117,11 @@ def decide(session: Session, evidence_id: str) -> None:
 
     Exit 3 unless it is PROMOTE.
     """
-    session.store.evidence(evidence_id)
+    decision = session.loop.decide(evidence_id)
     from loop.gate import explain
-    from loop.nights.decide import decide_candidate
     from loop.nights.versions import version_of
 
-    decision: Decision = decide_candidate(session.parts, evidence_id)
-    version = version_of(session.registry, session.store.candidate(decision.candidate_id))
+    version = version_of(session.app.registry, session.app.store.candidate(decision.candidate_id))
     session.show(
         f"{decision.decision_id}\n{explain(decision)}",
         {"decision_id": decision.decision_id, "verdict": decision.verdict, "reasons": decision.reasons},

@@ -31,8 +31,8 @@ def prune(session: Session, keep: int, dry_run: bool) -> None:
     from loop.nights.nightly import LEASE_SECONDS
     from loop.nights.prune import remove, unneeded
 
-    with nullcontext() if dry_run else session.store.lease("night", LEASE_SECONDS):
-        found = unneeded(session.home, session.store, session.ledger, keep)
+    with nullcontext() if dry_run else session.app.store.lease("night", LEASE_SECONDS):
+        found = unneeded(session.app.home, session.app.store, session.app.ledger, keep)
         if not dry_run:
             remove(found)
     session.show(

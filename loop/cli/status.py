@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.app import now
 from loop.cli import terminal
 from loop.cli.durations import Duration, ago, span
-from loop.cli.session import Session, now
+from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
 from loop.report import outcomes
 from loop.types import Action, Night, NightStatus, Promotion, Stage, Verdict
@@ -50,10 +51,10 @@ def status(session: Session, max_age: timedelta | None) -> None:
         return
     from loop.promotion import anchor, champion
 
-    rows, counts = session.ledger.entries(), session.store.counts()
+    rows, counts = session.app.ledger.entries(), session.app.store.counts()
     last = next(reversed(seen(session)), None)
     lines = [
-        *_who_serves(session.settings.model.name, champion(rows), anchor(rows), rows),
+        *_who_serves(session.app.settings.model.name, champion(rows), anchor(rows), rows),
         *_last_night(last),
         *_stored(counts),
     ]
@@ -89,9 +90,9 @@ def nights(session: Session) -> None:
 
 def seen(session: Session) -> list[Seen]:
     """Every night, oldest first."""
-    rows = session.ledger.entries()
-    found = session.store.nights()
-    holder = session.store.holder(NIGHT_LEASE) if found and found[-1].finished_at is None else None
+    rows = session.app.ledger.entries()
+    found = session.app.store.nights()
+    holder = session.app.store.holder(NIGHT_LEASE) if found and found[-1].finished_at is None else None
     return [_ended(session, night, rows) if night.finished_at else _unfinished(night, holder) for night in found]
 
 
@@ -101,7 +102,7 @@ def serving_row(rows: Sequence[Promotion]) -> Promotion | None:
 
 
 def _ended(session: Session, night: Night, rows: Sequence[Promotion]) -> Seen:
-    decision = session.store.decision(night.outputs[Stage.DECIDE]) if Stage.DECIDE in night.outputs else None
+    decision = session.app.store.decision(night.outputs[Stage.DECIDE]) if Stage.DECIDE in night.outputs else None
     if night.status is NightStatus.FAILED:
         return Seen(night, night.status.upper(), outcomes.why(night, None))
     result = outcomes.outcome(night, rows)

@@ -164,12 +164,16 @@ def _load(session: Session, version: int | None, flags: Flags, *, base: bool) ->
     from loop.nights.versions import load_base, load_version
     from loop.promotion import champion
 
-    entries = session.ledger.entries()
+    entries = session.app.ledger.entries()
     chosen = 0 if base else version if version is not None else champion(entries)
-    drawn, why = sampling(flags, None if decides(flags) else session.store)
-    name = f"{session.settings.model.name}@{chosen}"
+    drawn, why = sampling(flags, None if decides(flags) else session.app.store)
+    name = f"{session.app.settings.model.name}@{chosen}"
     click.echo(click.style(f"{name}: {describe(drawn)} ({why})", dim=True), err=True)
     began = time.monotonic()
-    model = load_version(session.settings, session.registry, entries, chosen) if chosen else load_base(session.settings)
+    model = (
+        load_version(session.app.settings, session.app.registry, entries, chosen)
+        if chosen
+        else load_base(session.app.settings)
+    )
     log.info("%s loaded in %.2f s", name, time.monotonic() - began)
     return Answerer(name, model, drawn, aloud=not session.as_json)

@@ -27,7 +27,7 @@ class Verb(click.Command):
         """Run the verb. Raises UsageError in a folder that is no project, where the verb needs one."""
         session = context.find_object(Session)
         if session is not None:
-            session.may_make_home = self.access is Access.WRITES
+            session.app.may_make_home = self.access is Access.WRITES
             if self.access is not Access.ANYWHERE:
-                session.require_project()
+                session.app.require_project()
         return super().invoke(context)

@@ -7,8 +7,9 @@ from datetime import datetime
 
 import click
 
+from loop.app import now
 from loop.cli import terminal
-from loop.cli.session import Session, now
+from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
 from loop.types import Action, Promotion
@@ -56,22 +57,10 @@ def promote(session: Session, version: int, decision_id: str | None, force: bool
     In the ledger first, then in the registry's aliases. Rests on a PROMOTE decision (--decision), or on your own word
     (--force and --reason).
     """
-    from loop import promotion as stage
-
     asked_at = now()
     if force == bool(decision_id):
         raise UsageError("a promotion rests on --decision ID or on --force", "name one of the two")
-    decision = session.store.decision(decision_id) if decision_id else None
-    row = stage.promote(
-        session.ledger,
-        session.registry,
-        version=version,
-        decision=decision,
-        model=session.settings.model.name,
-        actor=actor,
-        reason=reason,
-        clock=now,
-    )
+    row = session.loop.promote(version, decision_id=decision_id, actor=actor, reason=reason)
     _show(session, row, asked_at)
 
 
@@ -85,10 +74,8 @@ def rollback(session: Session, to: int | None, actor: str, reason: str) -> None:
 
     Or to an earlier one with --to. Needs only the ledger and the registry.
     """
-    from loop import promotion as stage
-
     asked_at = now()
-    row = stage.rollback(session.ledger, session.registry, to=to, actor=actor, reason=reason, clock=now)
+    row = session.loop.rollback(to=to, actor=actor, reason=reason)
     _show(session, row, asked_at)
 
 
@@ -103,18 +90,8 @@ def approve(session: Session, version: int, actor: str, reason: str) -> None:
     It becomes the anchor, the champion that a person approved last. A rollback that takes it back takes the approval
     with it; the approval before it counts again.
     """
-    from loop import promotion as stage
-
     asked_at = now()
-    row = stage.approve(
-        session.ledger,
-        session.registry,
-        version=version,
-        model=session.settings.model.name,
-        actor=actor,
-        reason=reason,
-        clock=now,
-    )
+    row = session.loop.approve(version, actor=actor, reason=reason)
     _show(session, row, asked_at)
 
 
@@ -125,9 +102,7 @@ def reconcile(session: Session) -> None:
 
     After a crash between the two; safe at any time.
     """
-    from loop import promotion as stage
-
-    repairs = stage.reconcile(session.ledger, session.registry)
+    repairs = session.loop.reconcile()
     session.show("\n".join(repairs) or "nothing to repair", {"repairs": repairs}, then="nightshift status")
 
 
@@ -138,9 +113,13 @@ def history(session: Session) -> None:
 
     Against the ledger's hash chain.
     """
-    from loop import promotion as stage
-
-    rows = session.ledger.entries()
+    rows = session.loop.history()
     headers = ("row", "when (UTC)", "what", "champion", "who", "why")
-    text = terminal.table(stage.history(rows), headers) or "nothing was promoted yet"
+    text = terminal.table([_cells(row) for row in rows], headers) or "nothing was promoted yet"
     session.show(text, {"history": [asdict(row) for row in rows]}, then="nightshift status")
+
+
+def _cells(row: Promotion) -> tuple[str, ...]:
+    """Number, time, action, move, actor and reason."""
+    move = f"{row.model}@{row.from_version} -> {row.model}@{row.to_version}"
+    return str(row.sequence), f"{row.recorded_at:%Y-%m-%d %H:%M}", row.action, move, row.actor, row.reason

@@ -5,7 +5,7 @@ ledger that anyone may repeat at any time, so a crash between the two is repaire
 """
 
 from loop.promotion.aliases import reconcile
-from loop.promotion.champions import BASE, anchor, champion, champions, history
+from loop.promotion.champions import BASE, anchor, champion, champions
 from loop.promotion.checks import adapter_of, fetch
 from loop.promotion.moves import approve, promote, rollback
 
@@ -17,7 +17,6 @@ __all__ = [
     "champion",
     "champions",
     "fetch",
-    "history",
     "promote",
     "reconcile",
     "rollback",

@@ -38,16 +38,5 @@ def anchor(entries: Sequence[Promotion]) -> int:
     return next((version for version in approved if version in standing), BASE)
 
 
-def history(entries: Sequence[Promotion]) -> tuple[tuple[str, ...], ...]:
-    """Number, time, action, move, actor and reason of every row, oldest first."""
-    return tuple(map(_cells, entries))
-
-
 def _last_index(stack: Sequence[int], version: int) -> int:
     return len(stack) - 1 - stack[::-1].index(version)
-
-
-def _cells(entry: Promotion) -> tuple[str, ...]:
-    move = f"{entry.model}@{entry.from_version} -> {entry.model}@{entry.to_version}"
-    when = f"{entry.recorded_at:%Y-%m-%d %H:%M}"
-    return str(entry.sequence), when, entry.action, move, entry.actor, entry.reason

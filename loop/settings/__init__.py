@@ -9,6 +9,7 @@ from loop.settings.environment import KafkaAccess as KafkaAccess
 from loop.settings.environment import addresses as addresses
 from loop.settings.file import SETTINGS_FILE as SETTINGS_FILE
 from loop.settings.file import Settings as Settings
+from loop.settings.file import at_home as at_home
 from loop.settings.file import load as load
 from loop.settings.file import policy as policy
 from loop.settings.sections import CurationSettings as CurationSettings

@@ -54,6 +54,11 @@ def load(path: Path | None = None, overrides: Mapping[str, Json] | None = None) 
     return replace(_validate(sections), addresses=addresses())
 
 
+def at_home(settings: Settings, home: Path) -> Settings:
+    """The same settings with another home folder."""
+    return replace(settings, addresses=replace(settings.addresses, home=home))
+
+
 def _read(path: Path, *, required: bool) -> dict[str, dict[str, Json]]:
     if not path.exists() and not required:
         return {}

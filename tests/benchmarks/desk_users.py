@@ -4,9 +4,7 @@ import argparse
 import json
 
 from evals.worlds import helpdesk
-from loop import settings
-from loop.cli.session import Session
-from loop.nights.versions import load_version, serving_version
+from loop import open_loop
 from tests.benchmarks.desk_nights import truths, world
 
 
@@ -17,9 +15,7 @@ def main() -> None:
     parser.add_argument("day", type=int)
     parser.add_argument("users", type=int)
     chosen = parser.parse_args()
-    session = Session(settings.load())
-    version = serving_version(session.parts)
-    model = load_version(session.settings, session.registry, session.ledger.entries(), version)
+    model = open_loop().model()
     desk = world(chosen.seed)
     told = truths(desk, model, helpdesk.fresh(desk, chosen.day, chosen.users), chosen.day)
     changed = [truth.satisfied for changing, truth in told if changing]

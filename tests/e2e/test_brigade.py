@@ -7,10 +7,10 @@ from shutil import copytree
 import pytest
 
 from evals.worlds import helpdesk
+from loop.app import App
 from loop.cli.demo.play import Desk, project
-from loop.cli.session import Session
+from loop.library import Loop
 from loop.nights.nightly import run
-from loop.nights.versions import serving_version
 from loop.promotion import promote
 from loop.settings import Addresses, Settings
 from loop.types import NightStatus, Stage, Verdict
@@ -21,10 +21,10 @@ WORLD = helpdesk.World(seed=1, brigade_day=2, brigade_requests=7)
 FRESH_USERS = 24
 
 
-def moved(session: Session, home: Path, settings: Settings) -> Session:
+def moved(loop: Loop, home: Path, settings: Settings) -> Loop:
     """The same loop on a copy of its home, under other settings."""
-    copytree(session.home, home)
-    return Session(replace(settings, addresses=Addresses(home=home)))
+    copytree(loop.app.home, home)
+    return Loop(App(replace(settings, addresses=Addresses(home=home))))
 
 
 def without_defences(settings: Settings) -> Settings:
@@ -37,39 +37,39 @@ def without_defences(settings: Settings) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def attacked(real_model, tmp_path_factory) -> Session:
+def attacked(real_model, tmp_path_factory) -> Loop:
     """One honest day and its night, then the day on which the brigade comes."""
-    session = project(tmp_path_factory.mktemp("desk") / "project", str(real_model))
-    desk = Desk(session, WORLD)
+    loop = project(tmp_path_factory.mktemp("desk") / "project", str(real_model))
+    desk = Desk(loop, WORLD)
     desk.serve(1)
-    assert run(session.parts, helpdesk.midnight(2)).verdict is Verdict.PROMOTE
+    assert run(loop.app.parts, helpdesk.midnight(2)).verdict is Verdict.PROMOTE
     desk.serve(2)
-    return session
+    return loop
 
 
 def test_with_its_defences_the_loop_sits_the_brigade_night_out(attacked, tmp_path):
-    defended = moved(attacked, tmp_path / "home", attacked.settings)
-    night = run(defended.parts, helpdesk.midnight(3))
+    defended = moved(attacked, tmp_path / "home", attacked.app.settings)
+    night = run(defended.app.parts, helpdesk.midnight(3))
     assert night.status is NightStatus.SKIPPED
     assert any("quarantine" in reason for reason in night.reasons)
-    assert serving_version(defended.parts) == 1
+    assert defended.champion() == 1
 
 
 def test_without_defences_and_gate_the_brigade_is_promoted_and_harms(attacked, tmp_path):
-    open_door = moved(attacked, tmp_path / "home", without_defences(attacked.settings))
+    open_door = moved(attacked, tmp_path / "home", without_defences(attacked.app.settings))
     asked = helpdesk.fresh(WORLD, 2, FRESH_USERS)
     desk = Desk(open_door, WORLD)
-    before = desk.measure(asked, serving_version(open_door.parts))
-    night = run(open_door.parts, helpdesk.midnight(3))
+    before = desk.measure(asked, open_door.champion())
+    night = run(open_door.app.parts, helpdesk.midnight(3))
     ungated = promote(
-        open_door.ledger,
-        open_door.registry,
+        open_door.app.ledger,
+        open_door.app.registry,
         version=int(night.outputs[Stage.REGISTER]),
         decision=None,
-        model=open_door.settings.model.name,
+        model=open_door.app.settings.model.name,
         actor="test",
         reason="no gate",
-        clock=open_door.parts.clock,
+        clock=open_door.app.parts.clock,
     )
     after = desk.measure(asked, ungated.to_version)
     assert not any(before.harmful)

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from loop import settings
+from loop.app import App
 from loop.cli.night import run
 from loop.cli.session import Session
 from loop.memory import Memory
@@ -28,9 +29,8 @@ def project(tmp_path: Path) -> Path:
 def session(folder: Path, memory: Memory) -> Session:
     """What the command works with in `folder`, on a machine with another memory."""
     loaded = settings.load(folder / "nightshift.toml")
-    made = Session(replace(loaded, addresses=settings.Addresses(home=folder / ".nightshift")))
-    made.__dict__["parts"] = replace(made.parts, memory=memory)
-    return made
+    here = replace(loaded, addresses=settings.Addresses(home=folder / ".nightshift"))
+    return Session(App(here, memory=memory))
 
 
 def night(made: Session, as_of: str) -> Result:
@@ -43,14 +43,14 @@ def test_a_night_without_memory_is_skipped_with_the_figures_and_the_next_one_tra
     assert skipped.exit_code == 3, skipped.output
     assert "night-0001 SKIPPED" in skipped.output
     assert "the model's weights need 0.00 GiB, 0.00 GiB of memory are free after" in skipped.output
-    [told] = made.store.nights()
+    [told] = made.app.store.nights()
     assert told.status is NightStatus.SKIPPED
     assert Stage.REGISTER not in told.outputs
     assert Path(told.outputs[Stage.REPORT]).exists()
     again = night(session(project, machine(tmp_path / "roomy", installed=8 * GIB)), "2026-01-04T00:00")
     assert again.exit_code in {0, 3}, again.output
     assert "night-0002 SKIPPED" not in again.output
-    assert "decide" in made.store.nights()[-1].outputs
+    assert "decide" in made.app.store.nights()[-1].outputs
 
 
 def test_a_night_says_how_large_its_training_and_its_evaluation_are(project):

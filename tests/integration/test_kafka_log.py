@@ -16,6 +16,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
 from connectors.kafka import topics
 from connectors.kafka.log import KafkaLog
+from loop.app import App
 from loop.cli import checks
 from loop.cli.session import Session
 from loop.errors import EventError, IntegrityError, NotFoundError, UnreachableError
@@ -141,13 +142,13 @@ def test_doctor_notices_a_topic_made_anew_under_an_old_name(
 ) -> None:
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path))
     monkeypatch.setenv("NIGHTSHIFT_KAFKA_SERVERS", ",".join(access.servers))
-    session = Session(replace(load(), log=settings))
+    session = Session(App(replace(load(), log=settings)))
     assert checks.event_log(session).ok
     log.append([encode(interaction(1))])
-    session.store.ingest(Parsed(Batch(Partition(settings.topic, 0), 0, 10, ()), (), (), ()))
+    session.app.store.ingest(Parsed(Batch(Partition(settings.topic, 0), 0, 10, ()), (), (), ()))
     with pytest.raises(IntegrityError, match="before the stored position 10"):
         checks.event_log(session)
-    session.close()
+    session.app.close()
 
 
 def test_a_topic_made_anew_while_it_is_read_is_noticed(

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from connectors.imports import decoders
 from connectors.sql.ledger import SqlLedger
 from loop import errors, settings
+from loop.app import App
 from loop.cli.data import FORMATS
 from loop.cli.demo import play
 from loop.cli.main import SPINS, cli, leave_room_for_neighbours
@@ -159,11 +160,11 @@ def test_the_seconds_left_follow_the_pace_since_the_work_began_or_went_on(monkey
 
 
 def test_processes_that_start_together_share_one_user_key(tmp_path):
-    session = Session(replace(settings.load(), addresses=settings.Addresses(home=tmp_path / "home")))
+    app = App(replace(settings.load(), addresses=settings.Addresses(home=tmp_path / "home")))
     with ThreadPoolExecutor(8) as pool:
-        secrets = set(pool.map(lambda _: session.user_secret, range(64)))
+        secrets = set(pool.map(lambda _: app.user_secret, range(64)))
     assert [len(secret) for secret in secrets] == [64]
-    assert [(path.name, oct(path.stat().st_mode & 0o777)) for path in session.home.iterdir()] == [("user.key", "0o600")]
+    assert [(path.name, oct(path.stat().st_mode & 0o777)) for path in app.home.iterdir()] == [("user.key", "0o600")]
 
 
 @pytest.mark.parametrize("verb", ["curate", "rollback"])
@@ -199,15 +200,15 @@ def test_another_models_ledger_is_refused_by_every_verb_that_reads_it(tmp_path):
 
 
 def test_a_promotion_of_the_serving_version_says_that_it_did_nothing(tmp_path):
-    session = Session(replace(settings.load(), addresses=settings.Addresses(home=tmp_path / "home")))
     registry = MemoryRegistry(tmp_path / "registry")
-    session.__dict__["registry"] = registry
+    here = replace(settings.load(), addresses=settings.Addresses(home=tmp_path / "home"))
+    session = Session(App(here, ports={"registry": registry}))
     version = registry.register(make_candidate(tmp_path / "c", "c"), tmp_path / "c", {})
     asked = ["promote", str(version), "--force", "--reason", "by hand"]
     first, second = (CliRunner().invoke(cli.commands[asked[0]], asked[1:], obj=session).stdout for _ in range(2))
     assert first == "promote: assistant@0 -> assistant@1  ledger row 1\n"
     assert second == f"nothing to do, assistant@1 serves already; {first}"
-    session.ledger.close()
+    session.app.ledger.close()
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(tmp_path):

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from connectors.sql.database import writing
 from connectors.sql.lease import LEASE
 from loop import settings
+from loop.app import App
 from loop.cli.durations import Duration, span
 from loop.cli.main import cli
 from loop.cli.session import Session
@@ -47,10 +48,10 @@ DECISION = Decision(
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    opened = Session(replace(settings.load(), addresses=settings.Addresses(home=tmp_path / "home")))
+    opened = Session(App(replace(settings.load(), addresses=settings.Addresses(home=tmp_path / "home"))))
     yield opened
-    opened.store.close()
-    opened.ledger.close()
+    opened.app.store.close()
+    opened.app.ledger.close()
 
 
 def call(session: Session, *arguments: str) -> Result:
@@ -64,14 +65,14 @@ def asked(session: Session, *arguments: str) -> dict:
 def judge(session: Session, verdict: Verdict, **changes: object) -> Night:
     """A night that ended with a decision."""
     reasons = ("format: left out, it has no items", *DECISION.reasons)
-    session.store.save_decision(replace(DECISION, verdict=verdict, reasons=reasons))
+    session.app.store.save_decision(replace(DECISION, verdict=verdict, reasons=reasons))
     night = replace(NIGHT, verdict=verdict, outputs={Stage.DECIDE: "d1", Stage.PROMOTE: "not promoted"}, **changes)
-    session.store.save_night(night)
+    session.app.store.save_night(night)
     return night
 
 
 def move(session: Session, action: Action, to: int, *, actor: str, reason: str, decision_id: str | None = None) -> str:
-    rows = session.ledger.entries()
+    rows = session.app.ledger.entries()
     row = link(
         rows[-1] if rows else None,
         action=action,
@@ -84,17 +85,17 @@ def move(session: Session, action: Action, to: int, *, actor: str, reason: str, 
         reason=reason,
         recorded_at=NOW - timedelta(minutes=200),
     )
-    session.ledger.append(row)
+    session.app.ledger.append(row)
     return row.entry_hash
 
 
 def interrupt(session: Session, **lease: object) -> None:
     """A night that began and has not ended, with the lease of its process where one is named."""
     outputs = {Stage.CAPTURE: "1", Stage.CURATE: "s", Stage.VALIDATE: "v"}
-    session.store.save_night(replace(NIGHT, status=NightStatus.RUNNING, outputs=outputs, finished_at=None))
+    session.app.store.save_night(replace(NIGHT, status=NightStatus.RUNNING, outputs=outputs, finished_at=None))
     if lease:
         times = {"acquired_at": NOW, "expires_at": NOW + timedelta(hours=1)}
-        with writing(session.store._engine) as connection:
+        with writing(session.app.store._engine) as connection:
             connection.execute(LEASE.insert(), {"name": "night", **times, **lease})
 
 
@@ -141,7 +142,7 @@ def test_a_promotion_that_waits_for_a_person_does_not_look_like_one_that_serves(
 def test_a_night_that_promoted_its_candidate_says_only_that(session):
     row = move(session, Action.PROMOTE, 1, actor="nightshift", reason="night-0001", decision_id="d1")
     night = judge(session, Verdict.PROMOTE)
-    session.store.save_night(replace(night, outputs={**night.outputs, Stage.PROMOTE: row}))
+    session.app.store.save_night(replace(night, outputs={**night.outputs, Stage.PROMOTE: row}))
     assert "  PROMOTE  better than the champion" in call(session, "nights").stdout
 
 
@@ -169,7 +170,7 @@ def test_a_night_that_no_process_works_on_is_dead(session):
 
 def test_a_night_that_a_process_works_on_runs(session):
     interrupt(session)
-    with session.store.lease("night", 60):
+    with session.app.store.lease("night", 60):
         said = call(session, "status").stdout
     assert "running in train" in said
     assert f"process {os.getpid()} on" in said

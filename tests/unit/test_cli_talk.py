@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from loop import settings
+from loop.app import App
 from loop.cli.conversation import Flags, sampling
 from loop.cli.main import cli
 from loop.cli.session import Session
@@ -38,9 +39,9 @@ def model(base: Path) -> LanguageModel:
 @pytest.fixture
 def session(base: Path, tmp_path: Path) -> Iterator[Session]:
     chosen = settings.load(overrides={"model.base": str(base), "model.dtype": "float32"})
-    opened = Session(replace(chosen, addresses=settings.Addresses(home=tmp_path / "home")))
+    opened = Session(App(replace(chosen, addresses=settings.Addresses(home=tmp_path / "home"))))
     yield opened
-    opened.ledger.close()
+    opened.app.ledger.close()
 
 
 def call(session: Session, *arguments: str, typed: str = "") -> Result:
@@ -64,7 +65,7 @@ def test_an_answer_is_the_one_that_generate_gives_to_the_same_messages(session, 
     messages = [Message("system", "Be short."), Message("user", "Where is my parcel?")]
     assert said.stdout == model.generate([messages], DRAWN)[0].text + "\n"
     assert said.stderr == "assistant@0: temperature 1, top-p 1, at most 12 tokens, seed 5 (as you say)\n"
-    assert not session.home.exists()
+    assert not session.app.home.exists()
 
 
 def test_a_question_may_come_from_standard_input(session, model):
@@ -143,7 +144,7 @@ def test_the_log_says_how_long_the_first_word_took(session, caplog):
 def test_a_version_that_nobody_registered_is_named(session):
     refused = call(session, "ask", "--greedy", "--version", "3", "x")
     assert isinstance(refused.exception, NotFoundError)
-    assert not session.home.exists()
+    assert not session.app.home.exists()
 
 
 def test_a_chat_goes_on_from_what_was_said(session, model):

@@ -24,7 +24,6 @@ from loop.promotion import (
     champion,
     champions,
     fetch,
-    history,
     promote,
     reconcile,
     rollback,
@@ -440,15 +439,6 @@ def test_a_promoter_who_is_late_with_the_alias_leaves_the_newest_row_standing(tm
     house.promote(1)
     assert house.serving == 2
     assert registry.aliases == {"champion": 2, "previous_champion": 1}
-
-
-def test_the_history_shows_every_row(house: House) -> None:
-    house.promote(1)
-    house.rollback()
-    assert history(house.ledger.entries()) == (
-        ("1", "2026-01-02 12:00", "promote", "assistant@0 -> assistant@1", "ann", "by hand"),
-        ("2", "2026-01-02 12:00", "rollback", "assistant@1 -> assistant@0", "bob", "bad night"),
-    )
 
 
 @given(st.lists(st.one_of(st.integers(1, 5), st.none()), max_size=12))

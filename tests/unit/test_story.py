@@ -8,6 +8,7 @@ import pytest
 
 from evals.worlds import helpdesk
 from loop import settings, types
+from loop.app import App
 from loop.cli.demo.play import Desk, _events
 from loop.cli.demo.story import (
     HEADERS,
@@ -24,7 +25,7 @@ from loop.cli.demo.story import (
     undecided,
     write_page,
 )
-from loop.cli.session import Session
+from loop.library import Loop
 from loop.types import Decision, Night, NightStatus, Stage, Verdict
 
 WORLD = helpdesk.World(seed=1, drift_day=2)
@@ -173,11 +174,11 @@ def test_the_page_marks_what_happened_and_says_why(tmp_path):
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["for people", "as JSON"])
 def test_a_decision_is_told_before_its_promotion_and_apart_from_the_json(tmp_path, capsys, as_json):
-    session = Session(replace(settings.load(), addresses=settings.Addresses(home=tmp_path)), as_json=as_json)
-    desk = Desk(session, WORLD)
+    app = App(replace(settings.load(), addresses=settings.Addresses(home=tmp_path)))
+    desk = Desk(Loop(app), WORLD, as_json=as_json)
     night = replace(day(1, promoted(), measured(True)).night, outputs={Stage.DECIDE: "d"})
-    session.store.save_decision(promoted())
-    session.store.save_night(night)
+    app.store.save_decision(promoted())
+    app.store.save_night(night)
     desk.progress(Stage.DECIDE, 1, 1, "ended")
     assert "PROMOTE" not in "".join(capsys.readouterr())
     desk.progress(Stage.PROMOTE, 0, 1, "begins")
@@ -185,7 +186,7 @@ def test_a_decision_is_told_before_its_promotion_and_apart_from_the_json(tmp_pat
     assert (printed.err if as_json else printed.out).splitlines() == [decided(1, promoted())]
     desk.progress(Stage.PROMOTE, 1, 1, "ended")
     assert not "".join(capsys.readouterr())
-    session.store.close()
+    app.store.close()
 
 
 def test_the_desk_says_in_the_morning_what_befalls_it():

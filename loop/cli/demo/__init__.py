@@ -22,7 +22,7 @@ def demo(session: Session, seed: int, days: int, folder: Path | None) -> None:
     from loop.cli.demo.play import play
     from loop.cli.demo.story import summary, table, write_page
 
-    story = play(session, seed, days, folder or session.home / f"demo-{seed}")
+    story = play(session, seed, days, folder or session.app.home / f"demo-{seed}")
     report = write_page(story)
     figures = {"seed": seed, "report": report, **story.figures()}
     session.show(f"\n{table(story)}\n\n{summary(story)}\nreport: {report}", figures)

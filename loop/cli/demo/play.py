@@ -21,6 +21,7 @@ import click
 from evals.worlds import helpdesk
 from evals.worlds.helpdesk import Request, Traffic, World
 from loop import settings
+from loop.app import App
 from loop.cli.demo.story import HEADERS, Day, Measured, Mistake, Story, aligned, decided, row, undecided
 from loop.cli.progress import ShownProgress
 from loop.cli.session import Session
@@ -29,11 +30,10 @@ from loop.curation import snapshot
 from loop.errors import UsageError
 from loop.hashing import adapter_sha256
 from loop.home import DOWNLOADS
-from loop.intake.events import encode
+from loop.library import Loop
 from loop.models import LanguageModel, find
 from loop.nights.nightly import run
 from loop.nights.parts import Parts
-from loop.nights.versions import load_version, serving_version
 from loop.types import Json, Night, Sampling, Split, Stage
 
 MARK = ".nightshift-demo"
@@ -77,37 +77,38 @@ fewer than 30 users could not tell a loss of its margin from none: their differe
 class Desk:
     """A simulated help desk and the loop that serves it."""
 
-    session: Session
+    loop: Loop
     world: World
     shown: ShownProgress = field(default_factory=ShownProgress)
+    as_json: bool = False
+    """Only one JSON object goes to standard output, at the end."""
     loaded: dict[int, LanguageModel] = field(default_factory=dict)
     """The version that answered last, by its number."""
 
     @cached_property
     def parts(self) -> Parts:
         """What a night of this desk works with."""
-        return replace(self.session.parts, progress=self.progress)
+        return replace(self.loop.app.parts, progress=self.progress)
 
     def say(self, text: str) -> None:
         """Print it; not among the JSON, where that is asked for."""
-        click.echo(text, err=self.session.as_json)
+        click.echo(text, err=self.as_json)
 
     def progress(self, stage: str, done: int, of: int, note: str) -> None:
         """See loop.ports.Progress; tells a night's decision as soon as it is recorded, before it has its effect."""
         if stage == Stage.PROMOTE and done < of:
-            night = self.session.store.nights()[-1]
-            self.say(
-                decided(len(self.session.store.nights()), self.session.store.decision(night.outputs[Stage.DECIDE]))
-            )
+            nights = self.loop.nights()
+            decision_id = nights[-1].outputs[Stage.DECIDE]
+            self.say(decided(len(nights), self.loop.app.store.decision(decision_id)))
         self.shown(stage, done, of, note)
 
     def serve(self, number: int) -> Traffic:
         """One day: the champion answers, users react, and all of it goes to the event log."""
-        served = serving_version(self.parts)
-        name = f"{self.session.settings.model.name}@{served}"
+        served = self.loop.champion()
+        name = f"{self.loop.app.settings.model.name}@{served}"
         with self._working("serve", f"the day's users ask {name}"):
             traffic = helpdesk.exchange(self.world, number, self._model(served), served=name, sampling=SAMPLING)
-            self.session.log.append([*map(encode, traffic.interactions), *map(encode, traffic.feedback)])
+            self.loop.append([*traffic.interactions, *traffic.feedback])
         return traffic
 
     def measure(self, requests: Sequence[Request], version: int) -> Measured:
@@ -116,7 +117,7 @@ class Desk:
 
     def answers(self, requests: Sequence[Request], version: int) -> tuple[str, ...]:
         """What a version says."""
-        name = f"{self.session.settings.model.name}@{version}" if version else "the frozen base"
+        name = f"{self.loop.app.settings.model.name}@{version}" if version else "the frozen base"
         with self._working("measure", f"{len(requests)} fresh users ask {name}"):
             drawn = self._model(version).generate([request.messages for request in requests], replace(SAMPLING, seed=0))
         return tuple(generation.text for generation in drawn)
@@ -141,8 +142,7 @@ class Desk:
     def _model(self, version: int) -> LanguageModel:
         if version not in self.loaded:
             self.loaded.clear()
-            entries = self.session.ledger.entries()
-            self.loaded[version] = load_version(self.session.settings, self.session.registry, entries, version)
+            self.loaded[version] = self.loop.model(version)
         return self.loaded[version]
 
 
@@ -150,8 +150,8 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
     """Simulate `days` days in a new project folder; tells what happens, each decision as it falls, a row a day."""
     started = time.monotonic()
     world = World(seed=seed, drift_day=DRIFT_DAY, brigade_day=BRIGADE_DAY)
-    base = find(outer.settings.model.base, *outer.settings.addresses.models).absolute()
-    desk = Desk(replace(project(folder, str(base)), as_json=outer.as_json), world)
+    base = find(outer.app.settings.model.base, *outer.app.settings.addresses.models).absolute()
+    desk = Desk(project(folder, str(base)), world, as_json=outer.as_json)
     last = helpdesk.fresh(world, days + 1, FINAL_USERS)
     desk.say(f"A help desk learns from its users for {days} days and nights, seed {seed}.\n\n{aligned(HEADERS)}")
     frozen = desk.answers(last, 0)
@@ -172,7 +172,7 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
         events={DRIFT_DAY: "policies change", BRIGADE_DAY: "hostile accounts"},
         requests=last,
         drifted=helpdesk.drifting_intents(world),
-        final=desk.measure(last, serving_version(desk.parts)),
+        final=desk.measure(last, desk.loop.champion()),
         base=desk.judge(last, frozen, days + 1),
         seconds=time.monotonic() - started,
     )
@@ -186,8 +186,8 @@ def _events(world: World, day: int) -> Iterator[str]:
         yield f"{world.brigade_accounts} hostile accounts come, to teach it harm"
 
 
-def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Session:
-    """A session in a new project folder, where the command works on the demo's data afterwards."""
+def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Loop:
+    """A loop in a new project folder, where the command works on the demo's data afterwards."""
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise UsageError(f"{folder} holds something that no demo made", "name an absent or empty --folder")
     shutil.rmtree(folder, ignore_errors=True)
@@ -195,18 +195,18 @@ def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Ses
     (folder / MARK).touch()
     file = folder / settings.SETTINGS_FILE
     file.write_text(render(settings.load(overrides={"model.base": base, "model.name": "helpdesk", **policy})))
-    return Session(replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift")))
+    return Loop(App(replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift"))))
 
 
 def _day(desk: Desk, number: int, base: Measured) -> Day:
     started = time.monotonic()
     parts = desk.parts
-    served = serving_version(parts)
+    served = desk.loop.champion()
     traffic = desk.serve(number)
     served_at = time.monotonic()
     night = run(parts, as_of=helpdesk.midnight(number + 1))
     ran_at = time.monotonic()
-    champion = serving_version(parts)
+    champion = desk.loop.champion()
     decision_id = night.outputs.get(Stage.DECIDE)
     if decision_id is None:
         desk.say(undecided(number, night))
@@ -234,27 +234,27 @@ def _learnt(parts: Parts, night: Night) -> Mapping[str, int]:
 
 def _mistake(desk: Desk, day: int, folder: Path) -> Mistake:
     """Somebody promotes the first version that does not serve; users suffer; the command rolls it back."""
-    session = desk.session
-    champion = serving_version(desk.parts)
-    others = [each.version for each in session.registry.versions() if each.version != champion]
+    loop = desk.loop
+    champion = desk.loop.champion()
+    others = [each.version for each in loop.app.registry.versions() if each.version != champion]
     if not others:
         raise UsageError("no night made a second version that could be promoted by mistake", "play more --days")
     wrong = others[0]
-    before = _bytes(session, champion)
+    before = _bytes(loop, champion)
     _command(desk, folder, "promote", str(wrong), "--force", "--reason", "the wrong number, typed at 3 a.m.")
     asked = helpdesk.fresh(desk.world, day, FRESH_USERS)
-    measured = desk.measure(asked, serving_version(desk.parts))
+    measured = desk.measure(asked, desk.loop.champion())
     began = time.monotonic()
     _command(desk, folder, "rollback", "--reason", "users complain")
     seconds = time.monotonic() - began
-    shutil.rmtree(session.home / DOWNLOADS)
-    restored = _bytes(session, serving_version(desk.parts))
+    shutil.rmtree(loop.app.home / DOWNLOADS)
+    restored = _bytes(loop, loop.champion())
     return Mistake(wrong=wrong, champion=champion, measured=measured, restored=restored == before, seconds=seconds)
 
 
-def _bytes(session: Session, version: int) -> str | None:
+def _bytes(loop: Loop, version: int) -> str | None:
     """sha256 of a version's adapter as it is on disk now; None for the base model."""
-    return adapter_sha256(session.registry.fetch(version)) if version else None
+    return adapter_sha256(loop.app.registry.fetch(version)) if version else None
 
 
 def _command(desk: Desk, folder: Path, *arguments: str) -> None:

@@ -1,0 +1,240 @@
+"""Connectors wired from settings: each is imported and opened when something first asks for it."""
+
+import os
+import secrets
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from loop.errors import NotFoundError, UsageError
+from loop.home import DOWNLOADS, LEDGER, REGISTRY, STORE, USER_KEY
+from loop.imports import collector_off
+from loop.memory import MEMORY, Memory
+from loop.settings import SETTINGS_FILE, Settings
+
+if TYPE_CHECKING:
+    from loop.nights.parts import Parts
+    from loop.ports import EventLog, Ledger, Progress, Registry, Store
+
+SQLITE, IN_MEMORY = "sqlite:///", "sqlite://"
+Port = TypeVar("Port")
+
+_inherited: list[object] = []
+"""What a forked child has from its parent: kept, because closing it would end the parent's connections too."""
+
+
+def now() -> datetime:
+    """The clock of everything but tests and simulations."""
+    return datetime.now(UTC)
+
+
+def silent(stage: str, done: int, of: int, note: str) -> None:
+    """See `loop.ports.Progress`; says nothing."""
+
+
+class App:
+    """The connectors of one project. Threads may share it, and a forked child opens connections of its own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        configured: bool = True,
+        may_make_home: bool = True,
+        progress: "Progress" = silent,
+        memory: Memory = MEMORY,
+        ports: Mapping[str, object] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.configured = configured
+        """A settings file was read."""
+        self.may_make_home = may_make_home
+        """False for who only reads: a database that is absent is then an empty one in memory."""
+        self.progress = progress
+        self.memory = memory
+        self._opened: dict[str, object] = dict(ports or {})
+        """By name (store, ledger, registry, log, letters); `ports` brings some that somebody else opened."""
+        self._lock = threading.RLock()
+        itself = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _leave_to_the_parent(itself()))
+
+    @property
+    def home(self) -> Path:
+        """The home folder."""
+        return self.settings.addresses.home
+
+    def require_project(self) -> None:
+        """UsageError where nothing says that this folder is a project: settings, a ledger, an address of a service."""
+        ledger = self.home / LEDGER
+        if self.configured or self.settings.addresses.shared or ledger.exists():
+            return
+        raise UsageError(
+            f"{Path.cwd()} is no project: there is neither {SETTINGS_FILE} nor {ledger}",
+            "cd to the project's folder, name its settings with --config FILE, or begin one here: nightshift init",
+        )
+
+    def close(self) -> None:
+        """Leave the logs that were opened: a member that just ended would keep its partitions from the others."""
+        for name in ("log", "letters"):
+            if opened := cast("EventLog | None", self._opened.pop(name, None)):
+                opened.close()
+
+    @property
+    def store(self) -> "Store":
+        """What was captured and what each night made of it."""
+
+        def opened() -> "Store":
+            with collector_off():
+                from connectors.sql.store import SqlStore
+
+            return SqlStore(self._store_url)
+
+        return self._once("store", opened)
+
+    @property
+    def ledger(self) -> "Ledger":
+        """The ledger alone, so that a rollback needs neither the store nor the log; UsageError for another model's."""
+
+        def opened() -> "Ledger":
+            with collector_off():
+                from connectors.sql.ledger import SqlLedger
+            from loop.promotion.checks import require_model
+
+            found = SqlLedger(self._database(self.settings.addresses.ledger_url, LEDGER))
+            require_model(found.entries(), self.settings.model.name)
+            return found
+
+        return self._once("ledger", opened)
+
+    @property
+    def registered(self) -> bool:
+        """Whether there is a registry to look into; the embedded one is made by the first verb that writes."""
+        return bool(self.settings.addresses.mlflow_uri) or (self.home / REGISTRY).exists()
+
+    @property
+    def registry(self) -> "Registry":
+        """Raises NotFoundError for who only reads, before anything was registered."""
+
+        def opened() -> "Registry":
+            if not (self.registered or self.may_make_home):
+                raise NotFoundError(f"no version is registered: {self.home / REGISTRY} is absent", "nightshift run")
+            from connectors.mlflow.registry import MlflowRegistry
+
+            uri = self.settings.addresses.mlflow_uri or self._sqlite(REGISTRY)
+            return MlflowRegistry(uri, self.settings.model.name, self.home / DOWNLOADS, self.ledger)
+
+        return self._once("registry", opened)
+
+    @property
+    def log(self) -> "EventLog":
+        """The event log: Kafka's where the environment names a broker, else a table beside the store's."""
+
+        def opened() -> "EventLog":
+            if kafka := self.settings.addresses.kafka:
+                from connectors.kafka.log import KafkaLog
+
+                return KafkaLog(kafka, self.settings.log)
+            from connectors.sql.log import TableLog
+
+            return TableLog(self._store_url)
+
+        return self._once("log", opened)
+
+    @property
+    def letters(self) -> "EventLog | None":
+        """Where a copy of every dead letter goes; None for the embedded log, whose table is enough."""
+        kafka = self.settings.addresses.kafka
+        if kafka is None:
+            return None
+        access = kafka
+
+        def opened() -> "EventLog":
+            from connectors.kafka.log import KafkaLog
+            from connectors.kafka.topics import DEAD_LETTERS
+
+            return KafkaLog(access, self.settings.log, topic=self.settings.log.topic + DEAD_LETTERS)
+
+        return self._once("letters", opened)
+
+    @property
+    def user_secret(self) -> str:
+        """The key of user pseudonyms: NIGHTSHIFT_USER_SECRET, or one made once under the home folder."""
+        if self.settings.addresses.user_secret:
+            return self.settings.addresses.user_secret
+        path = self._made_home() / USER_KEY
+        if not path.exists():
+            _write_once(path, secrets.token_hex(32))
+        try:
+            return path.read_text("ascii")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is damaged", "restore it: with another key users get other pseudonyms") from error
+
+    @property
+    def parts(self) -> "Parts":
+        """Everything that a night works with, opened."""
+        from connectors.expectations import validate
+        from loop.nights.parts import Parts
+
+        return Parts(
+            log=self.log,
+            store=self.store,
+            ledger=self.ledger,
+            registry=self.registry,
+            validator=validate,
+            settings=self.settings,
+            clock=now,
+            progress=self.progress,
+            memory=self.memory,
+        )
+
+    def _once(self, name: str, opened: Callable[[], Port]) -> Port:
+        """The port of this name, opened by the first who asks."""
+        with self._lock:
+            if name not in self._opened:
+                self._opened[name] = opened()
+            return cast("Port", self._opened[name])
+
+    @property
+    def _store_url(self) -> str:
+        return self._database(self.settings.addresses.store_url, STORE)
+
+    def _database(self, address: str | None, name: str) -> str:
+        """The address, or that of a file below the home; for who only reads, an absent file is empty memory."""
+        file = Path(address.removeprefix(SQLITE).partition("?")[0]) if address else self.home / name
+        if not self.may_make_home and (not address or address.startswith(SQLITE)) and not file.exists():
+            return IN_MEMORY
+        return address or self._sqlite(name)
+
+    def _sqlite(self, name: str) -> str:
+        return f"{SQLITE}{(self._made_home() / name).absolute()}"
+
+    def _made_home(self) -> Path:
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"the home folder {self.home} cannot be made: {error.strerror}",
+                "set NIGHTSHIFT_HOME to a folder that can be written",
+            ) from error
+        return self.home
+
+
+def _leave_to_the_parent(app: App | None) -> None:
+    """In a forked child: connections and a lock that another thread may hold belong to the parent."""
+    if app is not None:
+        _inherited.append(app._opened)  # noqa: SLF001 - this module's own
+        app._opened, app._lock = {}, threading.RLock()  # noqa: SLF001
+
+
+def _write_once(path: Path, text: str) -> None:
+    """Whole or not at all, readable by its owner alone; of two processes the first one's text stays."""
+    with NamedTemporaryFile("w", dir=path.parent) as fresh:
+        fresh.write(text)
+        fresh.flush()
+        with suppress(FileExistsError):
+            os.link(fresh.name, path)

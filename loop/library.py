@@ -1,0 +1,260 @@
+"""The library's verbs: one method for each command, on one project."""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from loop import settings as files
+from loop.app import App, now, silent
+from loop.errors import UsageError
+from loop.home import USER_KEY
+from loop.types import Event, Feedback, FeedbackKind, Json, Night, Promotion
+
+if TYPE_CHECKING:
+    from loop.intake.capture import Captured
+    from loop.models import LanguageModel
+    from loop.nights.parts import Parts
+    from loop.ports import Progress
+    from loop.types import Candidate, Decision, Evidence, Snapshot, Validation
+
+
+def open_loop(
+    config: Path | str | None = None,
+    *,
+    home: Path | str | None = None,
+    overrides: Mapping[str, Json] | None = None,
+    progress: "Progress" = silent,
+) -> "Loop":
+    """The loop of the project in this folder, or of the settings file `config`.
+
+    `home` is used instead of NIGHTSHIFT_HOME, `overrides` maps `section.key` to a value. Nothing is opened or made
+    before it is needed. Raises UsageError for settings that cannot be used, and in a folder that is no project.
+    """
+    loaded = files.load(None if config is None else Path(config), overrides)
+    if home is not None:
+        loaded = files.at_home(loaded, Path(home))
+    configured = config is not None or Path(files.SETTINGS_FILE).exists()
+    app = App(loaded, configured=configured, progress=progress)
+    app.require_project()
+    return Loop(app)
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One project: its nights, versions and events.
+
+    Several threads may use it, also after a fork; as a context manager it closes what it opened.
+    """
+
+    app: App
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the event log."""
+        self.app.close()
+
+    # Data
+
+    def append(self, events: Iterable[Event]) -> None:
+        """Interactions and feedback into the event log, durable when it returns.
+
+        Raises EventError for an event that does not follow the contract; then none of them is written.
+        """
+        from loop.intake.events import encode
+
+        self.app.log.append([encode(event) for event in events])
+
+    def feedback(
+        self,
+        interaction_id: str,
+        kind: FeedbackKind | str,
+        value: float | None = None,
+        *,
+        text: str | None = None,
+        user: str | None = None,
+        user_key: str | None = None,
+        feedback_id: str | None = None,
+        source: str = "app",
+        occurred_at: datetime | None = None,
+        **more: str | bool,
+    ) -> str:
+        """What a user said of an answer, into the event log; returns its id.
+
+        `user` is the application's own name for the user and is stored as a pseudonym (HMAC) only; `user_key` is a
+        pseudonym that was made before. Who may send the same feedback twice names it by `feedback_id`, under which it
+        counts once. `more` are further fields of `Feedback`: `revises`, `retracted`, `other_interaction_id`, ... Raises
+        EventError for what the kind does not allow, UsageError for a kind that does not exist and for a `user` where
+        the key of pseudonyms is not at hand.
+        """
+        if kind not in [*FeedbackKind]:
+            raise UsageError(f"there is no feedback of the kind {kind!r}", f"choose one of {', '.join(FeedbackKind)}")
+        sent = Feedback(
+            feedback_id=feedback_id or uuid.uuid4().hex,
+            source=source,
+            occurred_at=occurred_at or now(),
+            interaction_id=interaction_id,
+            kind=FeedbackKind(kind),
+            value=value,
+            text=text,
+            user_key=self.pseudonym(user) if user is not None else user_key,
+            **more,  # type: ignore[arg-type]
+        )
+        self.append([sent])
+        return sent.feedback_id
+
+    def pseudonym(self, user: str) -> str:
+        """The key under which everything of a user is stored.
+
+        Raises UsageError on a host that shares a database or a broker with others and lacks the key of pseudonyms:
+        with one of its own it would make two voices of one person.
+        """
+        from loop.intake.events import pseudonym
+
+        app, key = self.app, self.app.home / USER_KEY
+        if app.settings.addresses.shared and not app.settings.addresses.user_secret and not key.exists():
+            raise UsageError(
+                f"there is no key of the users' pseudonyms: neither NIGHTSHIFT_USER_SECRET nor {key}",
+                "set NIGHTSHIFT_USER_SECRET to what the other hosts have, or send a pseudonym as user_key",
+            )
+        return pseudonym(app.user_secret, user)
+
+    def capture(self) -> "Captured":
+        """The store brought up to date with the event log."""
+        from loop.intake.capture import capture
+
+        return capture(self.app.log, self.app.store, batch_size=self.app.settings.log.batch_events)
+
+    def curate(self, as_of: datetime | None = None, *, until: int | None = None) -> "Snapshot":
+        """A snapshot of all feedback known at `as_of` (now), up to the ingestion sequence `until` (all)."""
+        from loop.nights.curate import curate_snapshot
+
+        return curate_snapshot(self._parts, self.app.store.watermark() if until is None else until, as_of or now())
+
+    def validate(self, snapshot_id: str) -> "Validation":
+        """The expectation suite's word on a snapshot. Raises NotFoundError for an unknown id."""
+        self.app.store.snapshot(snapshot_id)
+        from loop.nights.validate import validate_snapshot
+
+        return validate_snapshot(self._parts, snapshot_id)
+
+    # Nights
+
+    def run(self, as_of: datetime | None = None, *, abandon: str = "") -> Night:
+        """One night, or the rest of the one that was interrupted; `abandon` is the reason to give that one up.
+
+        Raises LeaseHeldError while another night runs.
+        """
+        from loop.models import require_torch
+        from loop.nights.nightly import run
+
+        require_torch()
+        return run(self._parts, as_of or now(), abandon=abandon)
+
+    def nights(self) -> Sequence[Night]:
+        """Every night, oldest first."""
+        return self.app.store.nights()
+
+    def train(self, snapshot_id: str, *, parent: int | None = None) -> "Candidate":
+        """A candidate that continues the champion, or the version `parent` (0: the base model), on a snapshot."""
+        self.app.store.snapshot(snapshot_id)
+        from loop.nights.train import train_candidate
+
+        return train_candidate(self._parts, snapshot_id, self.champion() if parent is None else parent)
+
+    def register(self, candidate_id: str) -> int:
+        """The candidate's version in the registry."""
+        self.app.store.candidate(candidate_id)
+        from loop.nights.register import register_candidate
+
+        return register_candidate(self._parts, candidate_id)
+
+    def evaluate(self, candidate_id: str) -> "Evidence":
+        """Scores of candidate, champion and anchor on what held-out users asked."""
+        self.app.store.candidate(candidate_id)
+        from loop.nights.evaluate import evaluate_candidate
+
+        return evaluate_candidate(self._parts, candidate_id, self.champion())
+
+    def decide(self, evidence_id: str) -> "Decision":
+        """The gate's verdict on evidence."""
+        self.app.store.evidence(evidence_id)
+        from loop.nights.decide import decide_candidate
+
+        return decide_candidate(self._parts, evidence_id)
+
+    # Versions
+
+    def champion(self) -> int:
+        """The version that serves; 0 is the base model."""
+        from loop.promotion import champion
+
+        return champion(self.app.ledger.entries())
+
+    def promote(self, version: int, *, actor: str, reason: str = "", decision_id: str | None = None) -> Promotion:
+        """A version made the champion, on a PROMOTE decision or, without one, on the actor's word with a reason."""
+        from loop import promotion
+
+        return promotion.promote(
+            self.app.ledger,
+            self.app.registry,
+            version=version,
+            decision=self.app.store.decision(decision_id) if decision_id else None,
+            model=self.app.settings.model.name,
+            actor=actor,
+            reason=reason,
+            clock=now,
+        )
+
+    def rollback(self, *, actor: str, reason: str = "", to: int | None = None) -> Promotion:
+        """The champion before this one, or an earlier one, made the champion again; needs ledger and registry only."""
+        from loop import promotion
+
+        return promotion.rollback(self.app.ledger, self.app.registry, to=to, actor=actor, reason=reason, clock=now)
+
+    def approve(self, version: int, *, actor: str, reason: str = "") -> Promotion:
+        """A champion made the anchor, behind which no candidate may fall."""
+        from loop import promotion
+
+        return promotion.approve(
+            self.app.ledger,
+            self.app.registry,
+            version=version,
+            model=self.app.settings.model.name,
+            actor=actor,
+            reason=reason,
+            clock=now,
+        )
+
+    def reconcile(self) -> Sequence[str]:
+        """The registry's aliases made to say what the ledger says; returns what was repaired."""
+        from loop import promotion
+
+        return promotion.reconcile(self.app.ledger, self.app.registry)
+
+    def history(self) -> Sequence[Promotion]:
+        """The ledger's rows, oldest first, their hash chain verified."""
+        return self.app.ledger.entries()
+
+    # Serving
+
+    def model(self, version: int | None = None) -> "LanguageModel":
+        """The champion, or another version, ready to answer; its bytes are the recorded ones."""
+        from loop.nights.versions import load_version
+
+        wanted = self.champion() if version is None else version
+        return load_version(self.app.settings, self.app.registry, self.app.ledger.entries(), wanted)
+
+    @property
+    def _parts(self) -> "Parts":
+        return self.app.parts

@@ -1,0 +1,143 @@
+"""The library: what an application imports, and how it sends feedback."""
+
+import os
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import loop
+from loop import FeedbackKind, Loop, NightshiftError, UsageError, errors, open_loop
+from loop.intake.events import decode, pseudonym
+from loop.settings import SETTINGS_FILE
+
+HEAVY = {"torch", "transformers", "mlflow", "great_expectations", "polars", "numpy", "kafka", "click"}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / SETTINGS_FILE).touch()
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("NIGHTSHIFT_")]:
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def sent(made: Loop) -> list:
+    made.app.log.seek(made.app.log.partitions()[0], 0)
+    return [decode(entry.payload) for batch in made.app.log.poll(10_000) for entry in batch.entries]
+
+
+def test_every_name_of_the_face_is_there_and_no_other():
+    assert all(getattr(loop, name) is not None for name in loop.__all__)
+    assert sorted(loop.__all__) == loop.__all__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        loop.nothing  # noqa: B018
+
+
+def test_sending_feedback_imports_nothing_heavy(project):
+    code = (
+        "import sys\nfrom loop import open_loop\nloop = open_loop()\n"
+        'loop.feedback("i-1", "edit", text="Monday.", user="alice")\nprint(*sys.modules)'
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=project)
+    assert not HEAVY & set(loaded.stdout.split())
+
+
+@pytest.mark.usefixtures("project")
+def test_feedback_is_an_event_of_its_user_s_pseudonym():
+    with open_loop() as made:
+        first = made.feedback("i-1", "thumb", 1, user="alice")
+        second = made.feedback("i-1", FeedbackKind.COMMENT, text="well said", user_key="0" * 32, feedback_id="f-2")
+        thumb, comment = sent(made)
+        assert (thumb.feedback_id, thumb.kind, thumb.value) == (first, FeedbackKind.THUMB, 1)
+        assert thumb.user_key == pseudonym(made.app.user_secret, "alice")
+        assert (comment.feedback_id, comment.user_key, second) == ("f-2", "0" * 32, "f-2")
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("feedback", "said"),
+    [
+        (("i-1", "applause", 1), "no feedback of the kind 'applause'"),
+        (("i-1", "thumb", 7), "thumb"),
+        (("", "thumb", 1), "interaction_id"),
+    ],
+)
+def test_feedback_that_says_nothing_is_refused_and_nothing_is_written(feedback, said):
+    with open_loop() as made:
+        with pytest.raises(UsageError, match=said):
+            made.feedback(*feedback)
+        assert sent(made) == []
+
+
+@pytest.mark.usefixtures("project")
+def test_eight_threads_and_two_forks_share_one_loop():
+    made = open_loop()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: made.feedback(f"i-{number}", "thumb", 1, user="alice"), range(64)))
+    children = []
+    for child in range(2):
+        if not (pid := os.fork()):
+            code = 1
+            try:
+                for number in range(16):
+                    made.feedback(f"c-{child}-{number}", "thumb", -1, user="alice")
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    made.feedback("i-64", "thumb", 1, user="alice")
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0]
+    events = sent(made)
+    assert len(events) == len({event.feedback_id for event in events}) == 64 + 1 + 32
+    assert len({event.user_key for event in events}) == 1
+    made.close()
+
+
+def test_a_host_that_shares_a_database_takes_pseudonyms_only_where_it_lacks_their_key(project, monkeypatch):
+    monkeypatch.setenv("NIGHTSHIFT_STORE_URL", f"sqlite:///{project}/shared.db")
+    with open_loop() as made:
+        with pytest.raises(UsageError, match="NIGHTSHIFT_USER_SECRET"):
+            made.feedback("i-1", "thumb", 1, user="alice")
+        made.feedback("i-1", "thumb", 1, user_key="0" * 32)
+    monkeypatch.setenv("NIGHTSHIFT_USER_SECRET", "as everywhere")
+    with open_loop() as made:
+        made.feedback("i-1", "thumb", 1, user="alice")
+        assert [event.user_key for event in sent(made)] == ["0" * 32, pseudonym("as everywhere", "alice")]
+
+
+def test_a_folder_that_is_no_project_is_refused_and_left_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NIGHTSHIFT_HOME", raising=False)
+    with pytest.raises(UsageError, match="is no project"):
+        open_loop()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_home_and_other_settings_are_named_at_once(project):
+    made = open_loop(home=project / "elsewhere", overrides={"model.name": "helpdesk"})
+    assert made.champion() == 0
+    assert (project / "elsewhere" / "ledger.db").exists()
+    assert made.app.settings.model.name == "helpdesk"
+
+
+def test_every_error_arrives_whole_in_another_process():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, NightshiftError)]
+    assert len(kinds) > 10
+    for kind in kinds:
+        again = pickle.loads(pickle.dumps(kind("it broke", "mend it")))  # noqa: S301 - made above
+        assert (type(again), str(again), again.remedy) == (kind, "it broke\n  what to do: mend it", "mend it")
+
+
+def test_a_type_checker_outside_sees_the_types(tmp_path):
+    (tmp_path / "application.py").write_text(
+        "from loop import open_loop\n\nreveal_type(open_loop().champion())\nopen_loop().feedback(7)\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", "--cache-dir", str(tmp_path), "application.py"]
+    told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path).stdout
+    assert 'Revealed type is "int"' in told or 'Revealed type is "builtins.int"' in told, told
+    assert 'Missing positional argument "kind"' in told, told
