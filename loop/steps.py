@@ -4,6 +4,7 @@ A stage's own modules are imported in its call: a command that runs one stage wa
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -38,6 +39,8 @@ from loop.types import (
 if TYPE_CHECKING:
     from loop import training
     from loop.models import LanguageModel
+
+log = logging.getLogger(__name__)
 
 STEPS_FILE = "steps.jsonl"
 ANSWERS_FILE = "answers.json"
@@ -79,6 +82,14 @@ def curate_snapshot(parts: Parts, watermark: int, as_of: datetime) -> Snapshot:
 
     events = parts.store.interactions(watermark), parts.store.feedback(watermark)
     curated = curate(*events, parts.settings.curation, as_of)
+    judging, needed = curated.report.get("judging_users", 0), parts.settings.gate.min_clusters
+    if judging < needed:
+        log.warning(
+            "%d held-out users can judge a candidate of this snapshot, and `min_clusters` under [gate] asks for %d: "
+            "it can be trained, but not promoted before more users have given feedback",
+            judging,
+            needed,
+        )
     made = snapshot.write(curated.examples, curated.report, parts.settings.curation, as_of, parts.home)
     parts.store.save_snapshot(made)
     return made
@@ -220,9 +231,13 @@ def promote_version(parts: Parts, version: int, decision_id: str, reason: str) -
 
 
 def write_report(parts: Parts, night: Night) -> Path:
-    """The night's page under `<home>/nights/`, also kept with the candidate's run in the registry."""
+    """The night's page under `<home>/nights/`, also kept with the candidate's run in the registry.
+
+    It is the last thing that a night does, so it tells of a night that has ended.
+    """
     from loop import report
 
+    ended = replace(night, status=NightStatus.DONE) if night.status is NightStatus.RUNNING else night
     outputs, store = night.outputs, parts.store
     candidate = store.candidate(outputs[Stage.TRAIN]) if Stage.REGISTER in outputs else None
     trained_in = candidates.job_folder(parts.home, candidate.job_id) if candidate else None
@@ -231,7 +246,7 @@ def write_report(parts: Parts, night: Night) -> Path:
     earlier = [earlier for earlier in store.nights() if earlier.night_id < night.night_id]
     text = report.render(
         report.NightReport(
-            night=night,
+            night=ended,
             model=parts.settings.model.name,
             snapshot=store.snapshot(outputs[Stage.CURATE]) if Stage.CURATE in outputs else None,
             candidate=candidate,
@@ -249,8 +264,7 @@ def write_report(parts: Parts, night: Night) -> Path:
     path = parts.home / "nights" / night.night_id / "report.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    ended = replace(night, status=NightStatus.DONE) if night.status is NightStatus.RUNNING else night
-    record_night(parts, ended)  # its report is the last that a night does
+    record_night(parts, ended)
     return path
 
 

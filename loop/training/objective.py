@@ -144,7 +144,8 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
     judged = batch.first[batch.unpaired]
     rewards = beta * (scored.logp - reference)
     desirable = batch.desirable[batch.unpaired]
-    compared = torch.cat([chosen, chosen + 1, judged])
+    # Answers that were served: the estimate holds for what the champion drew, and edits would make e^d of it.
+    compared = torch.cat([chosen + 1, judged])
     drift = losses.token_kl(scored.logp[compared], reference[compared], batch.lengths[compared])
     lead = rewards[chosen] - rewards[chosen + 1]
     shorter = batch.lengths[chosen] < batch.lengths[chosen + 1]
