@@ -90,7 +90,7 @@ def _step(plan: Plan, state: State) -> State:
     batch = objective.gather(done.examples, done.reference.device)
     parts = objective.example_losses(batch, done.scored, done.reference, state.delta, settings)
     if state.step == 0:
-        objective.check_first(batch, done.scored, done.reference, settings.beta)
+        objective.check_first(batch, done.scored, done.reference, plan.scorer.number)
     metrics = objective.measure(batch, done.scored, done.reference, parts, settings.beta)
     sound = isfinite(norm) and isfinite(metrics["loss"]) and not is_spike(norm, state.history, settings)
     if sound:
