@@ -47,9 +47,11 @@ def _waits_for_a_person(session: Session, night: Night) -> bool:
 
 
 def _next_step(session: Session, night: Night) -> str:
+    from loop.report.outcomes import next_step
+
     if _waits_for_a_person(session, night):
         return f"nightshift promote {night.outputs[Stage.REGISTER]} --decision {night.outputs[Stage.DECIDE]}"
-    return f"open {night.outputs[Stage.REPORT]}"
+    return next_step(night).replace("`", "")
 
 
 def _sentence(session: Session, night: Night) -> str:

@@ -18,7 +18,7 @@ from loop.curation.scrub import scrub_drafts
 from loop.curation.trust import history, trusted
 from loop.curation.votes import combine
 from loop.settings import CurationSettings
-from loop.types import Example, Feedback, Interaction
+from loop.types import Example, Feedback, Interaction, Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +65,6 @@ def _examples(
         contaminated=contaminated,
         over_max_examples=too_many,
         examples=len(newest),
+        judging_users=len({(each.tenant, each.cluster) for each in newest if each.split is Split.VAULT}),
     )
     return newest, silent + contradicted + covered + unfit + repeats + made

@@ -1,10 +1,13 @@
 """Stage 2: all feedback becomes an immutable snapshot."""
 
+import logging
 from datetime import datetime
 
 from loop.curation import snapshot
 from loop.nights.parts import Parts
 from loop.types import Snapshot
+
+log = logging.getLogger(__name__)
 
 
 def curate_snapshot(parts: Parts, watermark: int, as_of: datetime) -> Snapshot:
@@ -13,6 +16,14 @@ def curate_snapshot(parts: Parts, watermark: int, as_of: datetime) -> Snapshot:
 
     events = parts.store.interactions(watermark), parts.store.feedback(watermark)
     curated = curate(*events, parts.settings.curation, as_of)
+    judging, needed = curated.report.get("judging_users", 0), parts.settings.gate.min_clusters
+    if judging < needed:
+        log.warning(
+            "%d held-out users can judge a candidate of this snapshot, and `min_clusters` under [gate] asks for %d: "
+            "it can be trained, but not promoted before more users have given feedback",
+            judging,
+            needed,
+        )
     made = snapshot.write(curated.examples, curated.report, parts.settings.curation, as_of, parts.home)
     parts.store.save_snapshot(made)
     return made

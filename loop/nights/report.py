@@ -16,9 +16,13 @@ from loop.types import Decision, Json, Night, NightStatus, Stage
 
 
 def write_report(parts: Parts, night: Night) -> Path:
-    """The night's page under `<home>/nights/`, also kept with the candidate's run in the registry."""
+    """The night's page under `<home>/nights/`, also kept with the candidate's run in the registry.
+
+    It is the last thing that a night does, so it tells of a night that has ended.
+    """
     from loop import report
 
+    ended = replace(night, status=NightStatus.DONE) if night.status is NightStatus.RUNNING else night
     outputs, store = night.outputs, parts.store
     candidate = store.candidate(outputs[Stage.TRAIN]) if Stage.REGISTER in outputs else None
     trained_in = job_folder(parts.home, candidate.job_id) if candidate else None
@@ -27,7 +31,7 @@ def write_report(parts: Parts, night: Night) -> Path:
     earlier = [earlier for earlier in store.nights() if earlier.night_id < night.night_id]
     text = report.render(
         report.NightReport(
-            night=night,
+            night=ended,
             model=parts.settings.model.name,
             snapshot=store.snapshot(outputs[Stage.CURATE]) if Stage.CURATE in outputs else None,
             candidate=candidate,
@@ -45,8 +49,7 @@ def write_report(parts: Parts, night: Night) -> Path:
     path = page(parts.home, night.night_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-    ended = replace(night, status=NightStatus.DONE) if night.status is NightStatus.RUNNING else night
-    record_night(parts, ended)  # its report is the last that a night does
+    record_night(parts, ended)
     return path
 
 

@@ -33,6 +33,7 @@ MEANINGS: Mapping[str, str] = {
     "contaminated": "train examples that are copies of what judges, taken out",
     "over_max_examples": "train examples beyond `max_examples`, oldest first",
     "examples": "examples in the snapshot",
+    "judging_users": "held-out users whose feedback judges candidates; the gate needs `min_clusters` of them",
 }
 """In the order in which curation goes."""
 

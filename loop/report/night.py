@@ -147,7 +147,7 @@ def _decision(decision: Decision) -> Iterator[Block]:
 
 def _test_row(test: TestResult) -> tuple[object, ...]:
     p = "" if test.p_value is None else p_value(test.p_value, needed=0.05).removeprefix("p = ").removeprefix("p ")
-    outcome = "passed" if test.passed else "failed"
+    outcome = "passed" if test.passed else "not passed"
     found = effect(test.effect, test.low, test.high)
     detectable = "" if none(test.low, test.high) else points(test.mde)
     return (test.name, test.role, outcome, found, p, test.items, test.clusters, detectable)

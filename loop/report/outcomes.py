@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from loop.types import Decision, Night, NightStatus, Promotion, Stage, Verdict
+from loop.types import Action, Decision, Night, NightStatus, Promotion, Stage, Verdict
 
 NOT_PROMOTED = "not promoted"
 """The output of a night's promote stage where nothing was promoted, and how its reason begins."""
@@ -72,6 +72,21 @@ def _by_hand(night: Night, rows: Sequence[Promotion]) -> Promotion | None:
     return next(later, None) if entry_hash in {None, NOT_PROMOTED} else None
 
 
+def _moved_meanwhile(night: Night, rows: Sequence[Promotion]) -> Promotion | None:
+    """The last row in which somebody moved the champion between the night's beginning and its end."""
+    until = night.finished_at
+    return next(
+        (
+            row
+            for row in reversed(rows)
+            if row.action is not Action.ANCHOR
+            and row.recorded_at >= night.started_at
+            and (until is None or row.recorded_at <= until)
+        ),
+        None,
+    )
+
+
 def _why_not_promoted(night: Night) -> str:
     if Stage.PROMOTE not in night.outputs:
         return "the night has not come to it"
@@ -116,6 +131,8 @@ def _serving(night: Night, rows: Sequence[Promotion]) -> str:
         return f"Version {night.outputs[Stage.REGISTER]} serves instead of {before}."
     if night.verdict is Verdict.PROMOTE and _why_not_promoted(night) != LAST_WORD:
         return ""  # somebody else moved the champion: the reason says who serves
+    if moved := _moved_meanwhile(night, rows):
+        return f"{moved.actor} let {version_name(moved.to_version)} serve instead of {before} while the night ran."
     return f"{before[0].upper()}{before[1:]} goes on serving."
 
 

@@ -92,7 +92,7 @@ def _step(plan: Plan, state: State) -> State:
     batch = mixed.gather(done.examples, done.reference.device)
     parts = mixed.example_losses(batch, done.scored, done.reference, state.delta, settings)
     if state.step == 0:
-        mixed.check_first(batch, done.scored, done.reference, settings.beta)
+        mixed.check_first(batch, done.scored, done.reference, plan.scorer.number)
     metrics = mixed.measure(batch, done.scored, done.reference, parts, settings.beta)
     sound = isfinite(norm) and isfinite(metrics["loss"]) and not is_spike(norm, state.history, settings)
     if sound:

@@ -47,6 +47,15 @@ def test_the_verbs_of_a_verb_have_one_line_each_too():
     assert not [command.name for command in inner if not 10 < len(summary(command)) <= SUMMARY]
 
 
+@pytest.mark.parametrize("option", ["--json", "--set", "-v"])
+def test_an_option_of_every_command_that_stands_behind_its_verb_is_told_its_place(option):
+    done = subprocess.run(
+        [sys.executable, "-m", "loop.cli", "schema", option], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert f"stand before it: nightshift {option} ..." in done.stderr
+
+
 ROWS = [["night-0001", "PROMOTE", "one two three four five six seven eight nine ten"], ["n", "FAILED", ""]]
 
 

@@ -68,6 +68,13 @@ def test_a_burst_is_most_of_its_own_day_and_nothing_of_the_days_after() -> None:
     assert "last_day_quarantined" not in after
 
 
+def test_users_who_judge_are_counted_once_each() -> None:
+    settings = replace(TRAIN_ALL, vault_share=0.5)
+    curated = made(honest_days(7), settings, as_of=START + timedelta(days=7))
+    judges = {each.cluster for each in curated.examples if each.split is Split.VAULT}
+    assert 0 < len(judges) == curated.report["judging_users"]
+
+
 def test_sleepers_that_speak_days_after_they_came_are_seen() -> None:
     curated = made([*honest_days(6), *sybils(3, 50, told_on=5.5)])
 

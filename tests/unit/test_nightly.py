@@ -102,6 +102,16 @@ def test_a_night_that_writes_its_report_is_not_shown_as_running(tmp_path: Path):
     shown = registry.runs["night-0001"]
     assert shown.tags["status"] == "done"
     assert "`nightshift run` finishes it" not in shown.note
+    page = (tmp_path / "nights" / "night-0001" / "report.html").read_text()
+    assert "finishes it" not in page
+    assert "Next: " in page
+
+
+def test_that_too_few_users_can_judge_is_told_before_anything_is_trained(tmp_path: Path, caplog):
+    parts = parts_of(tmp_path, MemoryStore(), MemoryRegistry(tmp_path / "registry"))
+    steps.curate_snapshot(parts, 0, NOON)
+    assert "0 held-out users can judge" in caplog.text
+    assert "asks for 8" in caplog.text
 
 
 def test_every_so_many_nights_training_begins_at_the_base_model():

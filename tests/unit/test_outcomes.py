@@ -1,7 +1,7 @@
 """What came of a night, in sentences: the page, the command and the registry say the same."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -104,6 +104,23 @@ def test_every_outcome_says_what_was_decided_and_who_serves(found: Night, cell: 
 
 def test_a_night_that_was_overtaken_does_not_say_that_its_champion_goes_on() -> None:
     assert "goes on" not in headline(STALE)
+
+
+def test_a_champion_that_somebody_took_back_meanwhile_does_not_go_on() -> None:
+    found = night(Verdict.UNDERPOWERED, finished_at=MORNING + timedelta(hours=1))
+    back = row(
+        action=Action.ROLLBACK,
+        from_version=2,
+        to_version=1,
+        decision_id=None,
+        recorded_at=MORNING + timedelta(minutes=1),
+    )
+    approved = replace(back, action=Action.ANCHOR, to_version=2, recorded_at=MORNING + timedelta(minutes=2))
+    told = headline(found, [back, approved])
+    assert told.endswith("anna let version 1 serve instead of version 2 while the night ran.")
+    later = replace(back, recorded_at=MORNING + timedelta(hours=2))
+    before = replace(back, recorded_at=MORNING - timedelta(hours=2))
+    assert headline(found, [before, approved, later]).endswith("Version 2 goes on serving.")
 
 
 def test_the_base_model_is_called_so() -> None:

@@ -74,9 +74,20 @@ def test_metrics_of_kinds_that_are_absent_are_left_out():
 
 def test_a_wrong_reference_is_noticed_before_anything_is_learnt():
     batch = mixed.gather(MIXED, CPU)
-    mixed.check_first(batch, SCORED, SCORED.logp, SETTINGS.beta)
-    with pytest.raises(TrainingError, match="ln 2"):
-        mixed.check_first(batch, SCORED, REFERENCE, SETTINGS.beta)
+    mixed.check_first(batch, SCORED, SCORED.logp, torch.float32)
+    with pytest.raises(TrainingError, match="100% of the answers"):
+        mixed.check_first(batch, SCORED, REFERENCE, torch.float32)
+
+
+def test_answers_that_earlier_nights_made_very_unlikely_are_rounded_by_more_than_others():
+    batch = mixed.gather(MIXED, CPU)
+    reference = -15.0 * batch.lengths.double()
+    moved = Scored(reference + 0.8 * batch.lengths.sqrt(), SCORED.nll)
+    mixed.check_first(batch, moved, reference, torch.bfloat16)
+    with pytest.raises(TrainingError, match="before the first step"):
+        mixed.check_first(batch, moved, reference, torch.float32)
+    with pytest.raises(TrainingError, match="before the first step"):
+        mixed.check_first(batch, moved, reference / 15, torch.bfloat16)
 
 
 def test_delta_follows_the_mean_reward_of_both_classes():

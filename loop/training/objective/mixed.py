@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isnan, log
+from math import isnan
 
 import torch
 from torch import Tensor
@@ -10,14 +10,14 @@ from torch import Tensor
 from loop.errors import TrainingError
 from loop.settings import TrainingSettings
 from loop.training.batch.tokens import Encoded
-from loop.training.forward.logps import Scored
+from loop.training.forward.logps import Scored, rounding
 from loop.training.objective import losses
 from loop.types import Objective
 
 DELTA_MEMORY = 0.9
 """Of the running mean reward, per batch."""
-LARGEST_FIRST_GAP = 0.05
-"""Between the first DPO loss and ln 2: rounding passes, a wrong reference does not."""
+MOST_APART = 0.5
+"""Share of answers: rounding moves a few of them far, a wrong reference all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +123,22 @@ def next_delta(batch: Batch, scored: Scored, reference: Tensor, delta: float, be
     return DELTA_MEMORY * delta + (1 - DELTA_MEMORY) * float(torch.stack(means).mean())
 
 
-def check_first(batch: Batch, scored: Scored, reference: Tensor, beta: float) -> None:
-    """Before step 0 policy and reference agree, so DPO must be ln 2. Raises TrainingError when it is not."""
-    if not len(batch.pairs):
+def check_first(batch: Batch, scored: Scored, reference: Tensor, number: torch.dtype) -> None:
+    """Before step 0 policy and reference agree on most answers, up to the rounding of what they are computed in.
+
+    Raises TrainingError when they do not: DPO would not begin at ln 2. A few answers may differ by more: where nights
+    have moved a champion far, some are so unlikely that bfloat16 rounds them by a nat.
+    """
+    chosen = batch.first[batch.pairs]
+    compared = torch.cat([chosen, chosen + 1, batch.first[batch.unpaired]])
+    if not len(compared):
         return
-    loss = float(losses.dpo(_pairs(batch, scored, reference), beta).mean())
-    if abs(loss - log(2)) > LARGEST_FIRST_GAP:
+    allowed = rounding(reference, batch.lengths, number)
+    apart = ((scored.logp - reference).abs() > allowed)[compared]
+    if (share := float(apart.double().mean())) > MOST_APART:
         raise TrainingError(
-            f"the first DPO loss is {loss:.3f}, not ln 2 = 0.693: the reference is not what this training starts from",
+            f"before the first step {share:.0%} of the answers do not have the reference's log-probability: "
+            "it is not the one of the model that this training starts from",
             "clear `cache/reference` under the home folder and check that the champion's adapter is intact",
         )
 
@@ -144,7 +152,8 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
     judged = batch.first[batch.unpaired]
     rewards = beta * (scored.logp - reference)
     desirable = batch.desirable[batch.unpaired]
-    compared = torch.cat([chosen, chosen + 1, judged])
+    # Answers that were served: the estimate holds for what the champion drew, and edits would make e^d of it.
+    compared = torch.cat([chosen + 1, judged])
     drift = losses.token_kl(scored.logp[compared], reference[compared], batch.lengths[compared])
     lead = rewards[chosen] - rewards[chosen + 1]
     shorter = batch.lengths[chosen] < batch.lengths[chosen + 1]
