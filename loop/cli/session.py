@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import click
 
@@ -9,13 +10,17 @@ from loop.app import App
 from loop.library import Loop
 
 
+@dataclass(frozen=True)
 class Session:
     """One invocation of the command."""
 
-    def __init__(self, app: App, *, as_json: bool = False) -> None:
-        self.app = app
-        self.loop = Loop(app)
-        self.as_json = as_json
+    app: App
+    as_json: bool = False
+
+    @property
+    def loop(self) -> Loop:
+        """What the verbs call."""
+        return Loop(self.app)
 
     def show(self, text: str, values: Mapping[str, object], *, then: str = "") -> None:
         """Print `text` for people and what they may do `then`, or `values` as one JSON object with --json.

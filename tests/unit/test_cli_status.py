@@ -99,6 +99,16 @@ def interrupt(session: Session, **lease: object) -> None:
             connection.execute(LEASE.insert(), {"name": "night", **times, **lease})
 
 
+def test_the_history_shows_every_row(session):
+    move(session, Action.PROMOTE, 1, actor="ann", reason="by hand")
+    move(session, Action.ROLLBACK, 0, actor="bob", reason="bad night")
+    when = f"{NOW - timedelta(minutes=200):%Y-%m-%d %H:%M}"
+    assert [line.split("  ") for line in call(session, "history").stdout.splitlines()] == [
+        ["1", when, "promote ", "assistant@0 -> assistant@1", "ann", "by hand"],
+        ["2", when, "rollback", "assistant@1 -> assistant@0", "bob", "bad night"],
+    ]
+
+
 def test_before_anything_was_imported_it_says_so_and_what_comes_next(session):
     said = call(session, "status")
     assert "nothing was imported yet" in said.stdout

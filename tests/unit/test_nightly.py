@@ -7,6 +7,7 @@ from pathlib import Path
 
 from loop import settings
 from loop.nights import nightly
+from loop.nights.curate import curate_snapshot
 from loop.nights.parts import Parts
 from loop.nights.report import write_report
 from loop.promotion import champion, promote
@@ -109,7 +110,7 @@ def test_a_night_that_writes_its_report_is_not_shown_as_running(tmp_path: Path):
 
 def test_that_too_few_users_can_judge_is_told_before_anything_is_trained(tmp_path: Path, caplog):
     parts = parts_of(tmp_path, MemoryStore(), MemoryRegistry(tmp_path / "registry"))
-    steps.curate_snapshot(parts, 0, NOON)
+    curate_snapshot(parts, 0, NOON)
     assert "0 held-out users can judge" in caplog.text
     assert "asks for 8" in caplog.text
 
