@@ -28,18 +28,21 @@ def open_loop(
     home: Path | str | None = None,
     overrides: Mapping[str, Json] | None = None,
     progress: "Progress" = silent,
+    ports: Mapping[str, object] | None = None,
 ) -> "Loop":
     """The loop of the project in this folder, or of the settings file `config`.
 
-    `home` is used instead of NIGHTSHIFT_HOME, `overrides` maps `section.key` to a value. Nothing is opened or made
-    before it is needed. Raises UsageError for settings that cannot be used, and in a folder that is no project.
+    `home` is used instead of NIGHTSHIFT_HOME, and `overrides` maps `section.key` to a value. `ports` are connectors by
+    name that somebody else opened: those of `loop.testing`, or shared ones. Nothing is opened or made before it is
+    needed. Raises UsageError for settings that cannot be used, and in a folder that is no project.
     """
     loaded = files.load(None if config is None else Path(config), overrides)
     if home is not None:
         loaded = files.at_home(loaded, Path(home))
     configured = config is not None or Path(files.SETTINGS_FILE).exists()
-    app = App(loaded, configured=configured, progress=progress)
-    app.require_project()
+    app = App(loaded, configured=configured, progress=progress, ports=ports)
+    if not ports:
+        app.require_project()
     return Loop(app)
 
 

@@ -13,8 +13,8 @@ from connectors.sql.ledger import SqlLedger
 from connectors.sql.store import SqlStore
 from loop.promotion import champion, promote, reconcile, rollback
 from loop.promotion.checks import verified
+from tests.candidates import make_candidate
 from tests.infra import INFRA
-from tests.memory_registry import make_candidate
 from tests.services import require
 
 SECTION = (INFRA / "README.md").read_text().partition("## Backup and restore")[2]

@@ -12,12 +12,12 @@ from loop.intake.capture import capture
 from loop.intake.events import encode
 from loop.ports import Envelope
 from loop.settings import KafkaAccess, LogSettings
+from loop.testing import MemoryStore
 from loop.types import DeadLetter
 from tests import services
 from tests.builders import interaction, thumb
 from tests.capturing import Follower, await_that, follow
 from tests.databases import DATABASES, fresh_url
-from tests.fakes import MemoryStore
 
 Following = Callable[[str], Follower]
 KINDS = ("interactions", "feedback", "dead_letters")

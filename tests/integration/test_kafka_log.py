@@ -24,10 +24,10 @@ from loop.intake.capture import Captured, capture, steps
 from loop.intake.events import encode
 from loop.ports import Batch, Envelope, Parsed, Partition
 from loop.settings import KafkaAccess, LogSettings, load
+from loop.testing import MemoryStore
 from tests import services
 from tests.builders import interaction
 from tests.capturing import await_that
-from tests.fakes import MemoryStore
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ from loop.errors import NotFoundError
 from loop.intake.capture import Captured, capture
 from loop.intake.events import encode
 from loop.settings import KafkaAccess
+from loop.testing import MemoryStore
 from tests import services
 from tests.builders import interaction
-from tests.fakes import MemoryStore
 from tests.project import command, environment
 
 PASSWORD = "open sesame"  # noqa: S105 - of a broker that lives as long as the test

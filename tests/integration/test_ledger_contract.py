@@ -14,9 +14,9 @@ from connectors.sql.migrations import config
 from loop.errors import IntegrityError, StaleChampionError
 from loop.ports import Ledger
 from loop.promotion.ledger import link
+from loop.testing import MemoryLedger
 from loop.types import Action, Promotion
 from tests.databases import DATABASES, fresh_url
-from tests.fakes import MemoryLedger
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RACES = 50

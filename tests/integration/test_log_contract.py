@@ -13,9 +13,9 @@ from connectors.kafka.log import KafkaLog
 from connectors.sql.log import TableLog
 from loop.errors import NotFoundError
 from loop.ports import Batch, Entry, Envelope, EventLog, Partition
+from loop.testing import MemoryLog
 from tests import services
 from tests.databases import DATABASES, fresh_url
-from tests.fakes import MemoryLog
 
 PATIENCE_SECONDS = 30
 

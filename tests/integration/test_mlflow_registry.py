@@ -22,9 +22,9 @@ from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageEr
 from loop.hashing import adapter_sha256
 from loop.ports import Ledger, Registry
 from loop.promotion.ledger import link
+from loop.testing import MemoryLedger, MemoryRegistry
 from loop.types import Action, Candidate, Snapshot
-from tests.fakes import MemoryLedger
-from tests.memory_registry import MemoryRegistry, make_candidate
+from tests.candidates import make_candidate
 
 
 @pytest.fixture(scope="module")
@@ -386,7 +386,7 @@ def test_mlflow_is_imported_by_the_first_call_and_prints_nothing(empty_database:
     (tmp_path / "versions.txt").write_text("1")
     program = (
         "import sys; from pathlib import Path; from connectors.mlflow.registry import MlflowRegistry\n"
-        "from tests.fakes import MemoryLedger\n"
+        "from loop.testing import MemoryLedger\n"
         f"uri, folder = 'sqlite:///{tmp_path}/mlflow.db', Path('{tmp_path}/versions')\n"
         "registry = MlflowRegistry(uri, 'assistant', folder, MemoryLedger())\n"
         "assert 'mlflow' not in sys.modules; registry.alias('champion')\n"

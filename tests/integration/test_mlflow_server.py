@@ -12,7 +12,8 @@ import sqlalchemy
 from connectors.mlflow.registry import MlflowRegistry
 from connectors.sql.database import open_database
 from loop.hashing import adapter_sha256
-from tests.fakes import MemoryLedger
+from loop.testing import MemoryLedger
+from tests.candidates import make_candidate
 from tests.integration.test_mlflow_registry import (  # noqa: F401 - they run here on this module's `registry`
     test_a_candidate_has_one_run_with_settings_metrics_and_artifacts,
     test_a_candidate_registered_twice_keeps_its_first_version,
@@ -24,7 +25,6 @@ from tests.integration.test_mlflow_registry import (  # noqa: F401 - they run he
     test_versions_count_from_one_and_carry_candidate_sha256_and_tags,
     test_what_is_fetched_is_what_was_registered,
 )
-from tests.memory_registry import make_candidate
 from tests.registry_server import make_databases, mlflow, s3, status
 
 JOB = json.dumps({"job_name": "invoke_scorer", "params": {}}).encode()

@@ -16,8 +16,8 @@ from loop.hashing import adapter_sha256, candidate_id
 from loop.models import fingerprint, load
 from loop.models.quiet import quiet
 from loop.ports import BASE_MODEL, DTYPE
+from loop.testing import MemoryLedger
 from loop.types import Candidate, Message, Sampling
-from tests.fakes import MemoryLedger
 from tests.registry_server import running, status
 from tests.served import foreign_environment, foreign_python
 from tests.services import free_port
@@ -174,7 +174,7 @@ def test_a_versions_files_are_a_stock_adapter_and_nothing_is_pickled(folder: Pat
 def test_registering_a_version_imports_no_torch(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from connectors.mlflow.pyfunc import write_model\n"
-        "from tests.memory_registry import make_candidate\n"
+        "from tests.candidates import make_candidate\n"
         f"candidate = make_candidate(Path('{tmp_path}/a'), 'a')\n"
         f"write_model(Path('{tmp_path}/a'), candidate, 'hub/name', 'bfloat16')\n"
         "print(sorted({'torch', 'transformers', 'mlflow.pyfunc'} & sys.modules.keys()))\n"

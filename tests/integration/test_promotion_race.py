@@ -11,7 +11,7 @@ from loop.errors import StaleChampionError
 from loop.promotion import champion, promote, reconcile
 from loop.promotion.ledger import verify
 from loop.types import Decision
-from tests.memory_registry import judged, make_candidate
+from tests.candidates import judged, make_candidate
 
 RACES = 50
 VERSIONS = 3

@@ -15,6 +15,7 @@ from connectors.sql.store import SqlStore
 from loop.canonical import digest
 from loop.errors import FencedError, LeaseHeldError, NotFoundError
 from loop.ports import Batch, Parsed, Partition, Store
+from loop.testing import MemoryStore
 from loop.types import (
     Candidate,
     DeadLetter,
@@ -32,7 +33,6 @@ from loop.types import (
 )
 from tests import nouns
 from tests.databases import DATABASES, fresh_url
-from tests.fakes import MemoryStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ZERO, ONE = Partition("events", 0), Partition("events", 1)

@@ -8,8 +8,8 @@ from loop.errors import FencedError, NotFoundError
 from loop.intake.capture import MAX_FENCES, PORTION_BYTES, Captured, capture, parse, portions, steps
 from loop.intake.events import dead_letter, decode, encode
 from loop.ports import Batch, Entry, Parsed, Partition
+from loop.testing import MemoryLog, MemoryStore
 from tests.builders import interaction, thumb
-from tests.fakes import MemoryLog, MemoryStore
 
 ZERO, ONE = Partition("events", 0), Partition("events", 1)
 

@@ -22,7 +22,8 @@ from loop.cli.main import SPINS, cli, leave_room_for_neighbours
 from loop.cli.progress import ERASE_LINE, ShownProgress
 from loop.cli.session import Session
 from loop.promotion import promote
-from tests.memory_registry import MemoryRegistry, make_candidate
+from loop.testing import MemoryRegistry
+from tests.candidates import make_candidate
 
 HEAVY = {"torch", "transformers", "peft", "mlflow", "great_expectations", "sqlalchemy", "kafka", "pandas", "matplotlib"}
 

@@ -17,9 +17,9 @@ from loop.cli.session import Session
 from loop.errors import NotFoundError, UsageError
 from loop.models import LanguageModel, load
 from loop.ports import Batch, Parsed, Partition
+from loop.testing import MemoryStore
 from loop.types import Interaction, Message, Sampling
 from tests.builders import interaction
-from tests.fakes import MemoryStore
 from tests.tiny import tiny_model
 
 WARM = ("--temperature", "1", "--seed", "5", "--max-tokens", "12")

@@ -13,6 +13,7 @@ import loop
 from loop import FeedbackKind, Loop, NightshiftError, UsageError, errors, open_loop
 from loop.intake.events import decode, pseudonym
 from loop.settings import SETTINGS_FILE
+from loop.testing import memory_ports
 
 HEAVY = {"torch", "transformers", "mlflow", "great_expectations", "polars", "numpy", "kafka", "click"}
 
@@ -123,6 +124,15 @@ def test_another_home_and_other_settings_are_named_at_once(project):
     assert made.champion() == 0
     assert (project / "elsewhere" / "ledger.db").exists()
     assert made.app.settings.model.name == "helpdesk"
+
+
+def test_an_application_tests_itself_on_ports_in_memory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open_loop(ports=memory_ports(tmp_path)) as made:
+        made.feedback("i-1", "thumb", 1, user_key="0" * 32)
+        assert made.capture().feedback == 1
+        assert (made.champion(), list(made.nights()), list(made.history())) == (0, [], [])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_error_arrives_whole_in_another_process():

@@ -12,7 +12,7 @@ from loop import gate, report
 from loop.report.answers import answer_cards
 from loop.settings import GateSettings
 from loop.types import Decision, Evidence, Night, NightStatus, PairedScore, Stage, SuiteEvidence, SuiteRole
-from tests.memory_registry import make_candidate
+from tests.candidates import make_candidate
 
 MORNING = datetime(2026, 3, 1, 3, tzinfo=UTC)
 

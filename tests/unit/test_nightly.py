@@ -12,9 +12,9 @@ from loop.nights.parts import Parts
 from loop.nights.report import write_report
 from loop.promotion import champion, promote
 from loop.report import outcomes
+from loop.testing import MemoryLedger, MemoryLog, MemoryRegistry, MemoryStore
 from loop.types import Night, NightStatus, Stage, Validation, Verdict
-from tests.fakes import MemoryLedger, MemoryLog, MemoryStore
-from tests.memory_registry import MemoryRegistry, judged, make_candidate
+from tests.candidates import judged, make_candidate
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 

@@ -29,9 +29,9 @@ from loop.promotion import (
     rollback,
 )
 from loop.promotion.ledger import link
+from loop.testing import MemoryLedger, MemoryRegistry
 from loop.types import Action, Decision, Promotion, Verdict
-from tests.fakes import MemoryLedger
-from tests.memory_registry import MemoryRegistry, judged, make_candidate, sha256_of
+from tests.candidates import judged, make_candidate, sha256_of
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
