@@ -101,7 +101,7 @@ def _keep_trainable(model: nn.Module) -> None:
 
 
 def _shard(model: PeftModel, device: str) -> PeftModel:
-    """`model` with each layer's frozen weights divided over the processes (FSDP2), gathered while the layer computes."""
+    """`model` with the frozen weights of each layer divided over the processes (FSDP2), gathered while it computes."""
     mesh = init_device_mesh(device, (ranks.count(),))
     own = set(trainable(model).values())
     for layer in layers(model):
