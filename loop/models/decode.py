@@ -44,7 +44,6 @@ def decode(
         lengths[rows] += writing
         writing &= ~torch.isin(drawn, stop)
         going_on = int(writing.sum())
-        # Before the next pass, which only the rows that go on need.
         if not going_on or step + 1 == sampling.max_tokens:
             break
         if going_on <= KEPT_SHARE * len(rows):

@@ -154,7 +154,7 @@ def _write(file: Path, content: object) -> None:
 
 
 def read(file: Path) -> dict[str, Any] | None:
-    """Content of a checkpoint file; None where it is absent, or damaged, which the log says."""
+    """Content of a checkpoint file; None where it is absent, or damaged, which is logged."""
     if not file.exists():
         return None
     # An old or half-lost file costs its own work and not the night, whichever error torch reads it with.

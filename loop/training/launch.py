@@ -46,7 +46,7 @@ def train(job: Job, read: Memory = MEMORY, progress: Progress = _silent) -> Iter
     count = job.settings.processes
     if count == 1:
         yield from engine.train(job, read, progress)
-    elif not manifest.finished(job.folder):  # no process starts only to find that
+    elif not manifest.finished(job.folder):  # before any process is started
         _require_devices(job, count)
         yield from _in_processes(job, count, read, progress)
 
@@ -141,7 +141,7 @@ def _in_processes(job: Job, count: int, read: Memory, progress: Progress) -> Ite
             fault = yield from _steps(process, progress)
     finally:
         handed.unlink(missing_ok=True)
-    # A fault of ours is raised as it would be in one process; only without one is the exit code the news.
+    # A reported fault is raised as it would be in one process; an exit code without one means that a process died.
     if fault is not None:
         raise getattr(errors, fault["kind"])(fault["what"], fault["remedy"])
     if process.returncode:

@@ -48,7 +48,6 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded, read: Memory, wante
     if not wanted:
         kind = scorer.model.device.type
         fitting = min(max(int(SHARE[kind] * left / each), SMALLEST), LARGEST[kind])
-        # Rounded down, so that small differences of installed memory come to the same size of pass.
         return 1 << (fitting.bit_length() - 1)
     fitting = int(LARGEST_SHARE * left / each)
     if wanted > fitting:

@@ -52,7 +52,6 @@ def _seconds(plan: Plan, chosen: list[list[int]], budget: int) -> float:
     if not chosen:
         return 0.0
     examples = plan.encoding.examples
-    # The example of middle size stands for all of them.
     probe = sorted(examples, key=lambda example: example.size)[len(examples) // 2]
     full = FULL[plan.scorer.model.device.type]
     elapsed = 0.0
@@ -71,5 +70,4 @@ def _seconds(plan: Plan, chosen: list[list[int]], budget: int) -> float:
             total += cost(size, full)
         costs.append(total)
     of_probe = cost(plan.scorer.size([probe]), full)
-    # Processes share the passes of a step.
     return PASS_OVER_FORWARD * elapsed * fmean(costs) / of_probe * len(chosen) / ranks.count()

@@ -84,7 +84,7 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
 
 
 def _answers(example: Example, tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings) -> tuple[Answer, ...]:
-    """The branches of `example` as token ids; of an edit only what the user changed counts fully in the NLL."""
+    """The branches of `example` as token ids; of an edit only the changed tokens count fully in the NLL."""
     ids = [tuple(response_ids(tokenizer, branch.response)) for branch in example.branches]
     answers = tuple(Answer(branch, (1.0,) * len(branch)) for branch in ids)
     if not _is_edited_pair(example) or settings.edits == "demonstration":
@@ -151,7 +151,6 @@ def _scaled(encoded: Sequence[Encoded]) -> tuple[Encoded, ...]:
 def _balanced(encoded: Sequence[Encoded]) -> tuple[Encoded, ...]:
     """Examples, of which the unpaired are weighted so that approval and disapproval count the same in all."""
     totals = {verdict: _class_weight(encoded, verdict) for verdict in (True, False)}
-    # With one class alone there is nothing to balance.
     if not all(totals.values()):
         return tuple(encoded)
     factors = {

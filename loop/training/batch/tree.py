@@ -43,7 +43,10 @@ class Tree:
     @property
     def depths(self) -> list[int]:
         """Position of each node in every sequence through it."""
-        return [position for chain in self.chains for position in range(chain.depth, chain.depth + len(chain))]
+        found: list[int] = []
+        for chain in self.chains:
+            found.extend(range(chain.depth, chain.depth + len(chain)))
+        return found
 
     @property
     def ends(self) -> list[int]:
@@ -54,7 +57,10 @@ class Tree:
             parent = self.chains[index].parent
             if parent >= 0:
                 ends[parent] = max(ends[parent], ends[index])
-        return [end for chain, end in zip(self.chains, ends, strict=True) for _ in range(len(chain))]
+        found: list[int] = []
+        for chain, end in zip(self.chains, ends, strict=True):
+            found.extend([end] * len(chain))
+        return found
 
     def path(self, chain: int) -> list[int]:
         """Indices of the chains from the root to `chain`."""

@@ -28,7 +28,7 @@ Backend = Callable[[Tree, Tensor], Plan]
 
 
 def backends(where: device, *, again: bool = False) -> tuple[Backend, ...]:
-    """The backends that run on a device, fastest first; `again` says whether backward computes layers again."""
+    """The backends that run on a device, fastest first; `again` where backward computes layers again."""
     by_chain = kept_spans if again else spans
     return (blocks, by_chain) if where.type == "cuda" else (by_chain,)
 

@@ -75,7 +75,6 @@ def lay_out(examples: Sequence[Encoded], attention: Backend | None, like: Tensor
         sources=torch.tensor(sources, device=device),
         targets=torch.tensor(targets, device=device),
         answers=torch.tensor(owners, device=device),
-        # Float64, like all sums over an answer's tokens.
         nll_weights=torch.tensor(weights, dtype=torch.float64, device=device),
     )
 

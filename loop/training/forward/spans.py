@@ -53,7 +53,6 @@ class Spans:
         keys, values = torch.split(key, self.chains, dim=2), torch.split(value, self.chains, dim=2)
         queries = torch.split(query, [span.size for span in self.spans], dim=2)
         asked = zip(self.spans, queries, strict=True)
-        # Spans stand in the order of the stream, so their outputs do too.
         return torch.cat([self._seen(span, asking, keys, values, scaling) for span, asking in asked], dim=2)
 
     def _seen(self, span: Span, query: Tensor, keys: Pieces, values: Pieces, scaling: float | None) -> Tensor:

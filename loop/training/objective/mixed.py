@@ -120,7 +120,7 @@ def next_delta(batch: Batch, scored: Scored, reference: Tensor, delta: float, be
     rewards = beta * (scored.logp - reference)[judged]
     desirable = batch.desirable[batch.unpaired]
     means = [rewards[chosen].mean() for chosen in (desirable, ~desirable) if chosen.any()]
-    if not means:  # no unpaired example
+    if not means:
         return delta
     return DELTA_MEMORY * delta + (1 - DELTA_MEMORY) * float(torch.stack(means).mean())
 

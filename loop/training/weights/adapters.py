@@ -164,7 +164,6 @@ def put(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 def weights_sha256(model: nn.Module) -> str:
     """sha256 over the adapter's parameters as they are now."""
     whole = hashlib.sha256()
-    # Sorted: the order of a model's parameters follows from how it was built.
     for name, parameter in sorted(trainable(model).items()):
         whole.update(name.encode())
         whole.update(parameter.detach().cpu().contiguous().numpy().tobytes())
