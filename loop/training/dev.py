@@ -33,7 +33,6 @@ def noted(state: State, loss: float) -> State:
 
 def has_enough(state: State, settings: TrainingSettings) -> bool:
     """Whether none of the last `patience` evals was better than the best before them."""
-    # A patience of 0 turns early stopping off.
     return 0 < settings.patience <= state.since
 
 

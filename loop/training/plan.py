@@ -66,8 +66,7 @@ class Plan:
 def prepare(job: Job, read: Memory, progress: Progress) -> Plan:
     """Plan of `job`, with its model loaded; waits until enough of the memory that `read` watches is free.
 
-    Raises TrainingError when there is nothing to train on or an example cannot fit, LowMemoryError when the memory did
-    not become free.
+    Raises TrainingError without a trainable example or when one cannot fit, LowMemoryError when memory stays taken.
     """
     settings = job.settings
     computed = precision.choose(settings, job.dtype)
@@ -80,8 +79,7 @@ def prepare(job: Job, read: Memory, progress: Progress) -> Plan:
     steps = batches(shown, settings.batch_examples)
     probe, largest = _probes(encoding)
     # The smallest of all processes: each cuts the whole batch, so all have to cut it alike.
-    own_tokens = preflight.budget(scorer, probe, largest, read, settings.micro_batch_tokens)
-    pass_tokens = min(ranks.everyones(own_tokens))
+    pass_tokens = min(ranks.everyones(preflight.budget(scorer, probe, largest, read, settings.micro_batch_tokens)))
     _await_passes(scorer, encoding, steps, pass_tokens, read, progress)
     machine = _machine(scorer, computed, pass_tokens)
     parent = adapter_sha256(job.parent) if job.parent else None
@@ -102,7 +100,6 @@ def prepare(job: Job, read: Memory, progress: Progress) -> Plan:
         wanted=len(batches(every, settings.batch_examples)),
         left_out=len(set(every)) - len(set(shown)),
         pass_tokens=pass_tokens,
-        # Recorded, but in no key: the memory decides nothing beside the size of passes, which is in `machine`.
         machine={**machine, "installed_bytes": preflight.installed(scorer.model.device, read)},
         began_as=adapters.weights_sha256(model),
     )

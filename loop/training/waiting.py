@@ -38,7 +38,7 @@ def await_memory(need: int, what: str, device: torch.device, read: Memory, progr
                 "end what else takes memory, or lower `max_tokens` or `micro_batch_tokens` under [training]; the next "
                 "night trains on the same feedback",
             )
-        if not look:  # once in the log; progress has every look
+        if not look:
             _LOG.warning("the training waits: %s", said)
         progress("train", 0, 1, f"waits for memory: {said}")
         time.sleep(read.look_seconds)

@@ -86,7 +86,6 @@ def _cuts(alone: Sequence[int], shared: Sequence[int], budget: int, full: int) -
         cheapest, begin = min(options)
         costs.append(cheapest)
         begins.append(-begin)
-    # Back from the end: each stretch begins where the one before it ends.
     cuts = [len(alone)]
     while cuts[-1]:
         cuts.append(begins[cuts[-1]])

@@ -148,6 +148,5 @@ def _inner(branch: _Branch, end: int, parent: int, shared: Sequence[int]) -> Ite
 
 def _size(branch: _Branch, ordered: Sequence[tuple[int, ...]], shared: Sequence[int]) -> int:
     """Number of nodes below a branch."""
-    # As in `packs.nodes`: in sorted order only what a sequence does not share with the one before it is new.
     rest = sum(len(ordered[place]) - shared[place] for place in range(branch.low + 1, branch.high))
     return len(ordered[branch.low]) - branch.depth + rest

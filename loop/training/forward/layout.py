@@ -36,10 +36,7 @@ class Layout:
 
 
 def lay_out(examples: Sequence[Encoded], attention: Backend | None, like: Tensor) -> Layout:
-    """The prefix tree of all answers of `examples`, or a padded row for each without `attention`.
-
-    `like` has the device and dtype in which the model computes.
-    """
+    """The prefix tree of all answers, or padded rows without `attention`; `like` has the device and dtype of queries."""
     device = like.device
     sequences: list[tuple[int, ...]] = []
     answers: list[Answer] = []
@@ -57,7 +54,6 @@ def lay_out(examples: Sequence[Encoded], attention: Backend | None, like: Tensor
     else:
         rows, paths = _padded(sequences)
         tokens = torch.tensor(rows, device=device)  # [answers, longest sequence]
-    # One entry for each answer token, the answers one after the other.
     sources: list[int] = []
     targets: list[int] = []
     owners: list[int] = []

@@ -70,7 +70,6 @@ def load(
 
 def begin(model: PreTrainedModel, *, rank: int, seed: int) -> PeftModel:
     """`model` under a fresh adapter, the same for the same seed."""
-    # The draws of the initialisation leave torch's own random state as it was.
     with torch.random.fork_rng(), quiet():
         torch.manual_seed(seed)
         adapted = get_peft_model(model, _fresh(rank))

@@ -27,7 +27,6 @@ class Average:
         """Add the adapter as it is now to the mean."""
         self.steps += 1
         for name, parameter in trainable(model).items():
-            # The clone is the first step's own value: lerp_ with weight 1 leaves it as it is.
             mean = self.weights.setdefault(name, parameter.detach().clone())
             mean.lerp_(parameter.detach(), 1 / self.steps)
 
