@@ -49,7 +49,7 @@ def last_quarter(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
     tail = history[-max(1, len(history) // 4) :]
     # Steps have different metrics: one without pairs has no accuracy, and few have a `dev_loss`.
     names = dict.fromkeys(name for metrics in tail for name in metrics)
-    means = {}
+    means: dict[str, float] = {}
     for name in names:
         found = [metrics[name] for metrics in tail if isfinite(metrics.get(name, float("nan")))]
         if found:

@@ -36,7 +36,7 @@ class Layout:
 
 
 def lay_out(examples: Sequence[Encoded], attention: Backend | None, like: Tensor) -> Layout:
-    """The prefix tree of all answers, or padded rows without `attention`; `like` has the device and dtype of queries."""
+    """Prefix tree of all answers, or padded rows without `attention`; queries have the device and dtype of `like`."""
     device = like.device
     sequences: list[tuple[int, ...]] = []
     answers: list[Answer] = []
