@@ -1,6 +1,7 @@
-"""Base model (folder, hub name or GGUF) + adapter + tokenizer: find, load, generate, score, fingerprint.
+"""Models: a base model (folder, hub name or GGUF), adapter and tokenizer; find, load, generate, score, fingerprint.
 
-What finds and names a model is imported at once and needs no torch; what loads one is imported when it is first named.
+Functions that find and name a model are imported at once and need no torch; those that load one are imported when they
+are first used.
 """
 
 from importlib import import_module
@@ -40,11 +41,11 @@ _HEAVY = {
     "load_base": "loop.models.base",
     "readable": "loop.models.reading",
 }
-"""Where the names are that need torch and transformers."""
+"""Modules of the names that need torch and transformers."""
 
 
 def __getattr__(name: str) -> object:
-    """Import what needs torch (PEP 562). Raises UsageError where torch is absent."""
+    """Import a name that needs torch (PEP 562). Raises UsageError where torch is absent."""
     if name not in _HEAVY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with importing():

@@ -1,6 +1,7 @@
-"""A base model under an adapter, ready to answer; the base's weights stay as they are and are shared by all."""
+"""A base model under an adapter, ready to answer; all adapters of a base share its weights, which never change."""
 
 import copy
+from itertools import chain
 from pathlib import Path
 
 from peft import PeftModel
@@ -11,10 +12,7 @@ from transformers import PreTrainedModel
 
 
 class Adapted(nn.Module):
-    """A linear layer and its low-rank adapter: y = x W' + b + s (x A') B', the sum rounded once, as in training.
-
-    Peft's own layer computes the same in float32 beside a bfloat16 base, which costs more than the adapter's work.
-    """
+    """A linear layer and its low-rank adapter: y = x W' + b + s (x A') B', the sum rounded once, as in training."""
 
     def __init__(self, layer: Linear) -> None:
         super().__init__()
@@ -22,6 +20,8 @@ class Adapted(nn.Module):
         base = layer.base_layer
         self.weight, self.bias = base.weight, base.bias
         down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+        # In the base's dtype: peft computes in the adapter's float32 beside a bfloat16 base, and those casts cost more
+        # than the adapter's own products.
         self.down, self.up = (_frozen(each.to(base.weight.dtype)) for each in (down, up))
         self.scale: float = layer.scaling[name]
 
@@ -34,11 +34,12 @@ class Adapted(nn.Module):
 
 
 def adapt(base: PreTrainedModel, adapter: Path, *, merge: bool) -> PreTrainedModel:
-    """A model of its own that shares with `base` all weights which the adapter of a folder leaves alone.
+    """A model under the adapter of a folder; it shares with `base` all weights that the adapter does not change.
 
-    With `merge` the adapter goes into copies of the others, else it stays apart.
+    With `merge` the adapter is added to copies of the other weights, else it stays apart.
     """
-    shared = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
+    # deepcopy takes what its memo names as copied already: modules become new, tensors stay the base's.
+    shared = {id(tensor): tensor for tensor in chain(base.parameters(), base.buffers())}
     own = copy.deepcopy(base, shared)
     wrapped = PeftModel.from_pretrained(own, adapter, use_safetensors=True, low_cpu_mem_usage=True)
     if not merge:
@@ -57,8 +58,9 @@ def _frozen(tensor: Tensor) -> nn.Parameter:
 
 
 def _replace(model: nn.Module) -> None:
-    """Every plain layer of peft's by ours; all others stay."""
-    for parent in [*model.modules()]:
+    """Replace every plain layer of peft's by ours; all others stay."""
+    # A list, since the loop changes the tree of modules that it walks.
+    for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, Linear) and is_plain(child):
                 setattr(parent, name, Adapted(child))

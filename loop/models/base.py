@@ -1,4 +1,4 @@
-"""The frozen base model, with all of its weights and no other's."""
+"""The frozen base model, loaded with exactly the weights of its folder."""
 
 from pathlib import Path
 
@@ -12,11 +12,12 @@ from loop.models.reading import readable, require_fitting
 
 
 def load_base(folder: Path, dtype: torch.dtype, **how: object) -> PreTrainedModel:
-    """The causal language model of a folder in `dtype`, its safetensors only; `how` is for transformers.
+    """The causal language model of a folder in `dtype`, from safetensors only; `how` is passed to transformers.
 
-    Raises UsageError where it is damaged or no model, where weights are missing, too many or do not fit its
-    config.json, and where it holds an adapter, for whose own base model transformers would look.
+    Raises UsageError where the folder is damaged or no model, where weights are missing, too many or do not fit its
+    config.json, and where it holds an adapter.
     """
+    # transformers would look for the adapter's own base model and load that one.
     if (folder / ADAPTER_CONFIG_NAME).exists():
         raise UsageError(
             f"{folder} holds an adapter, not a base model alone: it has an {ADAPTER_CONFIG_NAME}",
@@ -30,6 +31,7 @@ def load_base(folder: Path, dtype: torch.dtype, **how: object) -> PreTrainedMode
             attn_implementation="sdpa",
             use_safetensors=True,
             local_files_only=True,
+            # Mismatches are reported in `told`, beside missing weights, and refused below with our own words.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             **how,

@@ -1,4 +1,4 @@
-"""Conversations as token ids: what serving, training and evaluation all show the model, by one rule.
+"""Conversations as token ids, by one rule for serving, training and evaluation.
 
 The text of a chat template is cut after every generation prompt and each piece is tokenised alone. So the prompt of a
 turn plus its answer is a token prefix of every later prompt of the conversation, wherever the template itself keeps
@@ -7,6 +7,7 @@ earlier turns as they were (Qwen3's, which drops old thoughts, does not).
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from loop.errors import UsageError
@@ -20,9 +21,10 @@ PLAIN_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant:\n' }}{% endif %}"
 )
-"""For tokenizers without a chat template: `role:`, the text and a blank line per message."""
+"""Chat template for tokenizers without one: `role:`, the text and a blank line per message."""
 
 _STUB = (Message("user", "?"),)
+"""Shortest conversation, which shows the text that a template puts around an answer."""
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]) -> list[int]:
@@ -34,7 +36,10 @@ def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message]
     text = _render(tokenizer, messages, generation_prompt=True)
     ids: list[int] = []
     start = 0
-    for end in [*_answer_starts(tokenizer, messages, text), len(text)]:
+    ends = _answer_starts(tokenizer, messages, text)
+    ends.append(len(text))
+    for end in ends:
+        # The template's text holds all special tokens already; the tokenizer would add a second BOS.
         ids += tokenizer.encode(text[start:end], add_special_tokens=False)
         start = end
     return ids
@@ -47,14 +52,15 @@ def response_ids(tokenizer: "PreTrainedTokenizerBase", message: Message) -> list
     text = message.content
     if message.tool_calls:
         text = _answer_text(tokenizer, message)
-    ids: list[int] = tokenizer.encode(_without_control_tokens(tokenizer, text), add_special_tokens=False)
-    return [*ids, end_of_turn(tokenizer)]
+    ids: list[int] = list(tokenizer.encode(_without_control_tokens(tokenizer, text), add_special_tokens=False))
+    ids.append(end_of_turn(tokenizer))
+    return ids
 
 
 def end_of_turn(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """The token that ends an answer: the first control token the chat template puts after one, else EOS."""
+    """Token that ends an answer: the first control token that the chat template puts after one, else EOS."""
     prompt = _render(tokenizer, _STUB, generation_prompt=True)
-    text = _render(tokenizer, (*_STUB, Message("assistant", "!")))
+    text = _render(tokenizer, (_STUB[0], Message("assistant", "!")))
     if text.startswith(prompt + "!"):
         tail: list[int] = tokenizer.encode(text[len(prompt) + 1 :], add_special_tokens=False)
         if tail and tail[0] in _control_tokens(tokenizer):
@@ -63,10 +69,10 @@ def end_of_turn(tokenizer: "PreTrainedTokenizerBase") -> int:
 
 
 def fit(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], limit: int) -> tuple[Message, ...]:
-    """The longest end of a conversation whose prompt has at most `limit` tokens, behind its system messages.
+    """The system messages and the longest tail of a conversation whose prompt has at most `limit` tokens.
 
-    Whole turns go, oldest first; a turn begins with a user message. The last turn stays even where it alone is longer:
-    the caller decides what that means.
+    Whole turns are dropped, oldest first; a turn begins with a user message. The last turn stays even where it alone is
+    longer: the caller decides what to do then.
     """
     head = next((i for i, message in enumerate(messages) if message.role != "system"), len(messages))
     turns = [i for i in range(head, len(messages)) if messages[i].role == "user"]
@@ -74,13 +80,14 @@ def fit(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], limit
     for start in turns[1:]:
         if len(prompt_ids(tokenizer, kept)) <= limit:
             break
-        kept = (*messages[:head], *messages[start:])
+        kept = tuple(messages[:head]) + tuple(messages[start:])
     return kept
 
 
 def _render(
     tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], *, generation_prompt: bool = False
 ) -> str:
+    """Text of a conversation by the chat template. Raises UsageError when the template refuses it."""
     from jinja2 import TemplateError
 
     template = tokenizer.chat_template or PLAIN_TEMPLATE
@@ -97,23 +104,25 @@ def _render(
 
 
 def _answer_starts(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], text: str) -> list[int]:
+    """Offsets in `text` at which the answers of the conversation begin, each after its generation prompt."""
     starts = []
     for i, message in enumerate(messages):
         if message.role == "assistant":
             prefix = _render(tokenizer, messages[:i], generation_prompt=True)
+            # Not where the template renders earlier turns differently once more follow.
             if text.startswith(prefix):
                 starts.append(len(prefix))
     return starts
 
 
 def _shown(tokenizer: "PreTrainedTokenizerBase", message: Message, *, native: bool) -> dict[str, Any]:
-    """What a template is given. One that knows no tools gets calls and results as Hermes-style text (Qwen2.5's)."""
+    """A message for a template. One that knows no tools gets calls and results as Hermes-style text (Qwen2.5's)."""
     content = _without_control_tokens(tokenizer, message.content)
     if not native:
         if message.role == "tool":
             return {"role": "user", "content": f"<tool_response>\n{content}\n</tool_response>"}
         calls = [_call_text(call) for call in message.tool_calls]
-        return {"role": message.role, "content": "\n".join(filter(None, [content, *calls]))}
+        return {"role": message.role, "content": "\n".join(filter(None, chain([content], calls)))}
     shown: dict[str, Any] = {"role": message.role, "content": content}
     if message.tool_calls:
         shown["tool_calls"] = [_native_call(call) for call in message.tool_calls]
@@ -127,6 +136,7 @@ def _call_text(call: ToolCall) -> str:
 
 
 def _native_call(call: ToolCall) -> dict[str, Any]:
+    # Templates expect an object; text that is no JSON, as a model may have written it, is shown as it is.
     try:
         arguments = json.loads(call.arguments)
     except json.JSONDecodeError:
@@ -137,7 +147,7 @@ def _native_call(call: ToolCall) -> dict[str, Any]:
 def _answer_text(tokenizer: "PreTrainedTokenizerBase", message: Message) -> str:
     """The rendered answer between the generation prompt and the end of the turn."""
     prompt = _render(tokenizer, _STUB, generation_prompt=True)
-    text = _render(tokenizer, (*_STUB, message))
+    text = _render(tokenizer, (_STUB[0], message))
     if not text.startswith(prompt):
         return str(_shown(tokenizer, message, native=False)["content"])
     ending = tokenizer.decode([end_of_turn(tokenizer)])
@@ -149,8 +159,9 @@ def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
 
 
 def _without_control_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
-    """Until nothing changes: taking one token out can put another together."""
+    """`text` without the control tokens written out in it, which would end or begin turns."""
     control = _control_tokens(tokenizer).values()
+    # Until nothing changes: taking one token out can put another together.
     while any(token in text for token in control):
         for token in control:
             text = text.replace(token, "")

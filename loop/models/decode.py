@@ -1,4 +1,4 @@
-"""One batch of token ids through the model: answers drawn token by token, or given answers scored."""
+"""Decoding: one batch of token ids through the model, to draw answers token by token or to score given answers."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,9 +17,9 @@ Drawn = tuple[tuple[int, ...], tuple[float, ...]]
 """Token ids of one answer, its end-of-turn token included, and the raw log-probability of each in nats."""
 
 BLOCK = 256
-"""Neighbouring tokens whose weights are summed before one of them is drawn."""
+"""Number of neighbouring tokens whose weights are summed before one of them is drawn."""
 KEPT_SHARE = 0.85
-"""Rows leave the batch when no more than this share of them goes on: leaving copies keys and values, about a step."""
+"""Share of unfinished rows at which the others leave the batch: that copies keys and values and costs about a step."""
 
 
 @torch.inference_mode()
@@ -28,8 +28,8 @@ def decode(
 ) -> list[Drawn]:
     """One answer per prompt, each up to its first token of `stop` [tokens].
 
-    `uniforms` [prompts, max_tokens] in [0, 1) decides every draw, so that an answer does not depend on the random
-    numbers of those who share its batch. Prompts in the order of their lengths are padded least.
+    `uniforms` [prompts, max_tokens] in [0, 1) decides every draw. Prompts in the order of their lengths are padded
+    least.
     """
     batch = begin(model, prompts, pad, sampling.max_tokens)
     tokens = torch.full((len(prompts), sampling.max_tokens), pad, device=model.device)
@@ -38,6 +38,7 @@ def decode(
     rows = torch.arange(len(prompts), device=model.device)
     writing = torch.ones_like(rows, dtype=torch.bool)
     for step in range(sampling.max_tokens):
+        # Each prompt has random numbers of its own, so an answer does not depend on the rows that share its batch.
         drawn, logprob = draw(batch.logits, sampling, uniforms[rows, step])
         tokens[rows, step], logprobs[rows, step] = drawn, logprob
         lengths[rows] += writing
@@ -57,7 +58,7 @@ def decode(
 def draw(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens [rows] drawn from float32 `logits` [rows, vocabulary], and their log-probabilities at temperature 1.
 
-    Draws by inverting the cumulative distribution at `uniforms` [rows]; a temperature of 0 takes the likeliest token.
+    A draw inverts the cumulative distribution at `uniforms` [rows]; a temperature of 0 takes the likeliest token.
     """
     if sampling.temperature == 0:
         drawn = logits.argmax(-1)
@@ -65,14 +66,13 @@ def draw(logits: Tensor, sampling: Sampling, uniforms: Tensor) -> tuple[Tensor, 
         drawn = _in_nucleus((logits / sampling.temperature).softmax(-1, dtype=torch.float64), sampling.top_p, uniforms)
     else:
         drawn = _in_blocks(((logits - logits.amax(-1, keepdim=True)) / sampling.temperature).exp_(), uniforms)
+    # The raw log-probability, not that of the tempered and truncated distribution, by which training would be biased.
     return drawn, logits.gather(-1, drawn[:, None])[:, 0] - logits.logsumexp(-1)
 
 
 def _in_blocks(weights: Tensor, uniforms: Tensor) -> Tensor:
-    """Tokens [rows] by float32 weights [rows, vocabulary]: first the block of tokens, then the token in it.
-
-    Sums are float64, but of the whole vocabulary only those of the blocks are kept.
-    """
+    """Tokens [rows] drawn by float32 weights [rows, vocabulary]: first a block of tokens, then the token in it."""
+    # Sums are float64; in blocks no float64 tensor has the size of the vocabulary.
     weights = functional.pad(weights, (0, -weights.shape[-1] % BLOCK)).view(len(weights), -1, BLOCK)
     ends = weights.sum(-1, dtype=torch.float64).cumsum(-1)
     aim = uniforms[:, None] * ends[:, -1:]
@@ -84,13 +84,16 @@ def _in_blocks(weights: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def _in_nucleus(probabilities: Tensor, top_p: float, uniforms: Tensor) -> Tensor:
+    """Tokens [rows] drawn from the likeliest tokens of each row that together have at least `top_p`."""
     ranked, order = probabilities.sort(-1, descending=True)
+    # A token belongs to the nucleus if those before it have less than `top_p`: the first always does.
     ends = (ranked * (ranked.cumsum(-1) - ranked < top_p)).cumsum(-1)
     return order.gather(-1, _reached(ends, uniforms[:, None] * ends[:, -1:]))[:, 0]
 
 
 def _reached(ends: Tensor, aim: Tensor) -> Tensor:
     """Index [rows, 1] of the first of the rising `ends` above `aim` [rows, 1], never past the last rise."""
+    # Rounding may put an aim at the very end, behind which only tokens without weight stand.
     last = torch.searchsorted(ends, ends[:, -1:].contiguous())
     return torch.minimum(torch.searchsorted(ends, aim, right=True), last)
 
@@ -98,13 +101,14 @@ def _reached(ends: Tensor, aim: Tensor) -> Tensor:
 @torch.inference_mode()
 def score(model: "PreTrainedModel", rows: Sequence[tuple[Ids, Ids]], pad: int) -> list[float]:
     """Log-probability in nats, summed in float64, of each row's response ids after its prompt ids."""
-    ids, mask, positions = left_padded([[*prompt, *response] for prompt, response in rows], pad, model.device)
+    ids, mask, positions = left_padded([list(prompt) + list(response) for prompt, response in rows], pad, model.device)
     longest = max(len(response) for _, response in rows)
     logits = model(
         input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=longest + 1
     ).logits
     sums = []
     for row, (_, response) in enumerate(rows):
+        # Rows are padded on the left, so each response ends at the last column and is predicted one column before.
         at = logits[row, -len(response) - 1 : -1].float()
         chosen = at.gather(-1, ids[row, -len(response) :, None])[:, 0]
         sums.append(float((chosen - at.logsumexp(-1)).double().sum()))

@@ -1,4 +1,4 @@
-"""What a base model is, as one hash: candidates name it, caches are keyed by it."""
+"""Fingerprint of a base model: one hash by which candidates name it and caches are keyed."""
 
 import contextlib
 import hashlib
@@ -14,10 +14,11 @@ PARTS = {".safetensors", ".json", ".jinja", ".model", ".txt"}
 def fingerprint(folder: Path) -> str:
     """sha256 (hex) over the names and bytes of a model folder's weights, configuration and tokenizer.
 
-    The hash is remembered in a hidden file beside them and taken again when a size or a modification time changes.
+    The hash is kept in a hidden file beside them and computed again when a size or a modification time changes.
     Raises NotFoundError when `folder` holds no safetensors weights.
     """
-    if (known := remembered(folder)) is not None:
+    known = remembered(folder)
+    if known is not None:
         return known
     files = _files(folder)
     sha256 = _hash(files)
@@ -27,7 +28,10 @@ def fingerprint(folder: Path) -> str:
 
 
 def remembered(folder: Path) -> str | None:
-    """The fingerprint as it was taken last, where the files are as they were; no weights are read. Raises likewise."""
+    """The fingerprint computed last, or None where a file has changed since; no weights are read.
+
+    Raises NotFoundError when `folder` holds no safetensors weights.
+    """
     stats = _stats(_files(folder))
     try:
         known = json.loads((folder / SIDECAR).read_text())
@@ -37,6 +41,7 @@ def remembered(folder: Path) -> str | None:
 
 
 def _files(folder: Path) -> list[Path]:
+    # Sorted, since the hash depends on the order; without the hidden file, which the hash is kept in.
     files = sorted(path for path in folder.glob("[!.]*") if path.suffix in PARTS)
     if not any(path.suffix == ".safetensors" for path in files):
         raise NotFoundError(f"{folder} holds no safetensors weights", "name a model folder saved with save_pretrained")

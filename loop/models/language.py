@@ -1,4 +1,4 @@
-"""A base model with its tokenizer and, for all but version 0, an adapter: ready to answer and to score answers."""
+"""Language model: a base with its tokenizer and, in all versions but 0, an adapter, to answer and to score answers."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -24,23 +24,23 @@ from loop.ports import Generation
 from loop.types import Message, Sampling
 
 ARITHMETIC = 2
-"""Grows when the same weights come to other numbers, so that no cache mixes the answers of two ways to compute."""
+"""Version of the arithmetic: raised when the same weights come to other numbers, so that no cache mixes both."""
 SCORED_TOKENS = 8_192
-"""Padded tokens scored together."""
+"""Largest number of padded tokens that are scored together."""
 CACHED_TOKENS = 65_536
-"""Padded tokens, prompts and answers, whose keys and values are held at a time: 1.5 GB for SmolLM2-135M."""
+"""Largest number of padded tokens, of prompts and answers, whose keys and values are held: 1.5 GB for SmolLM2-135M."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class Base:
-    """A base model and its tokenizer, which nobody changes: all models of it share them."""
+    """A base model and its tokenizer, shared by all models of that base and changed by none."""
 
     tokenizer: PreTrainedTokenizerBase
     model: PreTrainedModel
 
 
 _IN_USE: WeakValueDictionary[str, Base] = WeakValueDictionary()
-"""Base models by fingerprint, numbers and device, as long as a language model holds them."""
+"""Base models by fingerprint, dtype and device, for as long as a language model holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,18 @@ class LanguageModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     fingerprint: str
-    """sha256 over base, adapter and the numbers it computes in: what a cache may be keyed by."""
+    """sha256 (hex) over base, adapter, dtype, device and arithmetic; caches of answers are keyed by it."""
     device: str
     batch: int
-    """Prompts generated together."""
+    """Largest number of prompts generated together."""
     base: Base
+    """The base, held here so that later models of it find it in use."""
 
     def generate(self, prompts: Sequence[Sequence[Message]], sampling: Sampling) -> list[Generation]:
-        """One answer per prompt, in order; the same seed gives the same answers, no seed gives fresh ones.
+        """One answer per prompt, in order; the same seed gives the same answers, without a seed they are fresh.
 
-        A prompt that leaves no room for `max_tokens` loses whole turns from the left, and what is still too long loses
-        its first tokens. A generation's token ids include the end of turn, its text does not.
+        A prompt that leaves no room for `max_tokens` loses whole turns from the left, and one still too long loses its
+        first tokens. A generation's token ids include the end of turn, its text does not.
         """
         rows = [self._prompt(prompt, sampling.max_tokens) for prompt in prompts]
         uniforms = _uniforms(len(rows), sampling).to(self.device)
@@ -94,6 +95,7 @@ class LanguageModel:
         return [sums[i] for i in range(len(rows))]
 
     def _prompt(self, messages: Sequence[Message], room: int) -> list[int]:
+        """Token ids of a prompt, shortened to leave room for so many tokens; at least one token stays."""
         limit = max(1, self.model.config.max_position_embeddings - room)
         ids = prompt_ids(self.tokenizer, messages)
         if len(ids) > limit:
@@ -101,9 +103,10 @@ class LanguageModel:
         return ids[-limit:]
 
     def _stops(self) -> list[int]:
+        """Tokens that end an answer: the model's own, and the end of turn that training teaches."""
         listed = self.model.generation_config.eos_token_id
         eos = listed if isinstance(listed, list) else [listed] if listed is not None else []
-        return sorted({*eos, end_of_turn(self.tokenizer)})
+        return sorted(set(eos) | {end_of_turn(self.tokenizer)})
 
     def _pad(self) -> int:
         return int(self.tokenizer.pad_token_id or 0)
@@ -113,18 +116,18 @@ class LanguageModel:
 
 
 def _uniforms(rows: int, sampling: Sampling) -> torch.Tensor:
-    """What decides every draw [rows, max_tokens]; the first row is the same however many there are."""
+    """Random numbers that decide every draw [rows, max_tokens]; the first row is the same for any number of rows."""
+    # On the CPU whatever the device, so that a seed means the same numbers everywhere.
     source = torch.Generator()
     source.manual_seed(sampling.seed) if sampling.seed is not None else source.seed()
     return torch.rand(rows, sampling.max_tokens, generator=source, dtype=torch.float64)
 
 
 def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, batch: int = 32) -> LanguageModel:
-    """A model folder, with the adapter of an adapter folder, on the first GPU or the CPU.
+    """The model of a folder, under the adapter of another, on the first GPU or the CPU.
 
-    The caller has verified the adapter's sha256; only safetensors are read. In float32 the adapter is merged into the
-    weights, in bfloat16 it stays apart: merging would round it away. While a model of the same base is in use, its
-    weights are read no second time. Raises UsageError for a folder without a model that transformers can load.
+    The caller has verified the adapter's sha256; only safetensors are read. While a model of the same base is in use,
+    its weights are not read a second time. Raises UsageError for a folder without a model that transformers can load.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     held = compute_dtype(dtype, device)
@@ -134,6 +137,7 @@ def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, 
         if adapter is not None:
             from loop.models.adapted import adapt
 
+            # In bfloat16 the adapter stays apart: merging would round it away.
             model = adapt(base.model, adapter, merge=held is torch.float32)
     identity = f"{fingerprint(folder)} {adapter and adapter_sha256(adapter)} {held} {device} {ARITHMETIC}"
     sha256 = hashlib.sha256(identity.encode()).hexdigest()
@@ -141,7 +145,7 @@ def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, 
 
 
 def _base(folder: Path, dtype: torch.dtype, device: str) -> Base:
-    """The model of a folder as it is in use, or read."""
+    """The base of a folder: the one in use, else read anew."""
     key = None
     with suppress(NotFoundError):  # reading what is no model says why
         key = f"{fingerprint(folder)} {dtype} {device}"
@@ -158,6 +162,7 @@ def _base(folder: Path, dtype: torch.dtype, device: str) -> Base:
 
 def _batches(lengths: Sequence[int], rows: int, tokens: int) -> Iterator[list[int]]:
     """Indices by falling length, at most `rows` and `tokens` padded tokens together; a longer one stands alone."""
+    # Neighbours in length are padded least; the longest of a batch is its first.
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     while order:
         fitting = min(rows, max(1, tokens // lengths[order[0]]))

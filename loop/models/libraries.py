@@ -1,4 +1,4 @@
-"""The libraries without which no model can be loaded, and the error where they are absent."""
+"""Libraries that are needed to load a model, and the error where they are absent."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +8,18 @@ from loop.errors import UsageError
 from loop.imports import collector_off
 
 TORCH = ("torch", "transformers", "peft")
+"""Packages without which no model can be loaded."""
 
 
 def absent() -> tuple[str, ...]:
-    """Those of `TORCH` that are not installed; none of them is imported for it."""
+    """The packages of `TORCH` that are not installed; none of them is imported to find out."""
     return tuple(name for name in TORCH if not _installed(name))
 
 
 def require_torch() -> None:
-    """Raises UsageError, with what installs them, where one of `TORCH` is absent; imports nothing."""
-    if missing := absent():
+    """Raises UsageError, with the command that installs them, where packages of `TORCH` are absent; imports nothing."""
+    missing = absent()
+    if missing:
         are = "is" if len(missing) == 1 else "are"
         raise UsageError(
             f"this needs a model, and {' and '.join(missing)} {are} not installed here",
@@ -27,8 +29,9 @@ def require_torch() -> None:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """For a block that imports what needs torch. Raises UsageError where that is absent or broken."""
+    """Context of a block that imports modules which need torch. Raises UsageError where torch is absent or broken."""
     require_torch()
+    # An installed package may still be broken, which only its import shows.
     try:
         with collector_off():
             yield

@@ -1,4 +1,4 @@
-"""A registered version as MLflow loads and serves it in an environment where Nightshift is not installed.
+"""MLflow flavour of a registered version, loaded and served in an environment where Nightshift is not installed.
 
 `register` puts a copy of this module, and of what it imports, beside the adapter.
 """
@@ -15,12 +15,12 @@ from loop.ports import Generator
 from loop.types import Message, Role, Sampling, ToolCall
 
 BASE_VARIABLE = "NIGHTSHIFT_BASE_MODEL"
-"""Where the base model is on this machine: a folder, a GGUF file or a hub name."""
+"""Environment variable that names the base model on this machine: a folder, a GGUF file or a hub name."""
 HOW_TO_ASK = 'give a column `messages`, [{"role": "user", "content": "..."}], or a column `prompt`, "..."'
 
 
 def _load_pyfunc(folder: str, model_config: Mapping[str, str]) -> "ServedVersion":
-    """What MLflow calls, with the folder of the version's files and the `config` of its MLmodel file.
+    """Load a version, as MLflow calls it, from the folder of its files and the `config` of its MLmodel file.
 
     Raises IntegrityError for an altered adapter, NotFoundError and UsageError where the base model is not the one that
     the adapter was trained on.
@@ -34,7 +34,7 @@ def _load_pyfunc(folder: str, model_config: Mapping[str, str]) -> "ServedVersion
 
 @dataclass(frozen=True, slots=True)
 class ServedVersion:
-    """Messages in, text out."""
+    """A version served by MLflow: messages in, text out."""
 
     model: Generator
 
@@ -50,7 +50,7 @@ class ServedVersion:
 
 
 def _base(config: Mapping[str, str]) -> Path:
-    """The folder of the base model that the version was trained on."""
+    """Folder of the base model on which the version was trained."""
     from loop.models.fingerprints import fingerprint
     from loop.models.folders import find
 
@@ -60,6 +60,7 @@ def _base(config: Mapping[str, str]) -> Path:
         folder = find(named, _cache())
     except NightshiftError as error:
         raise NotFoundError(f"the base model {named} of this version cannot be had: {error.what}", remedy) from error
+    # An adapter on another base model, or another revision of it, would answer without an error.
     if fingerprint(folder) != config["base_fingerprint"]:
         expected = config["base_fingerprint"][:12]
         raise UsageError(f"{folder} is not the base model of this version, whose fingerprint is {expected}...", remedy)
@@ -67,7 +68,7 @@ def _base(config: Mapping[str, str]) -> Path:
 
 
 def _cache() -> Path:
-    """Where Nightshift keeps converted base models too."""
+    """Folder in which an installed Nightshift keeps converted base models too."""
     users = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nightshift"
     return Path(os.environ.get("NIGHTSHIFT_CACHE") or users) / "models"
 
@@ -80,7 +81,8 @@ def _rows(asked: Any) -> Sequence[Mapping[str, Any]]:  # noqa: ANN401
 
 
 def _conversation(row: Mapping[str, Any]) -> tuple[Message, ...]:
-    """What one row asks; a column that another row of the frame has is None or NaN here."""
+    """Conversation that one row asks about. Raises UsageError where it has none."""
+    # Types are checked, since a column that only other rows of a data frame have is None or NaN here.
     messages, prompt = row.get("messages"), row.get("prompt")
     if isinstance(messages, Iterable) and not isinstance(messages, str):
         return tuple(_message(message) for message in messages)
@@ -90,7 +92,7 @@ def _conversation(row: Mapping[str, Any]) -> tuple[Message, ...]:
 
 
 def _message(given: Mapping[str, Any]) -> Message:
-    """A message in OpenAI's shape."""
+    """A message from one in OpenAI's shape. Raises UsageError for an unknown role."""
     role: Any = given.get("role")
     if role not in get_args(Role):
         raise UsageError(f"a message has the role {role!r}", f"use one of {', '.join(get_args(Role))}")

@@ -1,4 +1,4 @@
-"""Silence for the progress bars and advice of transformers, so that Nightshift's own output can be read."""
+"""Silence of transformers' progress bars and advice, so that Nightshift's own output can be read."""
 
 import warnings
 from collections.abc import Iterator
@@ -7,10 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and only errors from transformers while the block runs.
-
-    Peft 0.21 still reads a property that transformers 5.23 has renamed; that one warning is silenced too.
-    """
+    """No progress bars and only errors from transformers while the block runs."""
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -18,6 +15,7 @@ def quiet() -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
+            # Peft 0.21 still reads a property that transformers 5.23 has renamed.
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             yield
     finally:

@@ -1,4 +1,4 @@
-"""A model is read whole or not at all: what its files hold and what its configuration names have to be the same."""
+"""Checks of a model that is read: its files have to hold exactly the weights that its configuration names."""
 
 import struct
 from collections.abc import Collection, Iterator, Mapping
@@ -15,7 +15,8 @@ from loop.errors import UsageError
 
 @contextmanager
 def readable(source: Path) -> Iterator[None]:
-    """Raises UsageError where what transformers loads inside from a folder or file is damaged or no model."""
+    """Raises UsageError where the block loads a folder or file that is damaged or no model."""
+    # transformers raises errors of all these types for damaged files.
     try:
         yield
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
@@ -28,21 +29,25 @@ def readable(source: Path) -> Iterator[None]:
 def require_fitting(model: PreTrainedModel, told: Mapping[str, Collection[Any]]) -> None:
     """Raises ValueError for weights that `model` lacks, or had to leave out, by transformers' loading information.
 
-    transformers makes up what is missing and what has another shape, and drops what the model has no place for. Only
-    what belongs to no layer of it, as a picture encoder's weights beside a language model, may be dropped.
+    Only weights that belong to no layer of the model, as a picture encoder's beside a language model, may be dropped.
     """
-    misfits = sorted({*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])})
+    # transformers makes up weights that are missing or have another shape, and drops those it has no place for.
+    lacking = set(told["missing_keys"])
+    lacking.update(mismatch[0] for mismatch in told["mismatched_keys"])  # name and both shapes
+    misfits = sorted(lacking)
     if misfits:
         raise ValueError(f"{len(misfits)} of its weights are missing or do not fit its configuration: {misfits[0]}")
-    modules = dict([*model.base_model.named_modules(), *model.named_modules()])  # files may leave its prefix out
+    modules = dict(model.base_model.named_modules())  # files may leave its prefix out
+    modules.update(model.named_modules())
     dropped = sorted(name for name in told["unexpected_keys"] if _belongs(name, modules))
     if dropped:
         raise ValueError(f"its configuration has no place for {len(dropped)} of its weights: {dropped[0]}")
 
 
 def _belongs(name: str, modules: Mapping[str, nn.Module]) -> bool:
-    """Whether a dropped weight is another one of a module that has weights, or of one more layer of a list."""
+    """Whether a dropped weight would be one of a module that has weights, or of one more layer of a list."""
     owner = name
+    # The root module has the name "", so the loop ends.
     while owner not in modules:
         owner = owner.rpartition(".")[0]
     nearest = modules[owner]

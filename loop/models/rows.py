@@ -1,4 +1,4 @@
-"""The rows of a batch before their first answer token: prompts through the model, keys and values kept in place."""
+"""Rows of a batch before their first answer token: prompts through the model, keys and values kept in place."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 Ids = Sequence[int]
 
 PIECE_TOKENS = {"cpu": 512, "cuda": 16_384}
-"""Padded prompt tokens that go through the model together: what a layer makes of them stays in a processor's cache."""
+"""Padded prompt tokens that go through the model together: a layer's output for them stays in a processor's cache."""
 
 
 class RoomyLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one layer [rows, heads, room, d], of which the first `length` columns are filled.
 
-    A new token is written into the next column, where transformers' own layer copies all of them.
+    A new token is written into the next column; transformers' own layer copies all columns for it.
     """
 
     def __init__(self, like: DynamicLayer, rows: int, room: int, length: int) -> None:
@@ -33,20 +33,21 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
         self.length = length
 
     def fill(self, rows: slice, made: DynamicLayer, common: int) -> None:
-        """Take over what a piece of the rows has: its first `common` columns to the left, the others to the right."""
+        """Copy the columns of a piece of the rows: the first `common` to the left, the others to the right."""
+        # The gap between them is masked: every row ends in the last column, so that new tokens share one.
         for ours, theirs in ((self.keys, made.keys), (self.values, made.values)):
             ours[rows, :, :common] = theirs[:, :, :common]
             ours[rows, :, self.length - theirs.shape[2] + common : self.length] = theirs[:, :, common:]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """The next columns written, and all that are filled."""
+        """Write the next columns and return all that are filled."""
         start, self.length = self.length, self.length + key_states.shape[2]
         self.keys[:, :, start : self.length] = key_states
         self.values[:, :, start : self.length] = value_states
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
 
     def get_seq_length(self) -> int:
-        """Columns that are filled."""
+        """Number of columns that are filled."""
         return self.length
 
 
@@ -56,32 +57,32 @@ class Rows:
 
     cache: Cache
     mask: Tensor
-    """[rows, columns], 0 where a row has no token."""
+    """Attention mask [rows, columns], 0 where a row has no token."""
     last: Tensor
     """Position of each row's last token [rows, 1]."""
     logits: Tensor
-    """Of each row's next token, float32 [rows, vocabulary]."""
+    """Logits of each row's next token, float32 [rows, vocabulary]."""
 
     def feed(self, model: "PreTrainedModel", drawn: Tensor) -> None:
-        """One token more in each row [rows]."""
+        """Append one token to each row [rows]."""
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(drawn), 1)], dim=1)
         self.last = self.last + 1
         self.logits = _next(model, drawn[:, None], self.mask, self.last, self.cache)
 
     def keep(self, chosen: Tensor) -> None:
-        """Only the rows of these indices go on."""
+        """Keep only the rows of these indices."""
         self.cache.batch_select_indices(chosen)
         self.mask, self.last = self.mask[chosen], self.last[chosen]
 
 
 def begin(model: "PreTrainedModel", prompts: Sequence[Ids], pad: int, room: int) -> Rows:
-    """The prompts through the model, with room for so many answer tokens each.
+    """The prompts after a pass through the model, with room for `room` answer tokens each.
 
-    What all of them begin with, a system prompt say, goes through it once, and the rest in pieces of like lengths where
-    the prompts come sorted by length. Layers that do not keep every column (a sliding window, a recurrent state) need
-    all rows at once, each without a gap.
+    A common prefix of all prompts, a system prompt for example, goes through the model once, and the rests in pieces,
+    which have similar lengths where the prompts come sorted by length.
     """
     empty = DynamicCache(config=model.config)
+    # Layers that do not keep every column (a sliding window, a recurrent state) need all rows at once, without a gap.
     if any(type(layer) is not DynamicLayer for layer in empty.layers):
         ids, mask, positions = left_padded(prompts, pad, model.device)
         return Rows(empty, mask, positions[:, -1:], _next(model, ids, mask, positions, empty))
@@ -107,6 +108,7 @@ def _in_pieces(model: "PreTrainedModel", rests: Sequence[Ids], beginning: Dynami
         last[piece] = positions[:, -1:] + common
         seen = torch.cat([mask[piece, :common], own], dim=1)
         cache = _repeated(model, beginning, len(own))
+        # In the cache of the piece its columns follow the common ones directly; only `fill` makes a gap.
         logits.append(_next(model, ids, seen, positions + common, cache))
         kept = kept or [RoomyLayer(layer, len(rests), length + room, length) for layer in cache.layers]
         for layer, made in zip(kept, cache.layers, strict=True):
@@ -115,10 +117,13 @@ def _in_pieces(model: "PreTrainedModel", rests: Sequence[Ids], beginning: Dynami
 
 
 def _repeated(model: "PreTrainedModel", beginning: DynamicCache, rows: int) -> DynamicCache:
+    """A cache in which each of `rows` rows has the keys and values of the common beginning."""
     cache = DynamicCache(config=model.config)
     if beginning.get_seq_length():
         for layer, made in zip(cache.layers, beginning.layers, strict=True):
-            layer.update(*(states.expand(rows, -1, -1, -1) for states in (made.keys, made.values)))
+            keys = made.keys.expand(rows, -1, -1, -1)
+            values = made.values.expand(rows, -1, -1, -1)
+            layer.update(keys, values)
     return cache
 
 
@@ -130,16 +135,17 @@ def _next(model: "PreTrainedModel", ids: Tensor, mask: Tensor, positions: Tensor
 
 
 def _common(prompts: Sequence[Ids]) -> int:
-    """How many tokens all prompts begin with; each keeps one of its own, and a single prompt shares nothing."""
+    """Length of the common prefix of all prompts; each keeps a token of its own, and a single prompt shares nothing."""
     if len(prompts) == 1:
         return 0
+    # What the first and the last in sorted order share, all between them share.
     first, last = min(prompts, key=tuple), max(prompts, key=tuple)
     shortest = min(map(len, prompts))
     return next((i for i in range(shortest) if first[i] != last[i]), shortest - 1)
 
 
 def pieces(lengths: Sequence[int], tokens: int) -> Iterator[slice]:
-    """Neighbours that have at most so many padded tokens together; a longer one stands alone."""
+    """Slices of neighbours that have at most `tokens` padded tokens together; a longer one stands alone."""
     start = longest = 0
     for i, length in enumerate(lengths):
         longest = max(longest, length)

@@ -1,4 +1,4 @@
-"""One answer as it is drawn: its tokens one by one, and its text in pieces that end in no character's middle."""
+"""One answer as it is drawn: its tokens one by one, and its text in pieces that never end inside a character."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 UNFINISHED = "\N{REPLACEMENT CHARACTER}"
-"""What tokenizers show for the first bytes of a character whose last ones are in a later token."""
+"""Character that tokenizers show for the first bytes of one whose last bytes are in a later token."""
 
 
 @torch.inference_mode()
 def draws(
     model: "PreTrainedModel", prompt: Ids, sampling: Sampling, *, uniforms: Tensor, pad: int, stop: Collection[int]
 ) -> Iterator[int]:
-    """The tokens that `decode` draws for this prompt alone, the one of `stop` that ends them included.
+    """The tokens that `decode` draws for this prompt alone, including the token of `stop` that ends them.
 
     `uniforms` [1, max_tokens] in [0, 1) decides every draw.
     """
@@ -35,19 +35,21 @@ def draws(
 
 
 def pieces(tokens: Iterable[int], text: Callable[[Sequence[int]], str], *, by_words: bool) -> Iterator[str]:
-    """What `text` makes of all tokens, in pieces: each is what no later token can change.
+    """The text of all tokens in pieces, each of which no later token can change.
 
-    `by_words` is for tokenizers that take spaces before punctuation away, so that the last word is not sure yet.
+    `by_words` is for tokenizers that remove spaces before punctuation, so that the last word is not final yet.
     """
     ids: list[int] = []
     shown = 0
     for token in tokens:
         ids.append(token)
+        # All tokens again each time: a token's text depends on those before it.
         sure = text(ids).rstrip(UNFINISHED)
         if by_words:
             sure = sure[: len(sure) - len(sure.split(" ")[-1])].rstrip(" ")
         if len(sure) > shown:
             yield sure[shown:]
             shown = len(sure)
-    if rest := text(ids)[shown:]:
+    rest = text(ids)[shown:]
+    if rest:
         yield rest

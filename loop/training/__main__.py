@@ -1,4 +1,4 @@
-"""One process of a training: `torchrun -m loop.training JOB`, as `launch` calls it."""
+"""Entry point of one process of a training: `torchrun -m loop.training JOB`, as `launch` calls it."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""What a killed training needs to go on as if nothing had happened; order and learning rate follow from the step."""
+"""Checkpoints: a killed training continues from one as if nothing had happened.
+
+The order of the examples and the learning rate are not kept: both follow from the step.
+"""
 
 import logging
 import os
@@ -25,24 +28,24 @@ FILE = "checkpoint.pt"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Where a training stands, beside adapter and optimiser."""
+    """Progress of a training, beside adapter and optimiser."""
 
     step: int = 0
     """Steps taken."""
     seconds: float = 0.0
-    """Of training so far, interruptions left out."""
+    """Seconds of training so far, without interruptions."""
     budget: int = 0
-    """Tokens of a forward pass: another one would round otherwise."""
+    """Tokens of a forward pass; passes of another size would round differently."""
     delta: float = 0.0
     """Running mean reward of unpaired examples."""
     skipped: int = 0
-    """Steps left out because loss or gradient was not finite or leapt."""
+    """Steps skipped because the loss or the gradient was not finite, or the gradient was a spike."""
     best: float = inf
     """Lowest loss on the dev split so far."""
     best_step: int = 0
-    """The step after which it was seen; 0 before the first look."""
+    """Step after which that loss was measured; 0 before the first eval."""
     since: int = 0
-    """Looks at the dev split since then."""
+    """Evals on the dev split since then."""
     history: tuple[Mapping[str, float], ...] = ()
     """Metrics of every step."""
 
@@ -58,18 +61,19 @@ def save(folder: Path, key: str, state: State, model: nn.Module, optimizer: Opti
         "average": asdict(average),
     }
     _write(folder / FILE, content)
+    # Only now: the checkpoint just replaced named an older best adapter, which a kill before this would still need.
     for file in _best_files(folder):
         if file != _best(folder, state.best_step):
             file.unlink()
 
 
 def save_best(folder: Path, state: State, model: nn.Module) -> None:
-    """Keep the adapter that `state` says is the best; those before it stay until a checkpoint no longer names them."""
+    """Write the adapter of `state.best_step` to a file; older ones stay until no checkpoint names them."""
     _write(_best(folder, state.best_step), _adapter(model))
 
 
 def recall_best(folder: Path, state: State, model: nn.Module) -> None:
-    """Set the adapter to the best one, if the dev split was ever looked at. Raises TrainingError when it is damaged."""
+    """Set the adapter to the best one; it stays as it is without an eval. Raises TrainingError when it is damaged."""
     if not state.best_step:
         return
     kept = read(_best(folder, state.best_step))
@@ -82,10 +86,11 @@ def recall_best(folder: Path, state: State, model: nn.Module) -> None:
 
 
 def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer, average: Average) -> State:
-    """The state kept in `folder`, with adapter, optimiser and average set to it; else the beginning.
+    """The state kept in `folder`, with adapter, optimiser and average set to it; a fresh state where there is none.
 
-    It begins where this job has kept none whole. A checkpoint is either gone on with or given up, and the log says
-    which; also of one that another training of the same snapshot, by which `key` begins, has left beside `folder`.
+    A checkpoint that is damaged or of another job is given up. The log says whether the training continues or begins
+    anew; it also names checkpoints beside `folder` that other trainings of the same snapshot left. `key` begins with
+    the snapshot's id.
     """
     kept = read(folder / FILE)
     if kept is None:
@@ -96,7 +101,9 @@ def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer, avera
         _LOG.warning("%s is of another job or precision: the training begins anew", folder / FILE)
         return State()
     state = State(**{**kept["state"], "history": tuple(kept["state"]["history"])})
-    if state.best_step and read(best := _best(folder, state.best_step)) is None:
+    # Checked before anything is set: without the best adapter the training could not end as the undisturbed one does.
+    best = _best(folder, state.best_step)
+    if state.best_step and read(best) is None:
         _LOG.warning("the best adapter so far cannot be had from %s: the training begins anew", best)
         return State()
     put(model, kept["adapter"])
@@ -107,15 +114,23 @@ def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer, avera
 
 
 def discard(folder: Path) -> None:
-    """Remove what a training that has ended kept for itself."""
-    for file in (folder / FILE, *_best_files(folder)):
+    """Remove the checkpoint and the best adapters of a training that has ended."""
+    (folder / FILE).unlink(missing_ok=True)
+    for file in _best_files(folder):
         file.unlink(missing_ok=True)
 
 
 def _stopped(folder: Path, key: str) -> list[Path]:
+    """Folders beside `folder` with a checkpoint of the same snapshot."""
     snapshot = key.partition(" ")[0]
-    others = (file for file in folder.parent.glob(f"*/{FILE}") if file.parent != folder)
-    return [file.parent for file in others if (kept := read(file)) and kept["key"].partition(" ")[0] == snapshot]
+    found = []
+    for file in folder.parent.glob(f"*/{FILE}"):
+        if file.parent == folder:
+            continue
+        kept = read(file)
+        if kept and kept["key"].partition(" ")[0] == snapshot:
+            found.append(file.parent)
+    return found
 
 
 def _adapter(model: nn.Module) -> dict[str, Tensor]:
@@ -123,22 +138,26 @@ def _adapter(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _write(file: Path, content: object) -> None:
+    """Write `content` behind its sha256, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     building = file.with_name(f"{file.name}.part")
+    # In memory first, since the hash of all bytes stands before them.
     buffer = BytesIO()
     torch.save(content, buffer)
     with building.open("wb") as part:
         part.write(sha256(buffer.getbuffer()).digest())
         part.write(buffer.getbuffer())
         part.flush()
+        # On disk before the rename: else a crash could leave the new name on bytes that were never written.
         os.fsync(part.fileno())
     building.replace(file)
 
 
 def read(file: Path) -> dict[str, Any] | None:
-    """None where there is no file, or a damaged one, which the log then names."""
+    """Content of a checkpoint file; None where it is absent, or damaged, which is logged."""
     if not file.exists():
         return None
+    # An old or half-lost file costs its own work and not the night, whichever error torch reads it with.
     try:
         loaded: dict[str, Any] = torch.load(_verified(file), map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, UnpicklingError, ValueError) as error:
@@ -148,7 +167,7 @@ def read(file: Path) -> dict[str, Any] | None:
 
 
 def _verified(file: Path) -> BytesIO:
-    """What was saved; torch.load would not see a wrong bit. Raises ValueError for one."""
+    """The bytes that were saved. Raises ValueError for a wrong bit, which torch.load would not notice."""
     with file.open("rb") as kept:
         digest, content = kept.read(sha256().digest_size), kept.read()
     if digest != sha256(content).digest():
@@ -161,4 +180,4 @@ def _best(folder: Path, step: int) -> Path:
 
 
 def _best_files(folder: Path) -> list[Path]:
-    return [*folder.glob("best-*.pt")]
+    return list(folder.glob("best-*.pt"))

@@ -1,4 +1,4 @@
-"""Early stopping: the dev split is looked at now and then, and the adapter that did best on it is what remains."""
+"""Early stopping: evals on the dev split every few steps; the adapter with the lowest loss there is kept."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,24 +15,24 @@ from loop.training.objective.reference import Reference
 
 
 def is_due(state: State, steps: int, settings: TrainingSettings) -> bool:
-    """Whether to look after this step: every `look_every` steps and after the last one."""
+    """Whether an eval is due after this step: every `look_every` steps and after the last one."""
     return settings.patience > 0 and (state.step % settings.look_every == 0 or state.step == steps)
 
 
 def is_unseen(state: State, settings: TrainingSettings) -> bool:
-    """Whether nobody looked after the step just taken, which is the last one when time is up."""
+    """Whether the step just taken has no eval; it is the last step when time is up."""
     return settings.patience > 0 and "dev_loss" not in state.history[-1]
 
 
 def noted(state: State, loss: float) -> State:
-    """`state` after a look that found `loss`."""
+    """`state` after an eval whose loss was `loss`."""
     if loss < state.best:
         return replace(state, best=loss, best_step=state.step, since=0)
     return replace(state, since=state.since + 1)
 
 
 def has_enough(state: State, settings: TrainingSettings) -> bool:
-    """Whether the last `patience` looks were all worse than the best one."""
+    """Whether none of the last `patience` evals was better than the best before them."""
     return 0 < settings.patience <= state.since
 
 
@@ -40,8 +40,9 @@ def has_enough(state: State, settings: TrainingSettings) -> bool:
 def mean_loss(
     scorer: Scorer, champion: Reference, examples: Sequence[Encoded], state: State, settings: TrainingSettings
 ) -> float:
-    """Of `examples` under the adapter as it is now, weighted like a batch."""
+    """Mean loss of `examples` under the adapter as it is now, weighted like a batch."""
     sums = []
+    # Passes of the size used in training, also after a resume: another size would round the losses differently.
     for group in scorer.passes(examples, state.budget):
         part = [examples[i] for i in group]
         loss, _ = weighted_loss(scorer, part, champion.logps(part, state.budget), state.delta, settings)

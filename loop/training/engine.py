@@ -1,9 +1,10 @@
-"""Training from end to end: a job's examples and the champion's adapter in, steps out, a candidate on disk."""
+"""Training loop: a job's examples and the champion's adapter in, optimiser steps out, a candidate on disk."""
 
 import logging
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from itertools import chain
 from math import inf, isfinite
 
 from loop.alarms import alarms, what_ended
@@ -28,30 +29,34 @@ from loop.types import Candidate
 
 _LOG = logging.getLogger(__name__)
 LARGEST_SKIPPED_SHARE = 0.1
-"""Of the steps; one may always be left out."""
+"""Largest share of skipped steps; one skipped step is always allowed."""
 CALMER = "lower `learning_rate` or `weight_decay` under [training], or set `autocast` to `off`"
 
 
 def train(job: Job, read: Memory, progress: Progress) -> Iterator[Step]:
-    """Train `job` into `job.folder`, one value after each optimiser step; `progress` hears what comes before the first.
+    """Train `job` into `job.folder` and yield one `Step` after each optimiser step.
 
-    Started again after a kill it goes on at the last checkpoint and ends with the same bytes; a finished folder yields
-    nothing. A step that would outlast the wall-clock budget, going by those before it, is not begun, save the first.
-    Raises TrainingError when nothing can be trained on, too many steps diverge or the adapter did not change or is no
-    longer finite; LowMemoryError when the memory that `read` tells of does not become free.
+    `progress` reports what happens before the first step. A training started again after a kill continues at the last
+    checkpoint and ends with the same bytes; a finished folder yields nothing. A step that would outlast the wall-clock
+    budget, judged by the mean of the steps before it, is not begun, except the first. Raises TrainingError when there
+    is nothing to train on, when too many steps diverge, and when the adapter did not change or is no longer finite;
+    LowMemoryError when the memory that `read` watches does not become free.
     """
     if manifest.finished(job.folder):
         return
     plan = prepare(job, read, progress)
     state = checkpoint.resume(job.folder, plan.key, plan.model, plan.optimizer, plan.average)
+    # Passes of another size round differently, so a resumed training keeps the size of its checkpoint.
     state = replace(state, budget=state.budget or plan.pass_tokens)
     announce(plan, state, progress)
     first, before, started = state.step, state.seconds, time.monotonic()
+    # Seconds of a step are 0 until one was measured: the first step is always begun.
     saved = each = 0.0
     while state.step < len(plan.batches) and _seconds_left(job, state) > each and not has_enough(state, job.settings):
         state = _step(plan, state)
         if plan.dev and is_due(state, len(plan.batches), job.settings):
             state = _looked(plan, state)
+        # The first process's clock counts for all, so that all stop after the same step.
         elapsed = ranks.everyones(time.monotonic() - started)[0]
         state = replace(state, seconds=before + elapsed)
         if elapsed - saved >= 60 * job.settings.checkpoint_minutes:
@@ -60,6 +65,7 @@ def train(job: Job, read: Memory, progress: Progress) -> Iterator[Step]:
         each = elapsed / (state.step - first)
         eta = min(each * (len(plan.batches) - state.step), _seconds_left(job, state))
         yield Step(state.step, len(plan.batches), state.seconds, eta, state.history[-1])
+    # Time may be up between two evals; the last step has to be compared with the best one too.
     if plan.dev and is_unseen(state, job.settings):
         state = _looked(plan, state)
     if state.step < len(plan.batches) and not has_enough(state, job.settings):
@@ -74,12 +80,13 @@ def candidate(job: Job) -> Candidate:
 
 def _save(plan: Plan, state: State) -> None:
     if ranks.rank() == 0:
+        # First: steps after a resume need the very log-probabilities that the checkpoint's steps have seen.
         plan.reference.save()
         checkpoint.save(plan.job.folder, plan.key, state, plan.model, plan.optimizer, plan.average)
 
 
 def _step(plan: Plan, state: State) -> State:
-    """One optimiser step, left out where loss or gradient is not finite or the gradient leaps."""
+    """State after one optimiser step; it is skipped where loss or gradient is not finite or the gradient is a spike."""
     started = time.monotonic()
     settings = plan.job.settings
     share = behind(state.step, len(plan.batches), state.seconds, 60 * settings.budget_minutes)
@@ -91,7 +98,7 @@ def _step(plan: Plan, state: State) -> State:
     norm = clip(adapters.trainable(plan.model).values(), chosen, settings.max_grad_norm)
     batch = mixed.gather(done.examples, done.reference.device)
     parts = mixed.example_losses(batch, done.scored, done.reference, state.delta, settings)
-    if state.step == 0:
+    if state.step == 0:  # policy and reference are the same model only before the first update
         mixed.check_first(batch, done.scored, done.reference, plan.scorer.number)
     metrics = mixed.measure(batch, done.scored, done.reference, parts, settings.beta)
     sound = isfinite(norm) and isfinite(metrics["loss"]) and not is_spike(norm, state.history, settings)
@@ -107,25 +114,30 @@ def _step(plan: Plan, state: State) -> State:
         "tokens_per_second": sum(example.size for example in chosen) / seconds,
         "tokens_per_node": sum(len(ids) for example in chosen for ids in example.sequences) / nodes(*chosen),
     }
-    state = replace(state, step=state.step + 1, history=(*state.history, metrics))
+    state = replace(state, step=state.step + 1, history=tuple(chain(state.history, [metrics])))
+    # The running mean reward takes in no skipped step: a value that is not finite would stay in it.
     if sound:
         return replace(state, delta=mixed.next_delta(batch, done.scored, done.reference, state.delta, settings.beta))
     return _skipped(state, len(plan.batches))
 
 
 def _looked(plan: Plan, state: State) -> State:
-    """After a look at the dev split with what the training would leave now; a best adapter is kept."""
+    """State after an eval, on the dev split, of the adapter that would be left if the training ended now."""
     with plan.average.standing_in(plan.model):
+        # The first process's loss counts for all, so that all stop after the same eval.
         loss = ranks.everyones(mean_loss(plan.scorer, plan.reference, plan.dev, state, plan.job.settings))[0]
-        history = (*state.history[:-1], {**state.history[-1], "dev_loss": loss})
+        seen = {**state.history[-1], "dev_loss": loss}
+        history = tuple(chain(state.history[:-1], [seen]))
         state = noted(replace(state, history=history), loss)
         if state.best_step == state.step and ranks.rank() == 0:
             save_best(plan.job.folder, state, plan.model)
+    # The file is there before any process goes on: all of them read it at the end.
     ranks.wait()
     return state
 
 
 def _skipped(state: State, steps: int) -> State:
+    """State after a skipped step. Raises TrainingError when too many of all `steps` were skipped."""
     state = replace(state, skipped=state.skipped + 1)
     if state.skipped > max(1, LARGEST_SKIPPED_SHARE * steps):
         raise TrainingError(
@@ -136,15 +148,18 @@ def _skipped(state: State, steps: int) -> State:
 
 
 def _seconds_left(job: Job, state: State) -> float:
-    """Of the wall-clock budget; infinite without one."""
+    """Seconds left of the wall-clock budget; infinite without one."""
     budget = 60 * job.settings.budget_minutes
     return max(0.0, budget - state.seconds) if budget else inf
 
 
 def _finish(plan: Plan, state: State) -> None:
+    """Save the candidate: the mean of the last steps' adapters, or the best one on the dev split."""
     job = plan.job
     plan.average.put_into(plan.model)
+    # After the mean: the best adapter, where there were evals, is the one that is left.
     recall_best(job.folder, state, plan.model)
+    # Every process has read the best adapter before the first one discards it below.
     ranks.wait()
     _require_learnt(plan, state)
     if ranks.rank() > 0:
@@ -163,23 +178,26 @@ def _finish(plan: Plan, state: State) -> None:
         settings={**asdict(job.settings), "dtype": job.dtype},
         metrics=_metrics(plan, state),
     )
+    # The manifest says that the training has finished: after the adapter, and before the checkpoint is gone.
     manifest.write(job.folder, candidate, {**plan.machine, "pass_tokens": state.budget})
     checkpoint.discard(job.folder)
 
 
 def _require_learnt(plan: Plan, state: State) -> None:
-    """Raises TrainingError for an adapter that is as it was, or that diverged."""
+    """Raises TrainingError for an adapter that did not change, or that diverged."""
     if adapters.weights_sha256(plan.model) == plan.began_as:
         raise TrainingError(
             f"the adapter did not change in {state.step} steps: this run learnt nothing",
             f"raise `learning_rate` or {what_ended(_came_to(plan, state))} under [training]",
         )
+    # A last step that diverged does no harm where an earlier adapter was the best on the dev split.
     ended_well = state.best_step or isfinite(state.history[-1]["loss"])
     if not (ended_well and all(bool(weight.isfinite().all()) for weight in adapters.trainable(plan.model).values())):
         raise TrainingError(f"loss or adapter is not finite after {state.step} steps: this run diverged", CALMER)
 
 
 def _metrics(plan: Plan, state: State) -> dict[str, float]:
+    """Final figures of a training and its alarms, which are logged."""
     ended = _came_to(plan, state)
     found = alarms(ended)
     for name, said in found.items():
@@ -188,6 +206,7 @@ def _metrics(plan: Plan, state: State) -> dict[str, float]:
 
 
 def _came_to(plan: Plan, state: State) -> dict[str, float]:
+    """Final figures of a training, without alarms."""
     return {
         **manifest.last_quarter(state.history),
         "steps": state.step,
@@ -204,5 +223,5 @@ def _came_to(plan: Plan, state: State) -> dict[str, float]:
 
 
 def _was_cut(plan: Plan, state: State) -> bool:
-    """Whether a budget left something out."""
+    """Whether a budget of time or tokens left examples or steps out; early stopping is no budget."""
     return not has_enough(state, plan.job.settings) and (state.step < plan.wanted or plan.left_out > 0)

@@ -1,4 +1,4 @@
-"""What a training is asked to do and what it reports after every step: the values `engine` takes and yields."""
+"""Input of a training and its report after every step: the values that `engine` takes and yields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ from loop.types import Example
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One training: what it is made from, and where it works."""
+    """One training: its snapshot, parent, base, settings and seed, and the folders it works in."""
 
     job_id: str
     snapshot_id: str
     examples: tuple[Example, ...]
     """The train split."""
     dev: tuple[Example, ...]
-    """The dev split, for early stopping; none where `patience` is 0."""
+    """The dev split, for early stopping; empty where `patience` is 0."""
     base: Path
     """Folder of the base model."""
     parent: Path | None
     """Folder of the champion's adapter; None when the base model serves."""
     parent_version: int
     folder: Path
-    """Where checkpoints go, and in the end the adapter and its manifest."""
+    """Folder of the checkpoints and, at the end, of the adapter and its manifest."""
     cache: Path
     """Folder of reference log-probabilities, shared by all nights."""
     settings: TrainingSettings
     dtype: str
-    """Of the frozen base weights: float32 or bfloat16."""
+    """Dtype of the frozen base weights: float32 or bfloat16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,11 @@ class Step:
     """One optimiser step that has been taken."""
 
     step: int
-    """From 1."""
+    """Number of the step, from 1."""
     of: int
+    """Steps planned in all."""
     seconds: float
-    """Of training so far, interruptions left out."""
+    """Seconds of training so far, without interruptions."""
     eta_seconds: float
+    """Expected seconds until the last step."""
     metrics: Mapping[str, float]

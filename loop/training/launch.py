@@ -1,4 +1,4 @@
-"""Where a training runs: in this process, or in several that torchrun starts and whose steps are read here."""
+"""Launch of a training: in this process, or in several that torchrun starts and whose steps are read here."""
 
 import json
 import logging
@@ -26,32 +26,33 @@ from loop.training.weights import precision
 _LOG = logging.getLogger(__name__)
 STEP, FAULT, LOGGED = "nightshift-step", "nightshift-fault", "nightshift-logged"
 PROGRESS = "nightshift-progress"
-"""First words of the lines that are meant for the one that started the processes."""
+"""First words of the lines that a process prints for the one that started it."""
 LOG, HANDED = "processes.log", "job.pickle"
+"""Files in the job's folder while processes run: their standard error, and the job handed to them."""
 PATIENCE = 30.0
-"""Seconds that processes have to end."""
+"""Seconds that processes have to end before they are killed."""
 
 
 def _silent(stage: str, done: int, of: int, note: str) -> None:
-    """Nobody watches."""
+    """Progress that nobody watches."""
 
 
 def train(job: Job, read: Memory = MEMORY, progress: Progress = _silent) -> Iterator[Step]:
-    """Train `job` into `job.folder`, one value after each optimiser step; see `engine.train`.
+    """Train `job` into `job.folder` and yield one `Step` after each optimiser step; see `engine.train`.
 
-    In several processes too a training goes on at its last checkpoint. Raises TrainingError when one of them dies
-    or would be without a GPU where there are some.
+    A training in several processes also continues at its last checkpoint. Raises TrainingError when one of them dies,
+    or when GPUs are used and there are fewer than processes.
     """
     count = job.settings.processes
     if count == 1:
         yield from engine.train(job, read, progress)
-    elif not manifest.finished(job.folder):
+    elif not manifest.finished(job.folder):  # before any process is started
         _require_devices(job, count)
         yield from _in_processes(job, count, read, progress)
 
 
 def _require_devices(job: Job, count: int) -> None:
-    """Raises TrainingError where a process would be without a GPU; more processes than cores are only slow."""
+    """Raises TrainingError where a process would have no GPU; more processes than cores are only slow and logged."""
     gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
     if precision.choose(job.settings, job.dtype).device == "cpu":
         if count > cores:
@@ -64,18 +65,22 @@ def _require_devices(job: Job, count: int) -> None:
 
 
 def main(handed: Path) -> int:
-    """One of the processes: the job is pickled in `handed`."""
+    """Main function of one of the processes: it trains the job pickled in `handed` and returns its exit code."""
+    # Before anything slow, so that the process ends with its starter from its first second on.
     threading.Thread(target=_end_with_starter, daemon=True).start()
     job, read = pickle.loads(handed.read_bytes())  # noqa: S301 - `_in_processes` wrote it for this
     ranks.join(precision.choose(job.settings, job.dtype).device)
+    # All processes take the same steps and log the same lines: one of them reports.
     if ranks.rank() == 0:
         logging.getLogger("loop").addHandler(_ToStarter())
     try:
         for step in engine.train(job, read, _to_starter):
             if ranks.rank() == 0:
                 _say(STEP, asdict(step))
+        # The others are done before the first process has saved the adapter, and wait for it here.
         distributed.barrier()
     except NightshiftError as error:
+        # A fault may occur in one process alone, so every process reports its own.
         _say(FAULT, {"kind": type(error).__name__, "what": error.what, "remedy": error.remedy})
         return 1
     finally:
@@ -84,42 +89,59 @@ def main(handed: Path) -> int:
 
 
 def _end_with_starter() -> None:
-    """Wait until the one that started the processes is gone, and its end of their standard input with it."""
+    """Wait until the starter of the processes is gone, which closes their standard input, and exit.
+
+    So they also end with a starter that was killed and could not end them.
+    """
     while os.read(0, 1):
         pass
+    # sys.exit would end this thread alone.
     os._exit(1)
 
 
 class _ToStarter(logging.Handler):
-    """What the first process would log is logged by the one that started it."""
+    """Log handler of the first process: its lines are logged by the one that started it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _say(LOGGED, {"name": record.name, "level": record.levelno, "message": record.getMessage()})
 
 
 def _to_starter(stage: str, done: int, of: int, note: str) -> None:
-    """Progress of the first process, for the one that started it."""
+    """Progress of the first process, printed for the one that started it."""
     if ranks.rank() == 0:
         _say(PROGRESS, {"stage": stage, "done": done, "of": of, "note": note})
 
 
 def _say(mark: str, content: dict[str, object]) -> None:
-    """In one write, also under PYTHONUNBUFFERED: a line in several would run into another process's."""
+    """Print one line for the starter of this process."""
+    # In one write, which print is not under PYTHONUNBUFFERED: a line in two would run into another process's.
     sys.stdout.write(f"{mark} {json.dumps(content)}\n")
     sys.stdout.flush()
 
 
 def _in_processes(job: Job, count: int, read: Memory, progress: Progress) -> Iterator[Step]:
+    """The steps of a training in `count` processes. Raises the first error that one of them reports."""
     job.folder.mkdir(parents=True, exist_ok=True)
     log, handed = job.folder / LOG, job.folder / HANDED
     handed.write_bytes(pickle.dumps((job, read)))
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "--max-restarts=0"]
-    command = [sys.executable, *launcher, "-m", "loop.training", str(handed)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={count}",
+        # A process that died is reported, not restarted: the next run continues at the checkpoint.
+        "--max-restarts=0",
+        "-m",
+        "loop.training",
+        str(handed),
+    ]
     try:
         with log.open("w") as noise, _started(command, noise.fileno()) as process:
             fault = yield from _steps(process, progress)
     finally:
         handed.unlink(missing_ok=True)
+    # A reported fault is raised as it would be in one process; an exit code without one means that a process died.
     if fault is not None:
         raise getattr(errors, fault["kind"])(fault["what"], fault["remedy"])
     if process.returncode:
@@ -127,18 +149,18 @@ def _in_processes(job: Job, count: int, read: Memory, progress: Progress) -> Ite
             f"one of the {count} processes of a training died, the others were ended",
             f"read the end of {log}, mend what it says and run again: training goes on at its last checkpoint",
         )
-    log.unlink()
+    log.unlink()  # only after success: the error above names the log
 
 
 @contextmanager
 def _started(command: list[str], noise: int) -> Iterator[subprocess.Popen[str]]:
-    """A process that has ended when this does."""
+    """A process that runs `command` and has ended when the block has, also when the block raises."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=noise, text=True) as process:  # noqa: S603 - our own
         try:
             yield process
             process.wait()
-        except BaseException:
+        except BaseException:  # also KeyboardInterrupt, and GeneratorExit where nobody reads the steps any more
             process.terminate()
             try:
                 process.wait(PATIENCE)
@@ -148,9 +170,9 @@ def _started(command: list[str], noise: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def _steps(process: subprocess.Popen[str], progress: Progress) -> Generator[Step, None, dict[str, str] | None]:
-    """The steps that the first process tells of; its log and progress go where this one's go.
+    """The steps that the first process reports; its log lines and progress are passed on.
 
-    Returns the first fault that any process tells of.
+    Returns the first fault that any process reports.
     """
     fault = None
     for line in process.stdout or ():

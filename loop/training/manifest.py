@@ -1,4 +1,4 @@
-"""What a candidate was made from, beside its weights: manifest.json, written last, so that it also says `finished`."""
+"""Manifest of a candidate, beside its weights: its origin. Written last, it also marks a finished training."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from loop.home import MANIFEST
 from loop.types import Candidate, Json
 
 VERSIONED = ("torch", "transformers", "peft")
+"""Packages whose versions the manifest names."""
 
 
 def finished(folder: Path) -> bool:
@@ -21,12 +22,13 @@ def finished(folder: Path) -> bool:
 
 
 def write(folder: Path, candidate: Candidate, machine: Mapping[str, Json]) -> None:
-    """Put the manifest in place in one move; `machine` is what was chosen for the machine that trained."""
+    """Write the manifest in one move; `machine` holds the choices made for the machine that trained."""
     content = {
         **asdict(candidate),
         "machine": machine,
         "versions": {package: version(package) for package in VERSIONED},
     }
+    # A half-written manifest would count as a finished training, so it gets its name only once it is whole.
     building = folder / f"{MANIFEST}.part"
     building.write_bytes(canonical(content))
     building.replace(folder / MANIFEST)
@@ -43,8 +45,13 @@ def read(folder: Path) -> Candidate:
 
 
 def last_quarter(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each metric over the last quarter of the steps."""
+    """Mean of each metric over the last quarter of the steps; a metric without a finite value there is left out."""
     tail = history[-max(1, len(history) // 4) :]
+    # Steps have different metrics: one without pairs has no accuracy, and few have a `dev_loss`.
     names = dict.fromkeys(name for metrics in tail for name in metrics)
-    values = {name: [m[name] for m in tail if isfinite(m.get(name, float("nan")))] for name in names}
-    return {name: fsum(found) / len(found) for name, found in values.items() if found}
+    means: dict[str, float] = {}
+    for name in names:
+        found = [metrics[name] for metrics in tail if isfinite(metrics.get(name, float("nan")))]
+        if found:
+            means[name] = fsum(found) / len(found)
+    return means

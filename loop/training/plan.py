@@ -1,4 +1,4 @@
-"""All that a training decides before its first step: from a job and the machine to a plan that stays the same."""
+"""Plan of a training: every decision before the first step, from the job and the machine, unchanged after it."""
 
 import logging
 import os
@@ -32,41 +32,41 @@ from loop.types import Json
 
 _LOG = logging.getLogger(__name__)
 HEAVIEST_STEPS = 32
-"""Looked at for their largest pass: to look at all would take minutes where there are thousands."""
+"""Number of steps whose passes are laid out to find the largest; thousands of steps would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that stays the same while a job trains."""
+    """Everything that stays the same while a job trains."""
 
     job: Job
     key: str
-    """Identity of the job, by which a checkpoint is known to be its own."""
+    """Identity of the job, by which a training recognises its own checkpoint; it begins with the snapshot's id."""
     model: PeftModel
     scorer: Scorer
     optimizer: torch.optim.Optimizer
     average: Average
-    """Of the adapter over the last steps; the only part that a step changes beside model and optimiser."""
+    """Mean of the adapter over the last steps; beside model and optimiser, the only part that a step changes."""
     encoding: Encoding
     dev: tuple[Encoded, ...]
     reference: Reference
     batches: list[list[int]]
     wanted: int
-    """Batches there would be without a budget of tokens."""
+    """Number of batches without a budget of tokens."""
     left_out: int
-    """Examples that a budget of tokens leaves out, the oldest."""
+    """Number of examples that a budget of tokens leaves out, the oldest."""
     pass_tokens: int
     """Tokens of a forward pass, the same in every process."""
     machine: Mapping[str, Json]
-    """What was chosen for this machine, and by what: see `_machine`."""
+    """Choices made for this machine and what they follow from: see `_machine`."""
     began_as: str
     """sha256 of the adapter's weights before step 0."""
 
 
 def prepare(job: Job, read: Memory, progress: Progress) -> Plan:
-    """The plan of `job`, its model loaded; waits until enough of the memory that `read` tells of is free for it.
+    """Plan of `job`, with its model loaded; waits until enough of the memory that `read` watches is free.
 
-    Raises TrainingError when nothing can be trained on or an example cannot fit, LowMemoryError when it waited in vain.
+    Raises TrainingError without a trainable example or when one cannot fit, LowMemoryError when memory stays taken.
     """
     settings = job.settings
     computed = precision.choose(settings, job.dtype)
@@ -77,12 +77,14 @@ def prepare(job: Job, read: Memory, progress: Progress) -> Plan:
     every = order(families(encoding.examples), often, settings.seed)
     shown = affordable(every, [example.size for example in encoding.examples], settings.budget_tokens)
     steps = batches(shown, settings.batch_examples)
-    pass_tokens = min(ranks.everyones(preflight.budget(scorer, *_probes(encoding), read, settings.micro_batch_tokens)))
+    probe, largest = _probes(encoding)
+    # The smallest of all processes: each cuts the whole batch, so all have to cut it alike.
+    pass_tokens = min(ranks.everyones(preflight.budget(scorer, probe, largest, read, settings.micro_batch_tokens)))
     _await_passes(scorer, encoding, steps, pass_tokens, read, progress)
     machine = _machine(scorer, computed, pass_tokens)
     parent = adapter_sha256(job.parent) if job.parent else None
     made_from = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast, settings.quantize])
-    # Log-probabilities that another machine or passes of another size made are rounded otherwise: they are not taken.
+    # Another machine, or passes of another size, round log-probabilities differently: those have a file of their own.
     reference = job.cache / f"{digest([made_from, machine])[:16]}.json"
     return Plan(
         job=job,
@@ -96,7 +98,7 @@ def prepare(job: Job, read: Memory, progress: Progress) -> Plan:
         reference=Reference(model, scorer, reference),
         batches=steps,
         wanted=len(batches(every, settings.batch_examples)),
-        left_out=len({*every}) - len({*shown}),
+        left_out=len(set(every)) - len(set(shown)),
         pass_tokens=pass_tokens,
         machine={**machine, "installed_bytes": preflight.installed(scorer.model.device, read)},
         began_as=adapters.weights_sha256(model),
@@ -104,7 +106,7 @@ def prepare(job: Job, read: Memory, progress: Progress) -> Plan:
 
 
 def _encoded(job: Job) -> tuple[Encoding, tuple[Encoded, ...]]:
-    """The train split and the dev split as token ids."""
+    """The train split and the dev split as token ids. Raises TrainingError when the train split has no example left."""
     with readable(job.base):
         tokenizer = AutoTokenizer.from_pretrained(job.base)
         fitting = _fitting(job)
@@ -118,14 +120,14 @@ def _encoded(job: Job) -> tuple[Encoding, tuple[Encoded, ...]]:
 
 
 def _fitting(job: Job) -> TrainingSettings:
-    """The job's settings, with no longer examples than the base model has positions for."""
+    """The job's settings, with `max_tokens` lowered to the positions of the base model."""
     config = AutoConfig.from_pretrained(job.base).get_text_config()
     positions = getattr(config, "max_position_embeddings", job.settings.max_tokens)
     return replace(job.settings, max_tokens=min(job.settings.max_tokens, positions))
 
 
 def _longer(job: Job, fitting: TrainingSettings) -> str:
-    """What to do where every example may be too long."""
+    """Remedy where every example may have been too long."""
     allowed = "raise `max_tokens` under [training]"
     if fitting.max_tokens < job.settings.max_tokens:
         allowed = f"train a base model with more positions than {fitting.max_tokens:,} or send it shorter prompts"
@@ -133,11 +135,12 @@ def _longer(job: Job, fitting: TrainingSettings) -> str:
 
 
 def _model(job: Job, computed: Precision, read: Memory, progress: Progress) -> PeftModel:
-    """The base model under the adapter, loaded once there is memory for its weights."""
+    """The base model under the adapter, loaded once there is free memory for its weights."""
     settings = job.settings
     device, sharded = torch.device(computed.device), _sharded(settings)
     with readable(job.base):
         weights = weights_bytes(job.base, computed.weights, quantized=settings.quantize == "nf4")
+    # A sharded model is read on the CPU, whole in every process; a GPU gets only its share.
     share = weights // ranks.count() if sharded and device.type == "cuda" else weights
     await_memory(share, "the model's weights", device, read, progress)
     model = adapters.load(
@@ -158,9 +161,10 @@ def _model(job: Job, computed: Precision, read: Memory, progress: Progress) -> P
 def _scorer(
     model: PeftModel, job: Job, computed: Precision, encoding: Encoding, read: Memory, progress: Progress
 ) -> Scorer:
-    """How the model's answers are laid out, tried on the longest example once it is known to fit and has the memory."""
+    """Scorer with the layout that suits the model, tried only once the longest example fits and its memory is free."""
     trees = job.settings.layout == "tree"
     wanted = Scorer(model.get_base_model(), computed.autocast, spans if trees else None, _sharded(job.settings))
+    # To try a layout takes a pass over the longest example. Rows need the most memory: what fits in rows can be tried.
     rows, (probe, largest) = replace(wanted, attention=None), _probes(encoding)
     preflight.require_room(rows, probe, largest, read)
     need = preflight.needed(rows, probe, rows.size([largest]))
@@ -169,11 +173,12 @@ def _scorer(
 
 
 def _sharded(settings: TrainingSettings) -> bool:
+    """Whether the frozen weights are divided over processes; a single process keeps them whole."""
     return settings.shard and ranks.count() > 1
 
 
 def _probes(encoding: Encoding) -> tuple[Encoded, Encoded]:
-    """The examples of middle and of largest size."""
+    """The examples of median and of largest size."""
     ordered = sorted(encoding.examples, key=lambda example: example.size)
     return ordered[len(ordered) // 2], ordered[-1]
 
@@ -181,27 +186,31 @@ def _probes(encoding: Encoding) -> tuple[Encoded, Encoded]:
 def _await_passes(
     scorer: Scorer, encoding: Encoding, steps: list[list[int]], pass_tokens: int, read: Memory, progress: Progress
 ) -> None:
-    """Wait for the memory of the largest pass that the heaviest steps have, and never less than an example's."""
+    """Wait for the memory of the largest pass of the heaviest steps, at least that of the largest example."""
     probe, largest = _probes(encoding)
     by_weight = sorted(steps, key=lambda step: sum(encoding.examples[index].size for index in step))
     sizes = [scorer.size([largest])]
     for step in by_weight[-HEAVIEST_STEPS:]:
         batch = [encoding.examples[index] for index in step]
-        sizes += [scorer.size([batch[index] for index in group]) for group in scorer.passes(batch, pass_tokens)]
+        for group in scorer.passes(batch, pass_tokens):
+            examples = [batch[index] for index in group]
+            sizes.append(scorer.size(examples))
     need = preflight.needed(scorer, probe, max(sizes))
     await_memory(need, f"the adapter and passes of {max(sizes):,} tokens", scorer.model.device, read, progress)
 
 
 def _instruction_set() -> str:
-    """What torch's own kernels use of the CPU, and what oneDNN multiplies bfloat16 with or may use at most."""
+    """Instruction sets of the CPU: of torch's own kernels, and of oneDNN, which multiplies bfloat16, or its limit."""
     can = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
-    other = [limit] if limit else [name for name in ("avx512_bf16", "amx_bf16", "bf16") if can.get(name)]
-    return " ".join([torch.backends.cpu.get_cpu_capability(), *other])
+    used = [torch.backends.cpu.get_cpu_capability()]
+    # A limit set in the environment makes another kernel multiply, whatever the CPU can do.
+    used += [limit] if limit else [name for name in ("avx512_bf16", "amx_bf16", "bf16") if can.get(name)]
+    return " ".join(used)
 
 
 def _machine(scorer: Scorer, computed: Precision, pass_tokens: int) -> dict[str, Json]:
-    """What rounding depends on beside the job: the sizes of passes, the processor and how it computes."""
+    """Everything beside the job that rounding depends on: the size of passes, the processor and how it computes."""
     cuda = computed.device == "cuda"
     return {
         "device": torch.cuda.get_device_name() if cuda else platform.machine(),

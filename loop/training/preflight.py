@@ -1,7 +1,7 @@
-"""How many tokens a forward pass may have, found out before the first one runs out of memory.
+"""Size of a forward pass in tokens, measured before one runs out of memory.
 
-It follows from the model, the data and the memory that is installed. What happens to be free when a training begins
-does not count here: passes of another size round otherwise, and so would make another adapter.
+It follows from the model, the data and the installed memory. The memory that happens to be free when a training begins
+does not count here: passes of another size round differently, and so would make another adapter.
 """
 
 import logging
@@ -21,25 +21,26 @@ from loop.training.weights.adapters import all_kept, checkpointed, trainable
 
 _LOG = logging.getLogger(__name__)
 SHARE = {"cpu": 1 / 8, "cuda": 1 / 2}
-"""Of what the model leaves of the installed memory, for what an automatic pass keeps until its backward.
+"""Share of the installed memory beside the model that an automatic pass may keep until its backward.
 
 An eighth leaves room for neighbours and is as fast on a CPU: 1 GiB of 8 are 1,900 tokens of SmolLM2-135M, and passes of
 400 to 4,000 took the same time. A GPU is seldom shared and wants large passes.
 """
 LARGEST_SHARE = 1 / 2
-"""The same for an example that stands alone and for a size that somebody set; the rest is for what comes and goes."""
+"""The same share for an example that stands alone and for a size that a user set; the rest is for temporaries."""
 SMALLEST, LARGEST = 256, {"cpu": 8_192, "cuda": 65_536}
-"""Tokens of an automatic pass; more is no faster."""
+"""Bounds of an automatic pass, in tokens; larger passes are no faster."""
 COPIES = 7
-"""Of the adapter, beside the one in training: its gradient, AdamW's two moments, the champion's, the mean of the last
-steps, and what trains while the champion's or the mean is in its place."""
+"""Copies of the adapter beside the one in training: its gradient, AdamW's two moments, the champion's, the mean of the
+last steps, and two set aside: while the mean is in the adapter's place, and within that while the champion's is."""
 
 
 def budget(scorer: Scorer, probe: Encoded, largest: Encoded, read: Memory, wanted: int = 0) -> int:
-    """Tokens of a pass: `wanted`, or 0 for a power of two, and no more than fit; `probe` is scored once to find out.
+    """Tokens of a pass, no more than fit: `wanted`, or a power of two where that is 0.
 
-    Says so in the log when fewer fit than are wanted: what is learnt is the same. Raises TrainingError, with the
-    figures, when `largest` alone would not fit.
+    `probe` is scored once to measure the bytes of a token. The log says when fewer tokens fit than are wanted; the
+    gradient of a batch is the same then, in more passes. Raises TrainingError, with the figures, when `largest` alone
+    would not fit.
     """
     each = bytes_per_token(scorer, probe)
     left = _left(scorer, read)
@@ -58,9 +59,10 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded, read: Memory, wante
 def require_room(rows: Scorer, probe: Encoded, largest: Encoded, read: Memory) -> None:
     """Raises TrainingError, with the figures, when `largest` would not fit.
 
-    For the time before it is known how examples are laid out, which takes a pass over the largest: `rows` gives each
-    answer a row.
+    It is called before the layout is chosen, which takes a pass over the largest example; so `rows` has the layout that
+    takes most, a row for each answer.
     """
+    # `probe.size` counts the prompt once, rows repeat it: bytes of the example's tokens become bytes of padded ones.
     each = bytes_per_token(rows, probe) * probe.size / rows.size([probe])
     _require(rows.size([largest]), each, LARGEST_SHARE * _left(rows, read))
 
@@ -68,21 +70,21 @@ def require_room(rows: Scorer, probe: Encoded, largest: Encoded, read: Memory) -
 def needed(scorer: Scorer, probe: Encoded, tokens: int) -> int:
     """Bytes that a training takes beside its weights where its largest pass has so many `tokens`.
 
-    What comes and goes in a pass is at most half of what it keeps (SmolLM2-135M: a third).
+    Temporaries of a pass take at most half of the bytes that it keeps (SmolLM2-135M: a third).
     """
     adapter = sum(parameter.nbytes for parameter in trainable(scorer.model).values())
     return COPIES * adapter + int(1.5 * tokens * bytes_per_token(scorer, probe))
 
 
 def _left(scorer: Scorer, read: Memory) -> float:
-    """Bytes of the installed memory that this process may count on beside the model."""
+    """Bytes of the installed memory that this process may use beside the model and copies of the adapter."""
     device = scorer.model.device
     adapter = sum(parameter.nbytes for parameter in trainable(scorer.model).values())
     return installed(device, read) / sharing(device) - _weights(scorer) - COPIES * adapter
 
 
 def installed(device: torch.device, read: Memory) -> int:
-    """Bytes of the GPU, or of this machine as far as its control group allows."""
+    """Bytes of memory of the GPU, or of this machine as far as its control group allows."""
     if device.type == "cuda":
         whole: int = torch.cuda.mem_get_info(device)[1]
         return whole
@@ -90,6 +92,7 @@ def installed(device: torch.device, read: Memory) -> int:
 
 
 def _require(tokens: int, each: float, room: float) -> None:
+    """Raises TrainingError when `tokens` of `each` bytes do not fit into `room` bytes."""
     if tokens > int(room / each):
         lower = f"set `max_tokens` under [training] to {int(room / each):,} or less, or " if room > each else ""
         raise TrainingError(
@@ -106,11 +109,12 @@ def _needs(tokens: int, each: float, room: float) -> str:
 
 
 def bytes_per_token(scorer: Scorer, example: Encoded) -> float:
-    """Bytes that a pass keeps for its backward for each of its tokens, the weights left out.
+    """Bytes that a pass keeps for its backward for each of its tokens, without the weights.
 
-    With activation checkpoints that is the input of each layer and all of one layer at a time.
+    With activation checkpoints these are the input of each layer and everything of one layer at a time.
     """
     layers = checkpointed(scorer.model)
+    # Measured without checkpoints: their hooks would hide the tensors that a layer keeps.
     with all_kept(scorer.model):
         whole = _kept(scorer, example) / example.size
     if not layers:
@@ -120,29 +124,35 @@ def bytes_per_token(scorer: Scorer, example: Encoded) -> float:
 
 
 def _kept(scorer: Scorer, example: Encoded) -> int:
+    """Bytes of all tensors that a pass over `example` keeps for its backward, each storage once."""
     weights = {storage.data_ptr() for storage in _storages(scorer)}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> None:
-        """Nobody goes back through this pass; an operation that kept its own result would keep itself, for ever."""
+        """Note the tensor's storage and keep nothing of its history.
+
+        There is no backward through this pass; an operation that kept its own result would keep itself for ever.
+        """
         storage = tensor.untyped_storage()
         kept[storage.data_ptr()] = storage
 
+    # The storages are held in `kept` until the end: a freed one's address could be taken by the next.
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda nothing: nothing):
         score(scorer, [example])
     return sum(storage.nbytes() for place, storage in kept.items() if place not in weights)
 
 
 def _weights(scorer: Scorer) -> int:
-    """Bytes of the model, its adapter among them, in this process."""
+    """Bytes of the model with its adapter in this process; weights that layers share count once."""
     return sum({storage.data_ptr(): storage.nbytes() for storage in _storages(scorer)}.values())
 
 
 def _storages(scorer: Scorer) -> list[torch.UntypedStorage]:
+    """Storages of the model's parameters; of a sharded one (DTensor) only this process's part."""
     own = (each.to_local() if isinstance(each, DTensor) else each for each in scorer.model.parameters())
     return [parameter.untyped_storage() for parameter in own]
 
 
 def sharing(device: torch.device) -> int:
-    """Processes that take from the same memory: each has a GPU of its own, where there are any."""
+    """Number of processes that share one memory; on GPUs each has its own."""
     return 1 if device.type == "cuda" else ranks.count()

@@ -1,6 +1,6 @@
-"""The processes of one training, of which there is usually one: who computes what, and how they stay the same.
+"""Processes of one training, usually one: the division of work among them, and how their adapters stay the same.
 
-They are torchrun's; alone, every function is what one process needs.
+torchrun starts them. In a process that it has not started, every function returns what a single process needs.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 def count() -> int:
-    """Processes in this training."""
+    """Number of processes in this training."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process among them, from 0."""
+    """Number of this process among them, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
@@ -30,7 +30,10 @@ def join(device: str) -> None:
 
 
 def share(work: Sequence[T], costs: Sequence[int]) -> list[T]:
-    """What of `work` falls to this process: the costliest first, each to whom has least."""
+    """This process's part of `work`: the costliest first, each to the process with the least so far.
+
+    Every process computes the whole division, and so the same one, without asking the others.
+    """
     loads = [0] * count()
     mine = []
     for index in sorted(range(len(work)), key=lambda index: -costs[index]):
@@ -42,19 +45,25 @@ def share(work: Sequence[T], costs: Sequence[int]) -> list[T]:
 
 
 def turns(work: Sequence[T], filler: T, *, together: bool) -> list[tuple[T, bool]]:
-    """`work`, marked True, and fillers until every process has as many turns, where all have to compute `together`."""
+    """`work`, each marked True, then fillers, marked False, until every process has the same number of turns.
+
+    Fillers are added only where all processes have to compute `together`: sharded weights are gathered from all of
+    them, and a process without work would leave the others waiting.
+    """
     missing = max(everyones(len(work))) - len(work) if together else 0
-    return [*((each, True) for each in work), *[(filler, False)] * missing]
+    own = [(each, True) for each in work]
+    fillers = [(filler, False)] * missing
+    return own + fillers
 
 
 def wait() -> None:
-    """Until every process has come here."""
+    """Return when every process has come here."""
     if count() > 1:
         distributed.barrier()
 
 
 def everyones(value: T) -> list[T]:
-    """What every process brings, in their order."""
+    """The values that all processes pass, in the order of the processes."""
     if count() == 1:
         return [value]
     found: list[T] = [value] * count()
@@ -67,7 +76,9 @@ def add_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if count() == 1:
         return
     trained = list(parameters)
+    # A process that had no pass of this batch has no gradients, and still has to take part in the sum.
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+    # As one vector: one exchange instead of one for each parameter.
     together = nn.utils.parameters_to_vector(gradients)
     distributed.all_reduce(together)
     for parameter, gradient in zip(trained, torch.split(together, [p.numel() for p in trained]), strict=True):

@@ -1,4 +1,4 @@
-"""How large a training is and how long it may take, said before its first step. Nothing is decided by it."""
+"""Size of a training and its expected duration, announced before the first step. Neither decides anything."""
 
 import logging
 import time
@@ -17,15 +17,16 @@ from loop.training.plan import Plan
 _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.INFO)  # who starts a night by hand wants to know how long it takes, without --verbose
 PASS_OVER_FORWARD = 4.2
-"""Time of a step by that of its forward passes: backward through frozen weights, and the champion's pass in the first
-epoch (SmolLM2-135M: 4.5 in one epoch, less in two)."""
+"""Time of a step over the time of its forward passes; it adds the backward through frozen weights and, in the first
+epoch, the champion's pass (SmolLM2-135M: 4.5 in one epoch, less in two)."""
 TRIED_STEPS = 4
+"""Steps, spread over the training, whose passes are laid out for the estimate, or up to three more."""
 
 
 def announce(plan: Plan, state: State, progress: Progress) -> None:
-    """Say how much `plan` has left to do from `state` on, and about how long that takes here.
+    """Log the examples, steps and tokens that `plan` has left from `state` on, and about how long they take here.
 
-    The log also says what a budget of tokens leaves out.
+    The log also names the examples and steps that a budget of tokens leaves out.
     """
     chosen = plan.batches[state.step :]
     minutes = ceil(_seconds(plan, chosen, state.budget) / 60)
@@ -47,7 +48,7 @@ def announce(plan: Plan, state: State, progress: Progress) -> None:
 
 
 def _seconds(plan: Plan, chosen: list[list[int]], budget: int) -> float:
-    """From the time of one forward pass over an example and what the passes of a few steps cost beside it."""
+    """Expected seconds of the steps `chosen`: one timed forward pass over an example, scaled by the cost of passes."""
     if not chosen:
         return 0.0
     examples = plan.encoding.examples
@@ -57,12 +58,16 @@ def _seconds(plan: Plan, chosen: list[list[int]], budget: int) -> float:
     for _ in range(2):  # the first pass of its shape may have to be prepared
         began = time.monotonic()
         with torch.no_grad():
+            # On a GPU only reading the result waits until it has been computed.
             score(plan.scorer, [probe]).logp.tolist()
         elapsed = time.monotonic() - began
     costs = []
     for step in chosen[:: max(1, len(chosen) // TRIED_STEPS)]:
         batch = [examples[index] for index in step]
-        passes = ([batch[index] for index in group] for group in plan.scorer.passes(batch, budget))
-        costs.append(sum(cost(plan.scorer.size(each), full) for each in passes))
+        total = 0
+        for group in plan.scorer.passes(batch, budget):
+            size = plan.scorer.size([batch[index] for index in group])
+            total += cost(size, full)
+        costs.append(total)
     of_probe = cost(plan.scorer.size([probe]), full)
     return PASS_OVER_FORWARD * elapsed * fmean(costs) / of_probe * len(chosen) / ranks.count()

@@ -1,4 +1,4 @@
-"""Steps that are better not taken."""
+"""Gradient spikes: optimiser steps that are better skipped."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -7,13 +7,15 @@ from statistics import median
 from loop.settings import TrainingSettings
 
 SPIKE = 10.0
-"""Times the usual gradient norm, and the one that is clipped to."""
+"""Multiple of the usual gradient norm, or of `max_grad_norm` where that is larger, above which a step is skipped."""
 REMEMBERED = 50
-"""Steps that say what is usual."""
+"""Number of latest steps whose median norm is the usual one."""
 
 
 def is_spike(norm: float, history: Sequence[Mapping[str, float]], settings: TrainingSettings) -> bool:
-    """Whether a gradient is so large that the step it asks for is better not taken."""
+    """Whether the gradient norm `norm` is so far above the usual that its step is better skipped."""
     before = [metrics["grad_norm"] for metrics in history[-REMEMBERED:]]
-    usual = [*filter(isfinite, before)]
+    # Skipped steps stand in the history too, also those whose norm was inf or NaN: they would spoil the median.
+    usual = list(filter(isfinite, before))
+    # Clipping bounds a step already, so a norm is a spike only beside `max_grad_norm` too; without a history none is.
     return bool(usual) and norm > SPIKE * max(settings.max_grad_norm, median(usual))

@@ -1,4 +1,4 @@
-"""A training waits until the memory it needs is free: before its model is loaded, and before its first step."""
+"""Wait for free memory: before a training loads its model, and before its first step."""
 
 import logging
 import time
@@ -20,13 +20,14 @@ _LOG = logging.getLogger(__name__)
 
 
 def await_memory(need: int, what: str, device: torch.device, read: Memory, progress: Progress) -> None:
-    """Return when every process of this training may take `need` bytes; `what` says for what, in the plural.
+    """Return when every process of this training may take `need` bytes; `what` names their use, in the plural.
 
-    Raises LowMemoryError when that lasts longer than the patience of `read`. It counts looks, not seconds, so that
-    all processes give up at the same one.
+    Raises LowMemoryError when that takes longer than the patience of `read`.
     """
+    # Patience in looks, not seconds, so that all processes give up at the same look.
     patience = int(read.patience_seconds / read.look_seconds)
     for look in count():
+        # The scarcest process decides for all: if one began alone, it would wait for the others in its first exchange.
         left = min(ranks.everyones(_free(device, read) // sharing(device)))
         if left >= need:
             break
@@ -46,16 +47,17 @@ def await_memory(need: int, what: str, device: torch.device, read: Memory, progr
 
 
 def weights_bytes(base: Path, dtype: torch.dtype, *, quantized: bool) -> int:
-    """Bytes that the weights in the folder `base` take once they are loaded."""
+    """Bytes that the weights in the folder `base` take once they are loaded in `dtype`, a third of it in four bits."""
     numbers = 0
     for file in base.glob("model*.safetensors"):
+        # Shapes stand in a file's header, so no weights are read.
         with safe_open(file, "pt") as opened:
             numbers += sum(prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118 - no dict
     return numbers * dtype.itemsize // (3 if quantized else 1)
 
 
 def _free(device: torch.device, read: Memory) -> int:
-    """Bytes that may be taken now; what torch holds of a GPU without using it may."""
+    """Bytes that may be taken now; memory of a GPU that torch holds without using it counts as free."""
     if device.type != "cuda":
         return memory.free(read)
     held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,1 +1,1 @@
-"""Batches: examples become token ids, share their prefixes in trees, and are put in the order of the steps."""
+"""Batches: examples become token ids, share their prefixes in trees, and get the order of the steps."""

@@ -1,4 +1,4 @@
-"""Which examples a step sees, and its learning rate: pure functions, so resuming needs no state."""
+"""Schedule: the examples and the learning rate of every step. Pure functions, so resuming needs no state."""
 
 import math
 import random
@@ -9,22 +9,24 @@ from loop.settings import TrainingSettings
 from loop.training.batch.tokens import Encoded
 
 MOST_SHOWINGS = 8
-"""Of an example for the sake of `min_steps`: more of them teach no more (tests/benchmarks/README.md)."""
+"""Showings of an example, at most, for the sake of `min_steps`; more teach nothing (tests/benchmarks/README.md)."""
 
 
 def showings(examples: int, settings: TrainingSettings) -> float:
-    """How often so many examples are shown: `epochs`, or as often as `min_steps` needs where that is more.
-
-    A few dozen corrections seen twice change next to nothing, and a night would be judged on that.
-    """
+    """Number of times that so many examples are shown: `epochs`, or as many as `min_steps` needs where that is more."""
+    # A few dozen corrections seen twice change next to nothing, and a night would be judged on that.
     enough = settings.min_steps * settings.batch_examples / examples
     return max(settings.epochs, min(enough, MOST_SHOWINGS))
 
 
 def families(examples: Sequence[Encoded]) -> list[list[int]]:
-    """Indices of the examples that belong to one conversation: some prompt among them begins all their prompts."""
+    """Families of examples, as lists of their indices: the prompt of one member begins the prompts of all others.
+
+    The examples of one conversation are such a family.
+    """
     found: list[list[int]] = []
     root: tuple[int, ...] | None = None
+    # In sorted order a prompt comes right before those that it begins.
     for index in sorted(range(len(examples)), key=lambda index: examples[index].prompt):
         prompt = examples[index].prompt
         if root is None or prompt[: len(root)] != root:
@@ -35,26 +37,28 @@ def families(examples: Sequence[Encoded]) -> list[list[int]]:
 
 
 def order(families: Sequence[Sequence[int]], epochs: float, seed: int) -> list[int]:
-    """Indices of the examples as they are shown: each epoch in its own order, the last one as far as `epochs` says.
+    """Indices of the examples in the order they are shown: each epoch shuffled anew, the last one perhaps in part.
 
-    Families stay together, so that a step computes what they share once.
+    Families stay together, so that a step computes the prefix that they share once.
     """
     shown: list[int] = []
     for epoch in range(math.ceil(epochs)):
         shuffled = list(families)
+        # A generator for each epoch: its order follows from seed and epoch alone.
         random.Random(f"{seed}/{epoch}").shuffle(shuffled)
         shown += chain.from_iterable(shuffled)
     return shown[: max(1, round(sum(map(len, families)) * epochs))]
 
 
 def affordable(order: Sequence[int], sizes: Sequence[int], budget: int) -> list[int]:
-    """What of `order` a budget of tokens is enough for, where example i has `sizes[i]`, the oldest first; 0 for all.
+    """The part of `order` whose tokens fit into `budget`; all of it where `budget` is 0.
 
-    Every example is shown once before any is shown again. Where the budget ends within an epoch, that epoch keeps the
-    newest examples that it is enough for, wherever they stand; one is always shown.
+    Example i has `sizes[i]` tokens, the oldest example is 0. Every example is shown once before any is shown again.
+    Where the budget ends within an epoch, that epoch keeps its newest examples, wherever they stand; one is always
+    shown.
     """
     if not budget:
-        return [*order]
+        return list(order)
     shown: list[int] = []
     left = budget
     for start in range(0, len(order), len(sizes)):
@@ -62,33 +66,37 @@ def affordable(order: Sequence[int], sizes: Sequence[int], budget: int) -> list[
         newest = _newest(epoch, sizes, left)
         shown += [index for index in epoch if index in newest]
         left -= sum(sizes[index] for index in newest)
+        # The tokens left over could only show a newer example again before an older one that found no room here.
         if len(newest) < len(epoch):
             break
     return shown or [max(order)]
 
 
 def _newest(epoch: Sequence[int], sizes: Sequence[int], budget: int) -> set[int]:
+    """The newest examples of an epoch whose tokens together fit into `budget`; examples are numbered by age."""
     by_age = sorted(epoch, reverse=True)
     spent = accumulate(sizes[index] for index in by_age)
     return {index for index, tokens in zip(by_age, spent, strict=True) if tokens <= budget}
 
 
 def batches(order: Sequence[int], batch: int) -> list[list[int]]:
-    """Indices of the examples of every step."""
-    return [[*order[start : start + batch]] for start in range(0, len(order), batch)]
+    """Indices of the examples of every step, `batch` each; the last step has the rest."""
+    return [list(order[start : start + batch]) for start in range(0, len(order), batch)]
 
 
 def behind(step: int, steps: int, seconds: float, budget: float) -> float:
-    """Share of a training that lies behind the middle of `step` (from 0), by steps or by its budget of seconds.
+    """Share of a training that is over in the middle of `step` (from 0): the larger of the shares of steps and time.
 
-    Whichever is further: a training that time will cut short still warms up and cools down. No budget is 0.
+    `budget` is the wall-clock budget in seconds, 0 for none.
     """
+    # By time too: a training that its budget will cut short still warms up and cools down.
     by_steps = (step + 0.5) / steps
     return min(1.0, max(by_steps, seconds / budget)) if budget else by_steps
 
 
 def rate(share: float, settings: TrainingSettings) -> float:
     """Learning rate after `share` of the training: linear up to its peak, level, and half a cosine down to 0."""
+    # The fall begins after the rise also where both shares add up to more than 1.
     falling = max(settings.warmup_share, 1 - settings.decay_share)
     if share < settings.warmup_share:
         return settings.learning_rate * share / settings.warmup_share

@@ -1,8 +1,9 @@
-"""Examples become token ids with loss weights: the first step of training, and the only one that sees text."""
+"""Token ids and loss weights of examples: the first stage of training, and the only one that sees text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from itertools import chain
 from math import fsum
 
 from transformers import PreTrainedTokenizerBase
@@ -12,9 +13,9 @@ from loop.settings import TrainingSettings
 from loop.types import Branch, Example, FeedbackKind, Objective
 
 UNCHANGED = 0.05
-"""NLL weight of an edited answer's tokens that were there before the edit."""
+"""NLL weight of the tokens of an edited answer that were there before the edit."""
 LARGEST_CLASS_WEIGHT = 4.0
-"""A few thumbs of the rarer kind may not dominate a training."""
+"""Largest factor on the weight of a class of thumbs, so that a few of the rarer kind do not dominate a training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +24,26 @@ class Answer:
 
     ids: tuple[int, ...]
     nll_weights: tuple[float, ...]
-    """Of each token in the mean that is the branch's NLL."""
+    """Weight of each token in the mean that is the branch's NLL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An example as token ids; its answers stand in the order of its branches."""
+    """An example as token ids, with its answers in the order of its branches."""
 
     objective: Objective
     prompt: tuple[int, ...]
     answers: tuple[Answer, ...]
     desirable: bool
-    """Of the first answer."""
+    """Whether the user approved of the first answer; for unpaired examples."""
     weight: float
-    """Of the example's loss; 1 on average over all that were encoded together."""
+    """Weight of the example's loss; 1 on average over all examples encoded together."""
     nll_share: float
-    """Coefficient of the first answer's NLL."""
+    """Coefficient of the first answer's NLL in the loss."""
 
     @property
     def sequences(self) -> tuple[tuple[int, ...], ...]:
-        """Prompt and answer, once per answer."""
+        """Prompt and answer as one sequence, for each answer."""
         return tuple(self.prompt + answer.ids for answer in self.answers)
 
     @property
@@ -53,7 +54,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What can be trained on, and how much could not."""
+    """Examples that can be trained on, and counts of those that were shortened or dropped."""
 
     examples: tuple[Encoded, ...]
     truncated: int
@@ -68,8 +69,10 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
     truncated = 0
     for example in examples:
         answers = _answers(example, tokenizer, settings)
+        # An example that has aged to no weight teaches nothing, and a batch of such would divide by 0.
         if not (_tells_something(answers) and example.branches[0].weight > 0):
             continue
+        # Only the prompt is shortened, by whole turns: an answer is trained on whole or not at all.
         room = settings.max_tokens - max(len(answer.ids) for answer in answers)
         kept = fit(tokenizer, example.prompt, room)
         prompt = tuple(prompt_ids(tokenizer, kept))
@@ -81,11 +84,13 @@ def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, sett
 
 
 def _answers(example: Example, tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings) -> tuple[Answer, ...]:
+    """The branches of `example` as token ids; of an edit only the changed tokens count fully in the NLL."""
     ids = [tuple(response_ids(tokenizer, branch.response)) for branch in example.branches]
     answers = tuple(Answer(branch, (1.0,) * len(branch)) for branch in ids)
     if not _is_edited_pair(example) or settings.edits == "demonstration":
         return answers
-    return (replace(answers[0], nll_weights=span_weights(before=ids[1], after=ids[0])), *answers[1:])
+    edited = replace(answers[0], nll_weights=span_weights(before=ids[1], after=ids[0]))
+    return tuple(chain([edited], answers[1:]))
 
 
 def _is_edited_pair(example: Example) -> bool:
@@ -93,15 +98,18 @@ def _is_edited_pair(example: Example) -> bool:
 
 
 def _tells_something(answers: tuple[Answer, ...]) -> bool:
+    """Whether no answer is empty, which is its end of turn alone, and no two answers are equal."""
     ids = [answer.ids for answer in answers]
     return all(len(branch) > 1 for branch in ids) and len(set(ids)) == len(ids)
 
 
 def span_weights(before: Sequence[int], after: Sequence[int]) -> tuple[float, ...]:
-    """1 for each token of `after` that an edit of `before` wrote or that follows what it deleted, else UNCHANGED."""
+    """NLL weights of `after`: 1 for tokens that the edit of `before` wrote or left after a deletion, else UNCHANGED."""
     weights = [UNCHANGED] * len(after)
+    # autojunk would ignore the frequent tokens of answers of 200 tokens and more.
     for tag, _, _, start, end in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if tag == "delete":
+            # A deletion wrote no token; the next one shows that the text goes on there. At the end there is none.
             weights[start : start + 1] = [1.0] * len(weights[start : start + 1])
         elif tag != "equal":
             weights[start:end] = [1.0] * (end - start)
@@ -112,6 +120,7 @@ def _encoded(
     example: Example, prompt: tuple[int, ...], answers: tuple[Answer, ...], settings: TrainingSettings
 ) -> Encoded:
     first = example.branches[0]
+    # As a demonstration an edit is trained without the answer before it.
     alone = example.signal is FeedbackKind.EDIT and settings.edits == "demonstration"
     return Encoded(
         objective=Objective.DEMONSTRATION if alone else example.objective,
@@ -124,7 +133,8 @@ def _encoded(
 
 
 def _nll_share(example: Example, first: Branch, settings: TrainingSettings) -> float:
-    """An edit shows the wanted answer itself, so its NLL counts like a demonstration's."""
+    """Coefficient of the NLL of the first answer of `example`."""
+    # An edit shows the wanted answer itself, so its NLL counts like a demonstration's.
     if example.objective is Objective.DEMONSTRATION or example.signal is FeedbackKind.EDIT:
         return 1.0
     if example.objective is Objective.PAIR:
@@ -133,16 +143,14 @@ def _nll_share(example: Example, first: Branch, settings: TrainingSettings) -> f
 
 
 def _scaled(encoded: Sequence[Encoded]) -> tuple[Encoded, ...]:
+    """Examples with weights of 1 on average."""
     total = fsum(example.weight for example in encoded)
     return tuple(replace(example, weight=example.weight * len(encoded) / total) for example in encoded)
 
 
 def _balanced(encoded: Sequence[Encoded]) -> tuple[Encoded, ...]:
-    """Unpaired examples weighted so that approval and disapproval count the same in all."""
-    totals = {
-        verdict: fsum(e.weight for e in encoded if e.objective is Objective.UNPAIRED and e.desirable is verdict)
-        for verdict in (True, False)
-    }
+    """Examples, of which the unpaired are weighted so that approval and disapproval count the same in all."""
+    totals = {verdict: _class_weight(encoded, verdict) for verdict in (True, False)}
     if not all(totals.values()):
         return tuple(encoded)
     factors = {
@@ -151,3 +159,8 @@ def _balanced(encoded: Sequence[Encoded]) -> tuple[Encoded, ...]:
     return tuple(
         replace(e, weight=e.weight * factors[e.desirable]) if e.objective is Objective.UNPAIRED else e for e in encoded
     )
+
+
+def _class_weight(encoded: Sequence[Encoded], verdict: bool) -> float:
+    """Weight of all unpaired examples of one class, approval or disapproval."""
+    return fsum(e.weight for e in encoded if e.objective is Objective.UNPAIRED and e.desirable is verdict)

@@ -1,1 +1,1 @@
-"""Forward passes: packed trees of tokens in, the log-probability of every answer out."""
+"""Forward passes: prefix trees of tokens in, the log-probability of every answer out."""

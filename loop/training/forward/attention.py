@@ -1,4 +1,4 @@
-"""Attention over a prefix tree as a backend of transformers: every node sees its own prefix and nothing else."""
+"""Attention over a prefix tree as a backend of transformers: every node attends to its own prefix and nothing else."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -13,28 +13,28 @@ from loop.training.forward.spans import kept_spans, spans
 
 NAME, STOCK = "nightshift_tree", "sdpa"
 OTHER_FORMULAS = ("sliding_window", "softcap", "s_aux", "position_bias")
-"""Arguments by which models ask for attention other than over the whole prefix."""
+"""Arguments by which models ask for something else than plain attention over the whole prefix."""
 
 
 class Plan(Protocol):
-    """How the attention over one tree is computed."""
+    """Way to compute the attention over one tree."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        """What every node sees of the values; [1, heads, nodes, d] each, fewer heads where keys are shared."""
+        """Attention output of every node; [1, heads, nodes, d] each, with fewer heads of keys where they are shared."""
 
 
 Backend = Callable[[Tree, Tensor], Plan]
-"""Makes the plan of a tree whose queries will be in the place and the numbers of a tensor."""
+"""Function that makes the plan of a tree, for queries of the device and dtype of a tensor."""
 
 
 def backends(where: device, *, again: bool = False) -> tuple[Backend, ...]:
-    """All that run there, the fastest first, for layers that are computed `again` in backward or not."""
+    """The backends that run on a device, fastest first; `again` where backward computes layers again."""
     by_chain = kept_spans if again else spans
     return (blocks, by_chain) if where.type == "cuda" else (by_chain,)
 
 
 def select(model: PreTrainedModel, *, tree: bool) -> None:
-    """From now on `model` expects a `tree=Plan` with one stream of tokens [1, nodes], or attends as it always does."""
+    """Switch `model` to one stream of tokens [1, nodes] with a `tree=Plan`, or back to its stock attention."""
     wanted = NAME if tree else STOCK
     if model.config._attn_implementation != wanted:  # noqa: SLF001 - transformers has no public reader
         AttentionInterface.register(NAME, _attend)
@@ -53,10 +53,11 @@ def _attend(
     dropout: float = 0.0,
     **others: object,
 ) -> tuple[Tensor, None]:
-    """[1, heads, nodes, d] -> [1, nodes, heads, d], as transformers wants it of a backend.
+    """[1, heads, nodes, d] -> [1, nodes, heads, d], the shapes that transformers wants of a backend.
 
-    Raises TrainingError where the model asks for what is not plain attention over a prefix.
+    Raises TrainingError where the model asks for anything but plain attention over a prefix.
     """
+    # Not ignored: such a model would be trained with another formula than the one that serves.
     asked = [name for name in OTHER_FORMULAS if others.get(name) is not None]
     if asked or dropout or attention_mask is not None:
         raise TrainingError(

@@ -1,7 +1,7 @@
-"""Examples as the tokens of one forward pass, and where each answer's tokens are predicted from.
+"""Layout of examples as the tokens of one forward pass, and the positions that predict each answer's tokens.
 
-A tree is one stream in which every shared beginning (a system prompt, earlier turns, a prompt, what two answers begin
-with) stands once and nothing is padded. Models for which that is not exact get one padded row per answer.
+A tree is one stream in which every shared prefix (a system prompt, earlier turns, a prompt, the beginning of two
+answers) stands once and nothing is padded. Models for which that is not exact get one padded row per answer.
 """
 
 from collections.abc import Sequence
@@ -10,50 +10,79 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from loop.training.batch.tokens import Encoded
+from loop.training.batch.tokens import Answer, Encoded
 from loop.training.batch.tree import grow
 from loop.training.forward.attention import Backend, Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the model is given, and where to look in what it gives back."""
+    """Input of the model, and the indices by which its output is read."""
 
     tokens: Tensor
-    """[rows, width]; a tree is one row."""
+    """Token ids [rows, width]; a tree is one row."""
     positions: Tensor | None
-    """[1, width] of a tree's nodes."""
+    """Positions of a tree's nodes [1, width]; None for rows, whose positions the model counts itself."""
     plan: Plan | None
-    """How a tree is attended to."""
+    """Attention over a tree; None for rows."""
     sources: Tensor
-    """Flat node that predicts each answer token, [tokens of all answers]."""
+    """Index, in the flattened tokens, of the node that predicts each answer token, [tokens of all answers]."""
     targets: Tensor
+    """Token id of each answer token, [tokens of all answers]."""
     answers: Tensor
-    """Index of the answer each token belongs to."""
+    """Index of the answer to which each answer token belongs, [tokens of all answers]."""
     nll_weights: Tensor
-    """Float64, of each token in its answer's NLL."""
+    """Weight of each answer token in its answer's NLL, float64 [tokens of all answers]."""
 
 
 def lay_out(examples: Sequence[Encoded], attention: Backend | None, like: Tensor) -> Layout:
-    """The prefix tree of all answers of `examples`, or a padded row for each, for a model that computes `like` this."""
+    """Prefix tree of all answers, or padded rows without `attention`; queries have the device and dtype of `like`."""
     device = like.device
-    sequences = [sequence for example in examples for sequence in example.sequences]
-    answers = [answer for example in examples for answer in example.answers]
+    sequences: list[tuple[int, ...]] = []
+    answers: list[Answer] = []
+    for example in examples:
+        sequences.extend(example.sequences)
+        answers.extend(example.answers)
+    positions: Tensor | None = None
+    plan: Plan | None = None
     if attention:
         tree = grow(sequences)
-        nodes = [tree.nodes(index) for index in range(len(sequences))]
-        tokens, positions, plan = [tree.tokens], torch.tensor([tree.depths], device=device), attention(tree, like)
+        paths = [tree.nodes(index) for index in range(len(sequences))]
+        tokens = torch.tensor([tree.tokens], device=device)  # [1, nodes]
+        positions = torch.tensor([tree.depths], device=device)  # [1, nodes]
+        plan = attention(tree, like)
     else:
-        width = max(map(len, sequences))
-        nodes = [list(range(row * width, row * width + len(sequence))) for row, sequence in enumerate(sequences)]
-        tokens, positions, plan = [(*s, *[0] * (width - len(s))) for s in sequences], None, None
-    sources = [path[-len(answer.ids) - 1 : -1] for path, answer in zip(nodes, answers, strict=True)]
+        rows, paths = _padded(sequences)
+        tokens = torch.tensor(rows, device=device)  # [answers, longest sequence]
+    sources: list[int] = []
+    targets: list[int] = []
+    owners: list[int] = []
+    weights: list[float] = []
+    for index, (path, answer) in enumerate(zip(paths, answers, strict=True)):
+        # A token is predicted one node before its own: from the prompt's last node to the answer's last but one.
+        sources.extend(path[-len(answer.ids) - 1 : -1])
+        targets.extend(answer.ids)
+        owners.extend([index] * len(answer.ids))
+        weights.extend(answer.nll_weights)
     return Layout(
-        tokens=torch.tensor(tokens, device=device),
+        tokens=tokens,
         positions=positions,
         plan=plan,
-        sources=torch.tensor([node for path in sources for node in path], device=device),
-        targets=torch.tensor([token for answer in answers for token in answer.ids], device=device),
-        answers=torch.tensor([i for i, answer in enumerate(answers) for _ in answer.ids], device=device),
-        nll_weights=torch.tensor([w for a in answers for w in a.nll_weights], dtype=torch.float64, device=device),
+        sources=torch.tensor(sources, device=device),
+        targets=torch.tensor(targets, device=device),
+        answers=torch.tensor(owners, device=device),
+        nll_weights=torch.tensor(weights, dtype=torch.float64, device=device),
     )
+
+
+def _padded(sequences: Sequence[tuple[int, ...]]) -> tuple[list[list[int]], list[list[int]]]:
+    """Rows of one width, padded with 0, and the index of each sequence's tokens in the flattened rows."""
+    width = max(map(len, sequences))
+    rows: list[list[int]] = []
+    paths: list[list[int]] = []
+    for sequence in sequences:
+        first = len(rows) * width
+        paths.append(list(range(first, first + len(sequence))))
+        # On the right, so that causal attention needs no mask: no token sees the padding behind it.
+        rows.append(list(sequence) + [0] * (width - len(sequence)))
+    return rows, paths

@@ -1,7 +1,8 @@
-"""Attention over a prefix tree in one stream of tokens, chain by chain: needs no kernel but torch's own.
+"""Attention over a prefix tree in one stream of tokens, chain by chain, with torch's own kernels.
 
 A trunk is plain causal attention; every other chain attends to its ancestors, which are a few slices of the stream, and
-to itself. So no mask is wider than what a chain sees, and nothing is computed only to be hidden.
+to itself. So no mask is wider than the tokens that a chain sees, and no score is computed only to be masked out, except
+within a chain itself.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from loop.training.forward.whole import Whole, is_small, whole
 Pieces = Sequence[Tensor]
 """Keys or values of each chain, [1, heads, nodes, d]."""
 Recipe = Callable[[], Tensor]
+"""Function that makes a tensor again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,34 +30,36 @@ class Span:
     """Neighbouring nodes whose attention is computed together."""
 
     size: int
+    """Number of its nodes."""
     sees: tuple[int, ...]
-    """Chains in the order of depth: its ancestors and its own."""
+    """Indices of the chains that it sees, in the order of depth: its ancestors and its own."""
     mask: Tensor | None
-    """Added to the scores, [size, nodes of `sees`]; None at a trunk, which is causal."""
+    """Summand of the scores, [size, nodes of `sees`]; None for a trunk, which is causal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """How the stream of a tree is cut for its keys and values, and for its queries."""
+    """Cuts of the stream of a tree, for its keys and values and for its queries."""
 
     chains: list[int]
     """Length of each chain."""
     spans: tuple[Span, ...]
-    """In the order of the stream."""
+    """Spans of queries in the order of the stream."""
     frugal: bool
-    """Whether a branch makes its copy of the keys and values that it shares again in backward."""
+    """Whether a branch drops its copy of shared keys and values after forward and makes it again in backward."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
-        """What every node sees of the values, [1, heads, nodes, d] each."""
+        """Attention output of every node, [1, heads, nodes, d] each."""
         keys, values = torch.split(key, self.chains, dim=2), torch.split(value, self.chains, dim=2)
         queries = torch.split(query, [span.size for span in self.spans], dim=2)
         asked = zip(self.spans, queries, strict=True)
         return torch.cat([self._seen(span, asking, keys, values, scaling) for span, asking in asked], dim=2)
 
     def _seen(self, span: Span, query: Tensor, keys: Pieces, values: Pieces, scaling: float | None) -> Tensor:
-        """What the nodes of a span see, [1, heads, size, d]."""
+        """Attention output of the nodes of a span, [1, heads, size, d]."""
         key, value = _joined(keys, span), _joined(values, span)
         again = {_identity(key): partial(_joined, keys, span), _identity(value): partial(_joined, values, span)}
+        # A trunk's keys are a slice of the stream or joined once; only a branch copies keys that others have too.
         with _made_again(again) if self.frugal and span.mask is not None else nullcontext():
             return scaled_dot_product_attention(
                 query,
@@ -69,18 +73,20 @@ class Spans:
 
 
 def spans(tree: Tree, like: Tensor, *, frugal: bool = True) -> Spans | Whole:
-    """The spans of `tree`, or all of it where that is faster; masks where `like` is and in the queries' numbers."""
+    """The spans of `tree`, or the whole tree where that is faster; masks have the device and dtype of `like`."""
     if is_small(tree, like):
         return whole(tree, like)
-    return Spans([*map(len, tree.chains)], tuple(_spans(tree, like)), frugal)
+    return Spans(list(map(len, tree.chains)), tuple(_spans(tree, like)), frugal)
 
 
 def kept_spans(tree: Tree, like: Tensor) -> Spans | Whole:
-    """The same for layers that are computed again in backward: of nested hooks on what is kept only one would count."""
+    """The same for layers that are computed again in backward."""
+    # The checkpoint of a layer hooks on kept tensors as well, and of nested hooks only the inner one would count.
     return spans(tree, like, frugal=False)
 
 
 def _spans(tree: Tree, like: Tensor) -> Iterator[Span]:
+    """One span for each trunk, and one for each other chain."""
     index = 0
     while index < len(tree.chains):
         trunk = list(_trunk(tree, index))
@@ -103,26 +109,26 @@ def _trunk(tree: Tree, index: int) -> Iterator[int]:
 
 
 def _mask(size: int, above: int, like: Tensor) -> Tensor:
+    """Mask of a chain of `size` nodes that sees all `above` it and is causal in itself, [size, above + size]."""
     return like.new_full((size, above + size), -inf).triu(above + 1)
 
 
 def _joined(pieces: Pieces, span: Span) -> Tensor:
-    first, *others = (pieces[i] for i in span.sees)
-    return torch.cat([first, *others], dim=2) if others else first
+    seen = [pieces[i] for i in span.sees]
+    return torch.cat(seen, dim=2) if len(seen) > 1 else seen[0]
 
 
 def _identity(tensor: Tensor) -> tuple[int, torch.Size]:
+    """Key by which a kept tensor is recognised: hooks are given other objects of the same memory."""
     return tensor.data_ptr(), tensor.shape
 
 
 def _made_again(recipes: Mapping[tuple[int, torch.Size], Recipe]) -> saved_tensors_hooks:
-    """Until its backward a branch keeps no copy of the keys and values that it shares, only how to make it.
-
-    What else it keeps is cut from its history: attention's own result would keep the operation that made it, and this
-    the result, for ever where nobody asks for gradients.
-    """
+    """Hooks by which a branch keeps, until its backward, recipes of its shared keys and values instead of copies."""
 
     def keep(tensor: Tensor) -> Tensor | Recipe:
+        # Other tensors are cut from their history: attention's own result would keep the operation that made it, and
+        # that the result, for ever where nobody asks for gradients.
         return recipes.get(_identity(tensor)) or tensor.detach()
 
     def give(kept: Tensor | Recipe) -> Tensor:

@@ -1,1 +1,1 @@
-"""Objectives: log-probabilities become the loss of a batch, against the champion's own, and its gradient."""
+"""Objectives: the loss of a batch, from log-probabilities and those of the champion, and its gradient."""

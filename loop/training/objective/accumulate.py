@@ -1,4 +1,4 @@
-"""The gradient of one optimiser batch, pass by pass and over all processes of a training."""
+"""Gradient of one optimiser batch, accumulated pass by pass and over all processes of a training."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from loop.training.objective.reference import Reference
 
 @dataclass(frozen=True, slots=True)
 class Accumulated:
-    """A batch whose gradient stands in the parameters, the same in every process."""
+    """A batch after its gradient was added to the parameters, the same in every process."""
 
     examples: list[Encoded]
-    """In the order of the scores."""
+    """Examples in the order of the scores."""
     scored: Scored
     reference: Tensor
     """Log-probabilities under the champion, float64 [answers]."""
@@ -32,44 +32,54 @@ class Accumulated:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
+    """A pass that one process computed, as lists that the others can receive."""
+
     group: list[int]
+    """Indices of its examples in the batch."""
     logp: list[float]
     nll: list[float]
     reference: list[tuple[float, ...]]
-    """Of each example."""
+    """The champion's log-probabilities of each example."""
 
 
 def accumulate(
     scorer: Scorer, champion: Reference, batch: Sequence[Encoded], state: State, settings: TrainingSettings
 ) -> Accumulated:
-    """Add the gradient of the mean loss of `batch` to the adapter's.
-
-    A mean over examples, not over weights: a batch of one conversation, all of it approved or all of it not, keeps its
-    class's weight.
-    """
+    """Add the gradient of the mean loss of `batch` to the adapter's gradient."""
+    # Several processes take smaller passes, so that each of them has one.
     budget = state.budget if ranks.count() == 1 else min(state.budget, ceil(scorer.size(batch) / ranks.count()))
     groups = scorer.passes(batch, budget)
-    mine = ranks.share(groups, [scorer.size([batch[i] for i in group]) for group in groups])
+    costs = []
+    for group in groups:
+        examples = [batch[i] for i in group]
+        costs.append(scorer.size(examples))
+    mine = ranks.share(groups, costs)
+    # Fillers are the cheapest pass there is.
     smallest = min(range(len(batch)), key=lambda index: batch[index].size)
     turns = ranks.turns(mine, [smallest], together=scorer.sharded)
-    known = iter(champion.logps([batch[i] for group, _ in turns for i in group], state.budget))
+    asked = [batch[i] for group, _ in turns for i in group]
+    # In one call for all turns, since processes have to ask equally often; the answers come in the order of the turns.
+    known = iter(champion.logps(asked, state.budget))
     taken = []
     for group, counts in turns:
         reference = [next(known) for _ in group]
         loss, scored = weighted_loss(scorer, [batch[i] for i in group], reference, state.delta, settings)
+        # Divided by the number of examples, not by their weight: a batch of one conversation, all of it approved or all
+        # of it not, keeps its class's weight. A filler takes part in the backward and adds nothing.
         torch.autograd.backward(loss / len(batch) if counts else 0 * loss)
         if counts:
             taken.append(_Pass(group, scored.logp.tolist(), scored.nll.tolist(), reference))
     ranks.add_gradients(parameter for parameter in scorer.model.parameters() if parameter.requires_grad)
-    return _together(batch, [*chain.from_iterable(ranks.everyones(taken))], scorer.model.device)
+    return _together(batch, list(chain.from_iterable(ranks.everyones(taken))), scorer.model.device)
 
 
 def clip(parameters: Iterable[nn.Parameter], batch: Sequence[Encoded], largest: float) -> float:
-    """Shorten the gradient of `batch` to `largest`, unless 0, and return its norm before, both for weights of 1.
+    """Clip the gradient of `batch` to the norm `largest`, unless that is 0, and return the norm before.
 
-    So a batch keeps its weight: cut to one length, two conversations that users disapproved of would outweigh one that
-    they approved of and that counts twice.
+    Both norms are those of a batch whose examples weigh 1 on average.
     """
+    # So a batch keeps its weight: cut to one length, two conversations that users disapproved of would outweigh one
+    # that they approved of and that counts twice.
     weight = fmean(example.weight for example in batch)
     return float(clip_grad_norm_(parameters, weight * largest or inf)) / weight
 
@@ -81,20 +91,22 @@ def weighted_loss(
     delta: float,
     settings: TrainingSettings,
 ) -> tuple[Tensor, Scored]:
-    """The weighted losses' sum of `examples` in one forward pass, and what their answers scored in it.
+    """Sum of the weighted losses of `examples` in one forward pass, and the scores of their answers in it.
 
-    `reference` are the champion's log-probabilities of each example, `delta` the running mean reward.
+    `reference` holds the champion's log-probabilities of each example's answers, `delta` is the running mean reward.
     """
     scored = score(scorer, examples)
     batch = mixed.gather(examples, scored.logp.device)
-    flat = scored.logp.new_tensor([*chain.from_iterable(reference)])
+    flat = scored.logp.new_tensor(list(chain.from_iterable(reference)))  # [answers], like the scores
     parts = mixed.example_losses(batch, scored, flat, delta, settings)
     return mixed.weighted_sum(parts, batch), scored
 
 
 def _together(batch: Sequence[Encoded], taken: Sequence[_Pass], device: torch.device) -> Accumulated:
+    """The batch with the scores of all passes, whichever process computed them, in the order of `taken`."""
+
     def vector(lists: Iterable[Sequence[float]]) -> Tensor:
-        return torch.tensor([*chain.from_iterable(lists)], dtype=torch.float64, device=device)
+        return torch.tensor(list(chain.from_iterable(lists)), dtype=torch.float64, device=device)
 
     return Accumulated(
         examples=[batch[i] for each in taken for i in each.group],

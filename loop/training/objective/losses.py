@@ -1,4 +1,4 @@
-"""The preference losses: pure functions of log-probabilities per branch, blind to how `logps` computed them.
+"""Preference losses: pure functions of log-probabilities per branch, independent of how `logps` computed them.
 
 All tensors are vectors in float64: log-probabilities of whole answers in nats, under the adapter in training and under
 the champion. Each function returns one unweighted loss per example.
@@ -13,20 +13,21 @@ from torch.nn.functional import logsigmoid
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What a user preferred, and what they preferred it to."""
+    """Preference pairs: the answers that users preferred (chosen) and the answers below them (rejected)."""
 
     chosen: Tensor
+    """Log-probability of each chosen answer."""
     rejected: Tensor
     chosen_reference: Tensor
-    """Under the champion."""
+    """Log-probability of each chosen answer under the champion."""
     rejected_reference: Tensor
     chosen_tokens: Tensor
-    """Of each chosen answer."""
+    """Length in tokens of each chosen answer."""
     rejected_tokens: Tensor
 
     @property
     def margins(self) -> Tensor:
-        """How much further than the champion the model prefers the chosen answer, in nats."""
+        """Log-ratio of the chosen answer less that of the rejected one, in nats; 0 at the champion."""
         return (self.chosen - self.chosen_reference) - (self.rejected - self.rejected_reference)
 
 
@@ -39,17 +40,17 @@ def dpo(pairs: Pairs, beta: float) -> Tensor:
 
 
 def conservative(pairs: Pairs, beta: float, disagreement: float) -> Tensor:
-    """DPO on labels of which a share e is wrong, (1 - e) L + e L', with L' the loss of the pair turned round.
+    """DPO on labels of which a share e is wrong, (1 - e) L + e L', with L' the loss of the swapped pair.
 
-    Smallest at a margin of log((1 - e) / e) / beta, beyond which it pulls back. Mitchell 2023, "A note on DPO with
-    noisy preferences", equation 3.
+    Its minimum is at a margin of log((1 - e) / e) / beta, beyond which it pulls back. Mitchell 2023, "A note on DPO
+    with noisy preferences", equation 3.
     """
     turned = -logsigmoid(-beta * pairs.margins)
     return (1 - disagreement) * dpo(pairs, beta) + disagreement * turned
 
 
 def robust(pairs: Pairs, beta: float, disagreement: float) -> Tensor:
-    """DPO's loss on clean labels, estimated without bias where a share e < 1/2 is wrong, ((1 - e) L - e L') / (1 - 2e).
+    """Unbiased estimate of DPO on right labels where a share e < 1/2 is wrong: ((1 - e) L - e L') / (1 - 2e).
 
     Chowdhury et al. 2024 (arXiv 2403.00409), equation 12.
     """
@@ -60,9 +61,9 @@ def robust(pairs: Pairs, beta: float, disagreement: float) -> Tensor:
 def ipo(pairs: Pairs, beta: float) -> Tensor:
     """Identity preference optimisation, (margin - 1 / (2 beta))^2, with log-ratios as means over an answer's tokens.
 
-    The margin has a goal, so labels that all agree do not drive it to infinity. Azar et al. 2023 (arXiv 2310.12036),
-    equation 17; the means are the authors' own practice.
+    Azar et al. 2023 (arXiv 2310.12036), equation 17; the means are the authors' own practice.
     """
+    # The margin has a target, so labels that all agree do not drive it to infinity.
     chosen = (pairs.chosen - pairs.chosen_reference) / pairs.chosen_tokens
     rejected = (pairs.rejected - pairs.rejected_reference) / pairs.rejected_tokens
     return (chosen - rejected - 1 / (2 * beta)) ** 2
@@ -71,18 +72,18 @@ def ipo(pairs: Pairs, beta: float) -> Tensor:
 def apo_zero(pairs: Pairs, beta: float) -> Tensor:
     """Anchored preference optimisation, 1 - sigmoid(beta d_chosen) + sigmoid(beta d_rejected), d the log-ratios.
 
-    For chosen answers that are better than the model's own: it raises them instead of only lowering the others.
-    D'Oosterlinck et al. 2024 (arXiv 2408.06266), equation 7.
+    For chosen answers that are better than the model's own. D'Oosterlinck et al. 2024 (arXiv 2408.06266), equation 7.
     """
+    # Each answer has a term of its own: the chosen one is raised, where DPO may only lower the rejected one.
     chosen = torch.sigmoid(beta * (pairs.chosen - pairs.chosen_reference))
     rejected = torch.sigmoid(beta * (pairs.rejected - pairs.rejected_reference))
     return 1 - chosen + rejected
 
 
 def simpo(pairs: Pairs, beta: float, gap: float) -> Tensor:
-    """Simple preference optimisation, -log sigmoid(beta (mean chosen - mean rejected) - gap); it asks no reference.
+    """Simple preference optimisation, -log sigmoid(beta (mean chosen - mean rejected) - gap), without a reference.
 
-    Means over an answer's tokens; `gap` is the reward by which the chosen answer should lead. Meng et al. 2024
+    Means are over an answer's tokens; `gap` is the reward by which the chosen answer should lead. Meng et al. 2024
     (arXiv 2405.14734), equation 6.
     """
     means = pairs.chosen / pairs.chosen_tokens - pairs.rejected / pairs.rejected_tokens
@@ -92,28 +93,30 @@ def simpo(pairs: Pairs, beta: float, gap: float) -> Tensor:
 def bco(logp: Tensor, reference: Tensor, desirable: Tensor, delta: float, beta: float) -> Tensor:
     """Binary classifier optimisation, -log sigmoid(+-(r - delta)) with the reward r = beta (logp - reference).
 
-    `delta` is the running mean reward, so that a drift common to both classes teaches nothing. Jung et al. 2024
-    (arXiv 2404.04656), equations 11 and 12.
+    `delta` is the running mean reward. Jung et al. 2024 (arXiv 2404.04656), equations 11 and 12.
     """
     reward = beta * (logp - reference)
+    # Less the mean reward, so that a drift common to both classes teaches nothing.
     return -logsigmoid(torch.where(desirable, reward - delta, delta - reward))
 
 
 def kto(logp: Tensor, reference: Tensor, desirable: Tensor, delta: float, beta: float) -> Tensor:
     """Kahneman-Tversky optimisation, 1 - sigmoid(+-(r - z)) with r = beta (logp - reference), z = max(delta, 0).
 
-    The reference point z = beta KL is the running mean reward of the batches before, not an extra forward pass on
-    mismatched answers. Ethayarajh et al. 2024 (arXiv 2402.01306), equation 8.
+    Ethayarajh et al. 2024 (arXiv 2402.01306), equation 8.
     """
     reward = beta * (logp - reference)
+    # The paper's z = beta KL comes from mismatched answers, a forward pass more; here it is the mean reward of the
+    # batches before. Like a KL it is never negative.
     point = max(delta, 0.0)
     return 1 - torch.sigmoid(torch.where(desirable, reward - point, point - reward))
 
 
 def token_kl(logp: Tensor, reference: Tensor, lengths: Tensor) -> Tensor:
-    """Estimate k3 = exp(d) - 1 - d of the KL to the champion, d the mean token log-ratio, in nats per token.
+    """Estimate k3 = exp(d) - 1 - d of the KL to the champion in nats per token, d the mean log-ratio of the tokens.
 
-    By convexity a lower bound of the mean over tokens. Schulman 2020, "Approximating KL divergence".
+    By convexity it is a lower bound of the mean of k3 over tokens. Schulman 2020, "Approximating KL divergence".
     """
     log_ratio = (logp - reference) / lengths
+    # expm1 keeps the digits that exp(d) - 1 would lose near the champion, where d is small.
     return torch.expm1(log_ratio) - log_ratio

@@ -1,4 +1,4 @@
-"""Mixed batches: each example's loss from its answers' log-probabilities, and what a step reports of them."""
+"""Mixed batches: the loss of each example from its answers' log-probabilities, and the metrics of a step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,24 +15,26 @@ from loop.training.objective import losses
 from loop.types import Objective
 
 DELTA_MEMORY = 0.9
-"""Of the running mean reward, per batch."""
+"""Share of the running mean reward that each batch leaves as it was."""
 MOST_APART = 0.5
-"""Share of answers: rounding moves a few of them far, a wrong reference all."""
+"""Largest share of answers that may differ from the reference: rounding moves a few far, a wrong reference all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Where each kind of example stands; indices of examples, and of first answers in the flat list of answers."""
+    """A batch as index and weight vectors, by which losses pick examples and answers of their kind."""
 
     first: Tensor
-    """First answer of each example."""
+    """Index of each example's first answer in the flat list of answers."""
     pairs: Tensor
+    """Indices of the examples that are pairs."""
     unpaired: Tensor
+    """Indices of the unpaired examples."""
     desirable: Tensor
     weights: Tensor
     nll_shares: Tensor
     lengths: Tensor
-    """Tokens of each answer."""
+    """Length in tokens of each answer."""
 
 
 def gather(examples: Sequence[Encoded], device: torch.device) -> Batch:
@@ -71,7 +73,7 @@ def example_losses(
 
 
 def _drift(batch: Batch, scored: Scored, reference: Tensor) -> Tensor:
-    """How far each example's answers have come from the champion on average; 0 where nothing is compared."""
+    """Mean KL estimate of each example's answers to the champion; 0 for demonstrations."""
     kl = losses.token_kl(scored.logp, reference, batch.lengths)
     pairs, unpaired = batch.first[batch.pairs], batch.first[batch.unpaired]
     zeros = torch.zeros_like(batch.weights)
@@ -80,7 +82,7 @@ def _drift(batch: Batch, scored: Scored, reference: Tensor) -> Tensor:
 
 def _pairs(batch: Batch, scored: Scored, reference: Tensor) -> losses.Pairs:
     chosen = batch.first[batch.pairs]
-    rejected = chosen + 1
+    rejected = chosen + 1  # the better answer of a pair is its first branch
     return losses.Pairs(
         chosen=scored.logp[chosen],
         rejected=scored.logp[rejected],
@@ -108,12 +110,12 @@ def _pair_loss(pairs: losses.Pairs, settings: TrainingSettings) -> Tensor:
 
 
 def weighted_sum(parts: dict[str, Tensor], batch: Batch) -> Tensor:
-    """Sum of weighted example losses; divided by the number of examples of the optimiser batch it is the loss."""
-    return (batch.weights * torch.stack([*parts.values()]).sum(0)).sum()
+    """Sum of the weighted losses of examples; over the number of examples of an optimiser batch it is the loss."""
+    return (batch.weights * torch.stack(list(parts.values())).sum(0)).sum()
 
 
 def next_delta(batch: Batch, scored: Scored, reference: Tensor, delta: float, beta: float) -> float:
-    """The running mean reward of unpaired examples, both classes counting the same, after this batch."""
+    """The running mean reward of unpaired examples after this batch, in which both classes count the same."""
     judged = batch.first[batch.unpaired]
     rewards = beta * (scored.logp - reference)[judged]
     desirable = batch.desirable[batch.unpaired]
@@ -124,18 +126,20 @@ def next_delta(batch: Batch, scored: Scored, reference: Tensor, delta: float, be
 
 
 def check_first(batch: Batch, scored: Scored, reference: Tensor, number: torch.dtype) -> None:
-    """Before step 0 policy and reference agree on most answers, up to the rounding of what they are computed in.
+    """Check, before step 0, that policy and reference agree on most answers up to the rounding of their dtype.
 
-    Raises TrainingError when they do not: DPO would not begin at ln 2. A few answers may differ by more: where nights
-    have moved a champion far, some are so unlikely that bfloat16 rounds them by a nat.
+    Raises TrainingError when they do not: DPO would not begin at ln 2.
     """
     chosen = batch.first[batch.pairs]
     compared = torch.cat([chosen, chosen + 1, batch.first[batch.unpaired]])
     if not len(compared):
         return
+    # A few answers may differ by more: where nights have moved a champion far, some are so unlikely that bfloat16
+    # rounds them by a nat.
     allowed = rounding(reference, batch.lengths, number)
     apart = ((scored.logp - reference).abs() > allowed)[compared]
-    if (share := float(apart.double().mean())) > MOST_APART:
+    share = float(apart.double().mean())
+    if share > MOST_APART:
         raise TrainingError(
             f"before the first step {share:.0%} of the answers do not have the reference's log-probability: "
             "it is not the one of the model that this training starts from",
@@ -144,15 +148,16 @@ def check_first(batch: Batch, scored: Scored, reference: Tensor, number: torch.d
 
 
 def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Tensor], beta: float) -> dict[str, float]:
-    """What a step reports; rewards are beta (logp - reference), the loss is as if examples weighed 1 on average.
+    """Metrics of a step; rewards are beta (logp - reference), the loss is as if examples weighed 1 on average.
 
-    Names without examples in the batch are left out; the loss of a training that diverged is NaN.
+    Metrics without examples in the batch are left out; the loss of a training that diverged is NaN.
     """
     chosen = batch.first[batch.pairs]
     judged = batch.first[batch.unpaired]
     rewards = beta * (scored.logp - reference)
     desirable = batch.desirable[batch.unpaired]
-    # Answers that were served: the estimate holds for what the champion drew, and edits would make e^d of it.
+    # Only answers that were served: the estimate holds for what the champion drew, and edits, which it never drew,
+    # would make e^d of it.
     compared = torch.cat([chosen + 1, judged])
     drift = losses.token_kl(scored.logp[compared], reference[compared], batch.lengths[compared])
     lead = rewards[chosen] - rewards[chosen + 1]
@@ -173,10 +178,12 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
         "chosen_logp_drift": (scored.logp - reference)[chosen].sum() / batch.lengths[chosen].sum(),
         "kl": drift.mean(),
     }
-    values = zip(measured, torch.stack([*measured.values()]).tolist(), strict=True)
+    # One transfer from the device instead of one for each metric. A mean over nothing is NaN.
+    values = zip(measured, torch.stack(list(measured.values())).tolist(), strict=True)
     return {name: value for name, value in values if name == "loss" or not isnan(value)}
 
 
 def _where(examples: Sequence[Encoded], objective: Objective, device: torch.device) -> Tensor:
+    """Indices of the examples with this objective; of type long also where there are none, since they index."""
     found = [index for index, example in enumerate(examples) if example.objective is objective]
     return torch.tensor(found, dtype=torch.long, device=device)

@@ -1,1 +1,1 @@
-"""Weights that are trained: the adapter, its fused layers, its mean over the last steps, and how it is held."""
+"""Weights in training: the adapter, its fused layers, its mean over the last steps, and the dtypes of all of them."""

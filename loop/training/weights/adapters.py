@@ -1,4 +1,4 @@
-"""The LoRA adapter of a candidate: fresh or the champion's to begin with, saved so that stock peft loads it."""
+"""LoRA adapter of a candidate: it begins fresh or as the champion's, and is saved so that stock peft loads it."""
 
 import hashlib
 import json
@@ -41,18 +41,20 @@ def load(
     sharded: bool = False,
     quantized: bool = False,
 ) -> PeftModel:
-    """The frozen base model in `dtype` under a float32 adapter: the champion's own weights, or fresh ones (B = 0).
+    """The frozen base model in `dtype` under a float32 adapter: that of `parent`, or a fresh one (B = 0) without it.
 
-    Raises TrainingError when the champion's adapter has another rank or scale than `rank` asks for, when a quantized
-    base lacks bitsandbytes or would be sharded; UsageError when the base cannot be read.
+    Raises TrainingError when the champion's adapter has another rank or scale than `rank` asks for, when `quantized`
+    lacks bitsandbytes or goes with `sharded`; UsageError when the base cannot be read.
     """
     if sharded and quantized:
         raise TrainingError(
             "`shard` and `quantize` under [training] do not go together",
             "set one of them: four bits take a quarter of the memory in every process, sharding its part of it",
         )
+    # Left out where nothing is quantized: a None would hide the four bits that a base's own files may be in.
     how = {"quantization_config": _four_bits(dtype)} if quantized else {}
     with quiet():
+        # Sharded weights go to the GPUs layer by layer: whole they may fit into none of them.
         model = load_base(base, dtype, device_map="cpu" if sharded else device, **how)
         if quantized:
             _keep_trainable(model)
@@ -60,6 +62,7 @@ def load(
             adapted = begin(model, rank=rank, seed=seed)
         else:
             _check_same_shape(parent, rank)
+            # With low_cpu_mem_usage peft does not initialise the adapter before it reads it.
             adapted = PeftModel.from_pretrained(model, parent, is_trainable=True, low_cpu_mem_usage=True)
             fuse(adapted)
     return _shard(adapted, device) if sharded else adapted
@@ -75,6 +78,7 @@ def begin(model: PreTrainedModel, *, rank: int, seed: int) -> PeftModel:
 
 
 def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """Quantisation of QLoRA: NF4 with double quantisation (Dettmers et al. 2023, arXiv 2305.14314)."""
     if not is_bitsandbytes_available():
         raise TrainingError("`quantize` under [training] needs bitsandbytes", "pip install 'nightshift-loop[qlora]'")
     return BitsAndBytesConfig(
@@ -86,40 +90,44 @@ def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
 
 
 def _keep_trainable(model: nn.Module) -> None:
-    """Mark four-bit layers as in training: else some CPUs pack them for inference, and no gradient goes through."""
+    """Mark the four-bit layers of `model` as in training."""
     from bitsandbytes.nn.modules import Linear4bit
 
     for module in model.modules():
         if isinstance(module, Linear4bit):
+            # Else bitsandbytes packs them for inference on CPUs with AVX-512, and no gradient goes through.
             module.training = True
 
 
 def _shard(model: PeftModel, device: str) -> PeftModel:
-    """Each layer's frozen weights divided over the processes (FSDP2), together only while the layer is computed."""
+    """`model` with the frozen weights of each layer divided over the processes (FSDP2), gathered while it computes."""
     mesh = init_device_mesh(device, (ranks.count(),))
-    own = {*trainable(model).values()}
+    own = set(trainable(model).values())
     for layer in layers(model):
+        # Each layer is an FSDP root of its own, and a root stays whole after its forward unless told otherwise.
         fully_shard(layer, mesh=mesh, ignored_params=own, reshard_after_forward=True)
     return model.to(device)
 
 
 def use_liger(model: PreTrainedModel) -> None:
-    """On a GPU, where Liger is installed: its kernels for the norms and gated products of this model and no other."""
+    """Give this model alone Liger's kernels for norms and gated products: on a GPU, where Liger is installed."""
     if model.device.type == "cuda" and is_liger_kernel_available():
         shared = vars(sys.modules[type(model).__module__])
         own = dict(shared)
+        # Liger also replaces classes in the module of the model, for all models of its kind: those are put back.
         apply_liger_kernel(model, {"rope": False, "cross_entropy": False, "fused_linear_cross_entropy": False})
         shared.update(own)
 
 
 def layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
-    """Of a transformer, in order."""
+    """The layers of a transformer, in order."""
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Let each layer keep only its input until backward, and compute the layer again then."""
+    """Let each layer keep only its input until backward, where the layer is computed again."""
     for layer in layers(model):
+        # Layers draw nothing at random here, so no random state has to be kept for the second forward.
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
 
 
@@ -130,7 +138,7 @@ def checkpointed(model: nn.Module) -> list[GradientCheckpointingLayer]:
 
 @contextmanager
 def all_kept(model: nn.Module) -> Iterator[None]:
-    """No layer is computed again while the block runs."""
+    """Every layer keeps all for its backward, and none is computed again, while the block runs."""
     again = checkpointed(model)
     forwards = [vars(layer).pop("forward") for layer in again]
     try:
@@ -169,7 +177,9 @@ def save(model: PeftModel, folder: Path) -> None:
     with quiet():
         model.save_pretrained(str(building), save_embedding_layers=False)
     config = json.loads((building / CONFIG).read_text())
+    # peft keeps a set here, whose order changes from process to process.
     config["target_modules"] = sorted(config["target_modules"])
+    # The path of the base model on this machine would make equal adapters unequal.
     config["base_model_name_or_path"] = None
     (building / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     for name in ADAPTER_FILES:
@@ -178,10 +188,12 @@ def save(model: PeftModel, folder: Path) -> None:
 
 
 def _fresh(rank: int) -> LoraConfig:
+    # No dropout: policy and reference have to be the same function before the first step.
     return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def _check_same_shape(parent: Path, rank: int) -> None:
+    """Raises TrainingError when the champion's adapter has another rank or scale than a fresh one of `rank`."""
     config = PeftConfig.from_pretrained(parent)
     if (config.r, config.lora_alpha) != (rank, 2 * rank):
         raise TrainingError(

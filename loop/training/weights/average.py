@@ -1,8 +1,8 @@
-"""The mean of the adapter over the last steps, which is what a training leaves.
+"""Mean of the adapter over the last steps: the adapter that a training leaves.
 
-At a rate that still teaches, every batch pulls the adapter to another side of the optimum; the mean of where it has
-been lies nearer to it than its last place does. Uniform average of the latest weights: Kaddour 2022 (LAWA,
-arXiv 2209.14981).
+While the learning rate is high enough to teach, every batch pulls the adapter to another side of the optimum; the mean
+of its latest positions lies nearer to the optimum than the last one. Uniform average of the latest weights: Kaddour
+2022 (LAWA, arXiv 2209.14981).
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,14 @@ from loop.training.weights.adapters import put, trainable
 
 @dataclass(slots=True)
 class Average:
-    """Running mean of an adapter, each step counting the same; empty before the first."""
+    """Running mean of an adapter, in which each step counts the same; empty before the first."""
 
     steps: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
-    """Named as in `trainable`."""
+    """Mean of each parameter, named as in `trainable`."""
 
     def add(self, model: nn.Module) -> None:
-        """Take in the adapter as it is now."""
+        """Add the adapter as it is now to the mean."""
         self.steps += 1
         for name, parameter in trainable(model).items():
             mean = self.weights.setdefault(name, parameter.detach().clone())
@@ -36,7 +36,8 @@ class Average:
             put(model, self.weights)
 
     def recall(self, kept: Mapping[str, Any], model: nn.Module) -> None:
-        """Go on with the fields of another one; with none where a checkpoint of 0.1 kept none."""
+        """Continue with the fields of a checkpoint's average, which are named as in this class."""
+        # Checkpoints of version 0.1 kept none.
         self.steps = kept.get("steps", 0)
         placed = trainable(model)
         self.weights = {name: mean.to(placed[name].device) for name, mean in kept.get("weights", {}).items()}
