@@ -5,7 +5,7 @@ Data Docs and failures hold counts, bounds and names of columns, never a value: 
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -55,10 +55,9 @@ def _never_null(column: str) -> Rule:
     return Rule("ExpectColumnValuesToNotBeNull", column, f"{{}} of {{}} examples have no {column}.")
 
 
-def _one_of(column: str, values: Iterable[str]) -> Rule:
-    known = list(values)
-    failure = f"{{}} of {{}} examples have an unknown {column}; required: one of {', '.join(known)}."
-    return Rule("ExpectColumnValuesToBeInSet", column, failure, {"value_set": known})
+def _one_of(column: str, values: Collection[str]) -> Rule:
+    failure = f"{{}} of {{}} examples have an unknown {column}; required: one of {', '.join(values)}."
+    return Rule("ExpectColumnValuesToBeInSet", column, failure, {"value_set": list(values)})
 
 
 def _at_least(column: str, low: int, fault: str) -> Rule:

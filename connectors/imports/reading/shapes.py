@@ -29,7 +29,7 @@ _SHAPE = "function-plain["
 
 
 def _finite(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    # JsonValue takes NaN and infinity at any depth; json raises the ValueError that a validator has to raise.
+    # At any depth; json raises the ValueError that a validator has to raise.
     if value:
         json.dumps(value, allow_nan=False)
     return value
