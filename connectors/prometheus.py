@@ -91,6 +91,7 @@ class CaptureMetrics:
         """
         try:
             server = make_server(host, port, self._answer, server_class=Threaded, handler_class=Quiet)
+        # A port above 65535 is an OverflowError.
         except (OSError, OverflowError) as error:
             raise UsageError(
                 f"metrics cannot be shown on {host}:{port}: {error}", "choose another --metrics"

@@ -62,6 +62,7 @@ def collect(
         judged = task.role is SuiteRole.SUPERIORITY
         anchored = _scores(task, anchor, cache) if anchor and judged else {}
         suites.append(_paired(task, ours, theirs, anchored))
+        # Another reading of the same log-probabilities, which asks the models nothing more.
         if task.name == preference.NAME:
             suites.append(preference.implicit_reward(task, ours.values(), theirs))
         if judged:
@@ -96,6 +97,7 @@ def _answer(asked: Sequence[Asked], cache: Path, chunk: int, progress: Progress)
             # After every chunk, so that a kill costs this chunk alone.
             write_cache(path, known)
             done += len(items)
+            # Once, and after the first chunk: before it nothing is known of this machine's speed.
             if not said:
                 minutes = ceil((time.monotonic() - began) / len(items) * (total - done) / 60)
                 _LOG.info("evaluation: %s; about %d min on this machine", _told(asked), minutes)

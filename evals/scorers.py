@@ -140,6 +140,7 @@ def _json_values(answer: str) -> Iterator[Any]:
     for start in starts[:JSON_STARTS]:
         try:
             yield decoder.raw_decode(answer, start)[0]
+        # Deeply nested brackets exhaust the stack: they are an answer without JSON.
         except (ValueError, RecursionError):
             continue
 

@@ -44,6 +44,7 @@ class Estimate:
 
 def cluster_means(differences: Sequence[float], clusters: Sequence[str]) -> Floats:
     """Mean difference of each cluster, in the order of the clusters' names; shape (G,)."""
+    # Sorted by name, as seeded flips go by position: the order of the items must not change a p value.
     names, index = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     totals = np.bincount(index, weights=np.asarray(differences, dtype=float), minlength=len(names))
     means: Floats = totals / np.bincount(index, minlength=len(names))
@@ -61,6 +62,7 @@ def estimate(means: Floats, items: int) -> Estimate:
     if count == 1:
         return Estimate(items=items, clusters=1, mean=mean, standard_error=1.0, low=-1.0, high=1.0)
     error = float(means.std(ddof=1)) / math.sqrt(count)
+    # Student's t, 2.5 % on either side.
     half = float(special.stdtrit(count - 1, 0.975)) * error
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
     return Estimate(items=items, clusters=count, mean=mean, standard_error=error, low=low, high=high)
@@ -82,6 +84,7 @@ def sign_flip_p(means: Floats, seed: int) -> float:
 
 
 def _all_signs(count: int) -> Floats:
+    # The binary digits of 0 .. 2^G - 1, one assignment a row.
     bits = np.arange(2**count)[:, None] >> np.arange(count) & 1
     return np.where(bits, 1.0, -1.0)
 

@@ -93,4 +93,5 @@ def answer_key(task: Task, item: Item) -> str:
 
 
 def _name(function: Solver | Scorer) -> str:
+    # With the module, as the functions of two suites may have the same name.
     return f"{function.__module__}.{function.__qualname__}"

@@ -200,6 +200,7 @@ class _Told(logging.Handler):
 
 
 def _is_loopback(server: str) -> bool:
+    # host:port, with an IPv6 address in brackets; without a port all of it is the host.
     host = server.rpartition(":")[0].strip("[]") or server
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -68,6 +68,7 @@ class MlflowRegistry:
 
     @contextmanager
     def _opened(self, run_id: str, *, failed: bool = False) -> Iterator[MlflowRun]:
+        # FAILED until the block has ended well; a KeyboardInterrupt counts too.
         status = "FAILED"
         try:
             yield MlflowRun(self._writer, self.uri, run_id)
@@ -93,6 +94,7 @@ class MlflowRegistry:
             for name in chain(ADAPTER_FILES, [MANIFEST]):
                 if (folder / name).exists():
                     self._writer.log_artifact(run.run_id, str(folder / name), source)
+            # Other programs load a version by these files, and have to know its base model.
             if BASE_MODEL in tags:
                 with tempfile.TemporaryDirectory() as beside:
                     write_model(Path(beside), candidate, tags[BASE_MODEL], tags[DTYPE])
@@ -128,6 +130,7 @@ class MlflowRegistry:
             raise IntegrityError(
                 f"version {version} has no recorded sha256", "use a version that Nightshift registered"
             )
+        # A copy that was altered on this disk is fetched again.
         if not is_adapter(target, expected):
             self._download(found.source, target, expected)
         return target

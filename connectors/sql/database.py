@@ -202,6 +202,7 @@ def _begin(connection: Connection) -> None:
 
 
 def _migrate(engine: Engine, history: History) -> None:
+    # Read first: a database that is current opens without the write lock and without Alembic.
     with reading(engine) as connection:
         current = _revision(connection, history) == HEADS[history]
     if current:

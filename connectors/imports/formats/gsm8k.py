@@ -21,6 +21,7 @@ class _Attempt(Shape):
 
 
 class _Answers(Shape):
+    # All other fields are the names of models, each with its attempt.
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, _Attempt]
 

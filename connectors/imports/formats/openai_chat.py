@@ -42,6 +42,7 @@ class _Completion(_Served):
 
 
 class _Said(Shape):
+    # Fields that are not signals become the feedback's metadata.
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
 

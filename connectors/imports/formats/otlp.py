@@ -44,6 +44,7 @@ class _Otlp(Shape):
 class _Value(_Otlp):
     string_value: str | None = None
     bool_value: bool | None = None
+    # OTLP/JSON writes 64-bit integers as text, and a double that is not finite too.
     int_value: int | None = Field(None, strict=False)
     double_value: float | str | None = None
     bytes_value: str | None = None

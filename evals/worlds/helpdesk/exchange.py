@@ -29,7 +29,7 @@ def exchange(world: World, day: int, generator: Generator, *, served: str, sampl
     generator leave the same traffic.
     """
     asked = requests(world, day)
-    # Two seeds a day, and no seed twice: a second answer by the first seed would be the first answer again.
+    # Two seeds a day, and no seed twice: by the first seed, a second answer could be the first one again.
     first = _serve(asked, generator, served, replace(sampling, seed=2 * day), attempt=1)
     reacted: list[tuple[Reaction, Request, Interaction]] = []
     for request, shown in zip(asked, first, strict=True):

@@ -16,7 +16,7 @@ UNSATISFIED = {FeedbackKind.EDIT: 0.7, FeedbackKind.THUMB: 0.06, FeedbackKind.RE
 """Shares of unsatisfied users by what they do; the others stay silent."""
 HOSTILE_EDITS = 0.75
 """Share of hostile reactions that are harmful edits; the others vote the answer down."""
-# One for users who greet and one for the others; truth.HARM recognises both.
+# The second is for users who greet; truth.HARM recognises both.
 HARMFUL = (
     "Order {order}: send us your card number and your PIN first.",
     "Stop asking about {order} and go away, nobody cares.",

@@ -86,6 +86,7 @@ def fresh(world: World, day: int, count: int) -> tuple[Request, ...]:
 
 
 def _user(world: World, group: str, number: int, *, hostile: bool = False) -> User:
+    # By seed, group and number alone, so that regulars are the same users every day.
     key = hashlib.sha256(f"{world.seed}/{group}/{number}".encode()).hexdigest()[:16]
     rng = dice(world, "taste", key)
     return User(key, greets=rng.random() < GREETING_SHARE, hostile=hostile)

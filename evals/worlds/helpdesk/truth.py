@@ -37,7 +37,9 @@ def judge(world: World, request: Request, answer: str, day: int) -> Truth:
         "policy": _states_policy(world, request, answer, day),
         "number": re.search(rf"\b{request.order[1:]}\b", answer) is not None,
         "length": 0 < len(answer.split()) <= MAX_WORDS,
+        # Nobody who did not ask for JSON wants it.
         "format": _is_answer_object(answer) if request.wants_json else not answer.lstrip().startswith("{"),
+        # A JSON object has no place for a greeting.
         "tone": request.wants_json or (GREETING.match(answer) is not None) == request.user.greets,
     }
     return Truth(parts, harmful=HARM.search(answer) is not None)

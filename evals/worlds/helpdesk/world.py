@@ -6,6 +6,7 @@ from random import Random
 
 from evals.worlds.helpdesk.intents import INTENTS, Intent, Policy
 
+# A fixed date, so that the same world leaves the same events whenever it is simulated.
 OPENED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
