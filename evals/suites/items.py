@@ -12,7 +12,7 @@ from loop.types import Branch, Example, Sampling
 
 
 def items(examples: Iterable[Example], keep: Callable[[Item], bool], limit: int) -> tuple[Item, ...]:
-    """The newest `limit` items that `keep` accepts, one per prompt and cluster, in the order of ids; 0 accepts all.
+    """The newest `limit` items that `keep` accepts, one per prompt and cluster, in the order of ids; 0 takes all.
 
     Answers without text (bare tool calls) are no references; malformed verifiers are left out.
     """
