@@ -1,8 +1,9 @@
-"""What a capture process shows of itself over HTTP: /metrics for Prometheus, /healthz for whoever restarts it."""
+"""Metrics and health of a capture process over HTTP: /metrics for Prometheus, /healthz for whoever restarts it."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from socketserver import ThreadingMixIn
 from threading import Thread
 from typing import Any
@@ -19,7 +20,7 @@ KINDS = ("interactions", "feedback", "dead_letters")
 
 
 class CaptureMetrics:
-    """Counts what capture does; `serve` shows it. Without a round for `silent_seconds` capture is not healthy."""
+    """Counters of what capture does, shown by `serve`; capture is unhealthy after `silent_seconds` without a round."""
 
     def __init__(self, silent_seconds: float = 120.0) -> None:
         self._silent_seconds = silent_seconds
@@ -27,7 +28,8 @@ class CaptureMetrics:
         self._metrics = make_wsgi_app(self.registry)
         self.rows = self._counter("rows", "Events stored that were not there before.")
         self.entries = self._counter("entries", "Log entries read and settled.", "kind")
-        for kind in KINDS:  # so that the first increase of each is seen as one
+        # Prometheus sees an increase only from a value it has seen: each counter has to be there with 0 first.
+        for kind in KINDS:
             self.entries.labels(kind)
         self.skipped = self._counter("skipped", "Offsets without an entry: markers, or taken by retention.")
         self.fences = self._counter("fences", "Batches that another process had stored first.")
@@ -42,21 +44,25 @@ class CaptureMetrics:
         self.silent = self._gauge("silent_seconds", "Since the last round of capture; what /healthz judges by.")
         self._newest: datetime | None = None
         self._partitions: frozenset[Partition] = frozenset()
+        # Monotonic, as a clock that is set would make a healthy capture look silent. Ages are computed when they are
+        # scraped, so that they go on growing in a process that hangs.
         self._round_at = self._seen_at = time.monotonic()
         self.watermark_age.set_function(self._age)
         self.silent.set_function(self._silence)
         self.blind.set_function(lambda: time.monotonic() - self._seen_at)
 
     def observe(self, step: Step | None, partitions: Iterable[Partition]) -> None:
-        """One round of capture: what it did, and the partitions the process has now."""
+        """Count one round of capture: what it did, and the partitions the process has now."""
         self._round_at = time.monotonic()
-        if (now := frozenset(partitions)) != self._partitions:
+        now = frozenset(partitions)
+        if now != self._partitions:
             self.rebalances.inc()
             self.held.set(len(now))
             self._partitions = now
         if step is None:
             return
         self.batch_seconds.observe(step.seconds)
+        # A fenced batch wrote nothing: its entries are counted by the process that stored them.
         if step.fenced:
             self.fences.inc()
             return
@@ -65,12 +71,15 @@ class CaptureMetrics:
         self.skipped.inc(parsed.batch.next - parsed.batch.start - len(parsed.batch.entries))
         for kind in KINDS:
             self.entries.labels(kind).inc(len(getattr(parsed, kind)))
-        events: tuple[Interaction | Feedback, ...] = (*parsed.interactions, *parsed.feedback)
+        events: Iterable[Interaction | Feedback] = chain(parsed.interactions, parsed.feedback)
+        # A producer whose clock is ahead must not hide how old the newest real event is.
         past = [event.occurred_at for event in events if event.occurred_at <= datetime.now(UTC)]
-        self._newest = max([*past, self._newest] if self._newest else past, default=None)
+        if self._newest:
+            past.append(self._newest)
+        self._newest = max(past, default=None)
 
     def behind(self, ends: Mapping[Partition, int], position: Callable[[Partition], int]) -> None:
-        """How far the store is behind the log; `position` tells where it stands."""
+        """Show how far the store is behind the log; `position` gives the store's offset of a partition."""
         for partition, end in ends.items():
             self.lag.labels(f"{partition.topic}/{partition.number}").set(end - position(partition))
         self._seen_at = time.monotonic()
@@ -82,6 +91,7 @@ class CaptureMetrics:
         """
         try:
             server = make_server(host, port, self._answer, server_class=Threaded, handler_class=Quiet)
+        # A port above 65535 is an OverflowError.
         except (OSError, OverflowError) as error:
             raise UsageError(
                 f"metrics cannot be shown on {host}:{port}: {error}", "choose another --metrics"
@@ -112,15 +122,15 @@ class CaptureMetrics:
 
 
 class Threaded(ThreadingMixIn, WSGIServer):
-    """One idle connection does not keep the others waiting."""
+    """A server with a thread for each connection, so that an idle one does not keep the others waiting."""
 
     daemon_threads = True
 
 
 class Quiet(WSGIRequestHandler):
-    """Does not log every scrape, nor wait for ever for one."""
+    """A handler that does not log every scrape, and does not wait for one for ever."""
 
     timeout = 10
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002, ANN401 - the signature it overrides
-        """Nothing."""
+        """Log nothing."""

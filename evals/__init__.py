@@ -1,1 +1,1 @@
-"""How answers are judged: tasks, scorers, statistics, suites and simulated worlds."""
+"""Evaluation: tasks, scorers, statistics, suites and simulated worlds, by which answers are judged."""

@@ -1,4 +1,4 @@
-"""From tasks and models to evidence: candidate, champion and anchor on the same items in one process."""
+"""Evidence from tasks and models: candidate, champion and anchor answer the same items in one process."""
 
 import logging
 import time
@@ -15,19 +15,20 @@ from loop.ports import Progress
 from loop.types import Json, PairedScore, Sampling, SuiteEvidence, SuiteRole
 
 _LOG = logging.getLogger(__name__)
-_LOG.setLevel(logging.INFO)  # said without --verbose, like the size of a training
+# Shown without --verbose, like the size of a training.
+_LOG.setLevel(logging.INFO)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What one model answers in one go."""
+    """The items that one model answers together."""
 
     name: str
     model: Model
     solver: Solver
     sampling: Sampling
     items: Mapping[str, Item]
-    """By the key of the answer."""
+    """Items by the key of their answer."""
 
 
 def collect(
@@ -40,22 +41,28 @@ def collect(
     chunk: int,
     progress: Progress,
 ) -> tuple[tuple[SuiteEvidence, ...], list[dict[str, Json]]]:
-    """Paired scores of every task, and for the superiority suites a table of answers to read beside what was wanted.
+    """Paired scores of every task, and for the superiority suites a table of answers beside the wanted ones.
 
-    Answers are kept in `cache/<model fingerprint>.json`, one per prompt: tonight's candidate is known when it comes
-    back as tomorrow's champion, suites that ask the same prompt share its answer, and an evaluation that was killed
-    goes on at most `chunk` answers back. Scores are always taken anew. The anchor answers the superiority suites only.
+    Answers are kept in `cache/<model fingerprint>.json`, one per prompt. So tonight's candidate has its answers already
+    when it is tomorrow's champion, suites that ask the same prompt share its answer, and an evaluation that was killed
+    loses at most `chunk` answers. Scores are always taken anew. The anchor answers the superiority suites only.
     """
     judging = [task for task in tasks if task.role is SuiteRole.SUPERIORITY]
     named = (("candidate", candidate, tasks), ("champion", champion, tasks), ("anchor", anchor, judging))
-    asked = [each for name, model, answering in named if model for each in _asked(name, model, answering)]
+    asked: list[Asked] = []
+    for name, model, answering in named:
+        if model:
+            asked += _asked(name, model, answering)
+    # All answers before any score, so that a model is asked once for all its suites.
     _answer(asked, cache, chunk, progress)
     suites: list[SuiteEvidence] = []
     table: list[dict[str, Json]] = []
     for task in tasks:
         ours, theirs = _scores(task, candidate, cache), _scores(task, champion, cache)
         judged = task.role is SuiteRole.SUPERIORITY
-        suites.append(_paired(task, ours, theirs, _scores(task, anchor, cache) if anchor and judged else {}))
+        anchored = _scores(task, anchor, cache) if anchor and judged else {}
+        suites.append(_paired(task, ours, theirs, anchored))
+        # Another reading of the same log-probabilities, which asks the models nothing more.
         if task.name == preference.NAME:
             suites.append(preference.implicit_reward(task, ours.values(), theirs))
         if judged:
@@ -64,7 +71,7 @@ def collect(
 
 
 def _asked(name: str, model: Model, tasks: Sequence[Task]) -> Iterator[Asked]:
-    """What a model is asked by all tasks together: short calls of a generator are slow ones."""
+    """The items of all tasks for one model, by solver and sampling: a generator is slow when it is called for few."""
     together: dict[tuple[Solver, Sampling], dict[str, Item]] = {}
     for task in tasks:
         items = {answer_key(task, item): item for item in task.items}
@@ -74,7 +81,7 @@ def _asked(name: str, model: Model, tasks: Sequence[Task]) -> Iterator[Asked]:
 
 
 def _answer(asked: Sequence[Asked], cache: Path, chunk: int, progress: Progress) -> None:
-    """Bring the cache to where every score can be taken."""
+    """Fill the cache with every answer that the scores need."""
     total, done = sum(len(each.items) for each in asked), 0
     began, said = time.monotonic(), False
     for each in asked:
@@ -87,8 +94,10 @@ def _answer(asked: Sequence[Asked], cache: Path, chunk: int, progress: Progress)
             progress("evaluate", done, total, each.name)
             keys, items = zip(*unknown[start : start + chunk], strict=True)
             known.update(zip(keys, each.solver(each.model, items, each.sampling), strict=True))
+            # After every chunk, so that a kill costs this chunk alone.
             write_cache(path, known)
             done += len(items)
+            # Once, and after the first chunk: before it nothing is known of this machine's speed.
             if not said:
                 minutes = ceil((time.monotonic() - began) / len(items) * (total - done) / 60)
                 _LOG.info("evaluation: %s; about %d min on this machine", _told(asked), minutes)
@@ -97,7 +106,7 @@ def _answer(asked: Sequence[Asked], cache: Path, chunk: int, progress: Progress)
 
 
 def _told(asked: Sequence[Asked]) -> str:
-    """How much there is to answer, by whom."""
+    """The number of answers by each model, in words."""
     items = Counter[str]()
     for each in asked:
         items[each.name] += len(each.items)
@@ -105,13 +114,14 @@ def _told(asked: Sequence[Asked]) -> str:
 
 
 def _length(keyed: tuple[str, Item]) -> int:
-    """Characters of the prompt: chunks of like lengths are padded little."""
+    """Number of characters of the prompt; a chunk of prompts of similar length needs little padding."""
     return sum(len(message.content) for message in keyed[1].prompt)
 
 
 def _scores(task: Task, model: Model, cache: Path) -> dict[str, Score]:
     known = read_cache(cache / f"{model.fingerprint}.json")
-    return {score.item_id: score for score in judge(task, [known[answer_key(task, item)] for item in task.items])}
+    answers = [known[answer_key(task, item)] for item in task.items]
+    return {score.item_id: score for score in judge(task, answers)}
 
 
 def _paired(
@@ -131,17 +141,18 @@ def _paired(
 
 
 def _table(task: Task, ours: Mapping[str, Score], theirs: Mapping[str, Score]) -> list[dict[str, Json]]:
-    return [
-        {
+    rows: list[dict[str, Json]] = []
+    for item in task.items:
+        row: dict[str, Json] = {
             "item_id": item.item_id,
             "prompt": item.prompt[-1].content,
-            "wanted": [*item.references],
-            "rejected": [*item.rejected],
+            "wanted": list(item.references),
+            "rejected": list(item.rejected),
             "checks": [f"{verifier.kind}: {verifier.target}" for verifier in item.verifiers],
             "candidate_answer": ours[item.item_id].answer,
             "champion_answer": theirs[item.item_id].answer,
             "candidate_score": ours[item.item_id].value,
             "champion_score": theirs[item.item_id].value,
         }
-        for item in task.items
-    ]
+        rows.append(row)
+    return rows

@@ -1,4 +1,4 @@
-"""How good one answer is, from 0 to 1, by checks that need no judge: verifiers and distance to what users wrote."""
+"""Scores of one answer, from 0 to 1, by checks that need no judge: verifiers and the distance to users' own texts."""
 
 import json
 import math
@@ -18,17 +18,18 @@ from evals.task import Item
 from loop.types import Verifier, VerifierKind
 
 PATTERN_SECONDS = 0.2
-"""A pattern that takes longer on an answer did not match it."""
+"""Seconds after which a pattern counts as not matching an answer."""
+# A comma belongs to a number only between groups of three digits, and no number begins after another one's point.
 NUMBER = re.compile(r"(?<![\d.])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|-?\.\d+")
 JSON_STARTS = 64
-"""Brackets tried as the beginning of the answer's JSON."""
+"""Number of brackets that are tried as the beginning of the answer's JSON."""
 
 
 def graded(item: Item, answer: str) -> float | None:
-    """Mean of the item's verifiers and, where it has references, how far the answer comes from rejected to wanted.
+    """Mean of the item's verifiers and, where it has references, of the way from rejected to wanted (`corrected`).
 
-    Graded on purpose: in the first nights nothing is wholly right yet although much is learnt. None when the item has
-    nothing to be judged by.
+    Graded on purpose: in the first nights no answer is wholly right yet, although much is learnt. None when the item
+    has nothing to be judged by.
     """
     parts = _checked(item, answer)
     if item.references:
@@ -37,16 +38,16 @@ def graded(item: Item, answer: str) -> float | None:
 
 
 def verified(item: Item, answer: str) -> float | None:
-    """Mean of the item's verifiers alone; None without one that can be used."""
+    """Mean of the item's verifiers alone; None without a usable one."""
     parts = _checked(item, answer)
     return sum(parts) / len(parts) if parts else None
 
 
 def corrected(item: Item, answer: str) -> float:
-    """The share of the way from the rejected answers to a reference that `answer` goes, by `similarity`'s distance.
+    """Share of the way from the rejected answers to the nearest reference that `answer` covers, by edit distance.
 
-    What is no nearer to the reference than a rejected answer is worth 0, so that the few words a user changed count
-    in full however long the text around them is. Plain similarity where nothing was rejected.
+    An answer that is no nearer to the reference than a rejected one is worth 0, so that the few words a user changed
+    count in full however long the text around them is. Plain similarity where nothing was rejected.
     """
     return max(_way(reference, item.rejected, answer) for reference in item.references)
 
@@ -57,18 +58,18 @@ def similarity(item: Item, answer: str) -> float:
 
 
 def check(verifier: Verifier, answer: str) -> float | None:
-    """1 when the answer passes, else 0; None when the verifier itself is malformed, whatever the answer."""
+    """Result of a verifier: 1 when the answer passes, else 0; None when the verifier itself is malformed."""
     passed = CHECKS[verifier.kind](verifier.target, answer)
     return None if passed is None else float(passed)
 
 
 def exact(target: str, answer: str) -> bool:
-    """The same text, but for white space at both ends."""
+    """Whether answer and target are the same text, but for white space at both ends."""
     return answer.strip() == target.strip()
 
 
 def numeric(target: str, answer: str) -> bool | None:
-    """The last number of the answer is the last of the target: `1,234.50`, `#### 72` and `$18` are numbers."""
+    """Whether the last number of the answer is that of the target, in texts like `1,234.50`, `#### 72` or `$18`."""
     wanted, got = _last_number(target), _last_number(answer)
     if wanted is None:
         return None
@@ -76,8 +77,9 @@ def numeric(target: str, answer: str) -> bool | None:
 
 
 def matches(target: str, answer: str) -> bool | None:
-    """The pattern occurs in the answer."""
+    """Whether the pattern occurs in the answer."""
     try:
+        # `re` has no time limit, and a pattern that comes with an event may take for ever.
         return regex.search(target, answer, timeout=PATTERN_SECONDS) is not None
     except TimeoutError:
         return False
@@ -86,7 +88,7 @@ def matches(target: str, answer: str) -> bool | None:
 
 
 def fits_schema(target: str, answer: str) -> bool | None:
-    """The first JSON object or array in the answer follows the JSON Schema; references to other documents fail it."""
+    """Whether the first JSON object or array in the answer follows the schema; references to other documents fail."""
     validator = _validator(target)
     if validator is None:
         return None
@@ -98,7 +100,7 @@ def fits_schema(target: str, answer: str) -> bool | None:
 
 
 def max_words(target: str, answer: str) -> bool | None:
-    """At most so many words, and at least one."""
+    """Whether the answer has at most so many words, and at least one."""
     return 0 < len(answer.split()) <= int(target) if target.strip().isdecimal() else None
 
 
@@ -112,6 +114,7 @@ CHECKS: Mapping[VerifierKind, Callable[[str, str], bool | None]] = {
 
 
 def _way(reference: str, rejected: Sequence[str], answer: str) -> float:
+    # A text both rejected and wanted is no start of a way: the division below would be by 0.
     start = max((_alike(text, reference) for text in rejected if text.strip() != reference.strip()), default=0.0)
     return max(0.0, (_alike(answer, reference) - start) / (1.0 - start))
 
@@ -132,9 +135,12 @@ def _last_number(text: str) -> float | None:
 
 def _json_values(answer: str) -> Iterator[Any]:
     decoder = json.JSONDecoder()
-    for start in [i for i, character in enumerate(answer) if character in "{["][:JSON_STARTS]:
+    starts = [place for place, character in enumerate(answer) if character in "{["]
+    # Limited, because an answer of brackets alone would be tried once for each of them.
+    for start in starts[:JSON_STARTS]:
         try:
             yield decoder.raw_decode(answer, start)[0]
+        # Deeply nested brackets exhaust the stack: they are an answer without JSON.
         except (ValueError, RecursionError):
             continue
 
@@ -144,16 +150,18 @@ def _pattern(_: Any, pattern: str, value: Any, __: Any) -> Iterator[ValidationEr
         yield ValidationError(f"does not match {pattern}")
 
 
+# The validator's own `pattern` uses `re`, without a time limit.
 TIMED: Any = extend(Draft202012Validator, {"pattern": _pattern})  # type: ignore[no-untyped-call]
 
 
 @cache
 def _validator(schema: str) -> Draft202012Validator | None:
-    """None for what is no JSON Schema."""
+    """The validator of a schema; None for a text that is no JSON Schema."""
     try:
         parsed = json.loads(schema)
         Draft202012Validator.check_schema(parsed)
     except (ValueError, SchemaError, RecursionError):
         return None
+    # An empty registry, so that a schema from outside never makes this process fetch a document.
     validator: Draft202012Validator = TIMED(parsed, registry=Registry())
     return validator

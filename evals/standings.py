@@ -1,4 +1,4 @@
-"""How candidate, champion and anchor stand on each suite: for people to read, whatever the gate makes of it."""
+"""Mean scores of candidate, champion and anchor on each suite, for people to read; the gate does not use them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from loop.types import PairedScore, SuiteEvidence, SuiteRole
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """Mean scores of one suite, 0 to 1, one user one voice, over the items that all could be scored on."""
+    """Mean scores of one suite, 0 to 1, with one voice per user, over the items on which both models have a score."""
 
     suite: str
     role: SuiteRole
@@ -21,12 +21,13 @@ class Standing:
 
 
 def standings(suites: Sequence[SuiteEvidence]) -> Iterator[Standing]:
-    """One per suite that has items."""
+    """The standing of each suite that has scores, in order."""
     for suite in suites:
         scored = [s for s in suite.scores if s.candidate is not None and s.champion is not None]
         if not scored:
             continue
-        candidate, champion = (_by_user(scored, name) for name in ("candidate", "champion"))
+        candidate, champion = _by_user(scored, "candidate"), _by_user(scored, "champion")
+        # The anchor answers the superiority suites only; a mean over fewer items could not be compared.
         anchored = all(score.anchor is not None for score in scored)
         yield Standing(
             suite=suite.suite,

@@ -1,4 +1,4 @@
-"""The shape of an evaluation: a task is items, a solver that answers them and a scorer that judges one answer."""
+"""The parts of an evaluation: a task has items, a solver that answers them and a scorer that judges one answer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ class Model(Generator, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One held-out prompt with what is known of good and bad answers to it."""
+    """One held-out prompt, with the good and bad answers to it that are known."""
 
     item_id: str
     cluster: str
     prompt: tuple[Message, ...]
     verifiers: tuple[Verifier, ...] = ()
     references: tuple[str, ...] = ()
-    """Answers a user wrote, chose or approved."""
+    """Answers that a user wrote, chose or approved."""
     rejected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One answer judged, 0 to 1; None is a score that could not be taken."""
+    """The score of one answer, 0 to 1; None if it could not be taken."""
 
     item_id: str
     cluster: str
@@ -45,7 +45,7 @@ Scorer = Callable[[Item, str], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A suite ready to run. Solver and scorer are module-level functions: their names are part of its identity."""
+    """A suite, ready to run. Solver and scorer are module-level functions, because their names are part of its hash."""
 
     name: str
     role: SuiteRole
@@ -56,7 +56,7 @@ class Task:
 
 
 def run(task: Task, model: Model) -> tuple[Score, ...]:
-    """Every item answered and judged, in order."""
+    """Scores of the model's answers to every item, in order."""
     return judge(task, task.solver(model, task.items, task.sampling))
 
 
@@ -70,22 +70,28 @@ def judge(task: Task, answers: Sequence[str]) -> tuple[Score, ...]:
 
 def generate(model: Model, items: Sequence[Item], sampling: Sampling) -> list[str]:
     """The solver of most suites: the text of the model's own answers."""
-    return [generation.text for generation in model.generate([item.prompt for item in items], sampling)]
+    prompts = [item.prompt for item in items]
+    return [generation.text for generation in model.generate(prompts, sampling)]
 
 
 def task_sha256(task: Task) -> str:
-    """What was asked and how it was judged, as one hash."""
+    """Hash of a suite: of its items, and of how they are answered and judged."""
     how = [task.name, task.role, _name(task.solver), _name(task.scorer)]
     return digest({"how": how, "sampling": task.sampling, "items": task.items})
 
 
 def answer_key(task: Task, item: Item) -> str:
-    """What an answer of one model depends on: the item, the solver and the sampling, not who else is in the task."""
+    """Hash of all that a model's answer depends on: the item, the solver and the sampling, not the task's other items.
+
+    Two suites that ask the same prompt share its answer.
+    """
     asked = {"prompt": item.prompt, "references": item.references, "rejected": item.rejected}
+    # An answer that is generated depends on nothing but the prompt; only other solvers look at known answers.
     if task.solver is generate:
         asked = {"prompt": item.prompt}
     return digest({"asked": asked, "solver": _name(task.solver), "sampling": task.sampling})
 
 
 def _name(function: Solver | Scorer) -> str:
+    # With the module, as the functions of two suites may have the same name.
     return f"{function.__module__}.{function.__qualname__}"

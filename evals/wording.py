@@ -1,9 +1,9 @@
-"""Effects, p-values and counts as people read them: what is not equal never looks equal."""
+"""Effects, p-values and counts as people read them: figures that differ never look equal."""
 
 MOST_DIGITS = 5
 LEAST_P = 0.001
 NOTHING = 1e-9
-"""Differences of scores below this are rounding of float64."""
+"""Size below which a difference of scores is rounding of float64."""
 
 
 def effect(mean: float, low: float, high: float) -> str:
@@ -15,12 +15,12 @@ def effect(mean: float, low: float, high: float) -> str:
 
 
 def none(low: float, high: float) -> bool:
-    """Whether an interval is nothing but 0: no user's scores differ."""
+    """Whether an interval is only 0, because no user's scores differ."""
     return max(abs(low), abs(high)) < NOTHING
 
 
 def signed(*values: float) -> tuple[str, ...]:
-    """Score differences in points, with their signs and so many decimals that none looks like another or like 0."""
+    """Score differences in points, with signs, and with enough decimals that none looks like another or like 0."""
     digits = next((d for d in range(1, MOST_DIGITS) if _apart(values, d)), MOST_DIGITS)
     return tuple(f"{100 * value:+.{digits}f}" if abs(value) >= NOTHING else f"{0:.{digits}f}" for value in values)
 
@@ -34,6 +34,7 @@ def p_value(found: float, needed: float) -> str:
     """A p-value beside the level it has to reach, e.g. `p = 0.18`; tiny ones are `p < 0.001`."""
     if found < LEAST_P <= needed:
         return f"p < {LEAST_P}"
+    # A p-value just above its level would be printed as the level itself, and the decision look wrong.
     digits = next((d for d in range(3, 9) if f"{found:.{d}g}" != f"{needed:.{d}g}"), 3)
     return f"p = {found:.{digits}g}"
 
@@ -44,5 +45,7 @@ def count(number: int, noun: str) -> str:
 
 
 def _apart(values: tuple[float, ...], digits: int) -> bool:
-    different = {0.0, *(round(value, 9) for value in values)}
+    different = {0.0}
+    # Equal but for rounding may look equal.
+    different.update(round(value, 9) for value in values)
     return len({f"{100 * value:+z.{digits}f}" for value in different}) == len(different)

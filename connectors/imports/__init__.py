@@ -1,4 +1,4 @@
-"""Foreign logs -> events, before the event log: one pure decoder per format, bad lines kept as dead letters."""
+"""Imports of foreign logs as events, on their way into the event log: a pure decoder per format, dead letters."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,10 +13,10 @@ from loop.intake.events import dead_letter, decode, encode, fitting
 from loop.types import Event
 
 Decoder = Callable[[Line], Iterable[Event]]
-"""The events in one line. Raises EventError for a line of another shape."""
+"""A function that gives the events in one line. Raises EventError for a line of another shape."""
 
 Splitter = Callable[[BinaryIO], Iterator[bytes]]
-"""What a file is decoded by: lines, where nothing else is said."""
+"""A function that cuts a file into what is decoded at a time; lines, where no other is named."""
 
 
 def _decode_nightshift(line: Line) -> tuple[Event]:
@@ -40,9 +40,11 @@ splitters: Mapping[str, Splitter] = {"tau-bench": elements, "langfuse": elements
 def read(path: Path, format_name: str, *, secret: str, start: datetime = START) -> Iterator[Event]:
     """The events in `path`, streamed; a bad line gives one dead letter and nothing else.
 
-    Ids come from the content, so importing a file twice adds nothing. Lines without a time are one second apart from
-    `start`. `secret` keys the pseudonyms of users. Raises UsageError for an unknown format and an unreadable file.
+    Ids come from the content, so importing a file twice adds nothing. Lines without a time follow each other by one
+    second, beginning at `start`. `secret` is the key of the users' pseudonyms. Raises UsageError for an unknown format
+    and for an unreadable file.
     """
+    # Checked here and not in the generator, so that the errors come with the call and not with the first event.
     if format_name not in decoders:
         raise UsageError(f"there is no format {format_name!r}", f"choose one of {', '.join(decoders)}")
     if not (path.is_file() and os.access(path, os.R_OK)):
@@ -52,6 +54,7 @@ def read(path: Path, format_name: str, *, secret: str, start: datetime = START) 
 
 def _events(path: Path, format_name: str, secret: str, start: datetime) -> Iterator[Event]:
     split = splitters.get(format_name, lines)
+    # A file name may be no valid UTF-8, and an event with such a name could not be encoded.
     name = os.fsencode(path.name).decode(errors="replace")
     with path.open("rb") as file:
         for position, raw in enumerate(split(file), start=1):
@@ -63,6 +66,7 @@ def _events(path: Path, format_name: str, secret: str, start: datetime) -> Itera
 def _checked(decoder: Decoder, source: Line) -> list[Event]:
     """The events of a line if all of them can be written to the log, else its dead letter."""
     try:
+        # All before any is given, so that no half of a bad line is kept.
         events = list(decoder(source))
         for event in events:
             encode(event)

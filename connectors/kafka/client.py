@@ -1,4 +1,4 @@
-"""How every Kafka client is opened: addresses, encryption and credentials for kafka-python; errors as ours."""
+"""Opening of every Kafka client: addresses, encryption and credentials for kafka-python, its errors as ours."""
 
 import ipaddress
 import logging
@@ -69,6 +69,7 @@ MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[NightshiftError], str, s
         "Kafka does not take these settings: {error}",
         "compare NIGHTSHIFT_KAFKA_* and [log] with the brokers' configuration",
     ),
+    # Last, because it is the base of all the others.
     (
         (errors.KafkaError,),
         UnreachableError,
@@ -76,11 +77,11 @@ MEANINGS: tuple[tuple[tuple[type[Exception], ...], type[NightshiftError], str, s
         "see that the brokers run (nightshift doctor), then repeat",
     ),
 )
-"""What kafka-python's errors mean, the first that fits: kinds, our error, what happened, what to do."""
+"""Meanings of kafka-python's errors, of which the first that fits counts: kinds, our error, what happened, remedy."""
 
 
 class FileToken(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python is untyped
-    """An OAuth bearer token that something else renews in a file, read again for every connection."""
+    """An OAuth bearer token that another program renews in a file; it is read again for every connection."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -92,8 +93,8 @@ class FileToken(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python is
 def connection(access: KafkaAccess) -> Config:
     """The settings that producer, consumer and admin client share.
 
-    Raises UsageError for what is missing or contradicts itself, and for a connection that is not encrypted and leaves
-    this machine, unless NIGHTSHIFT_KAFKA_ALLOW_PLAINTEXT says that the network is safe.
+    Raises UsageError for missing or contradictory settings, and for an unencrypted connection that leaves this machine
+    unless NIGHTSHIFT_KAFKA_ALLOW_PLAINTEXT says that the network is safe.
     """
     encrypted = access.protocol.endswith("SSL")
     if not encrypted and not access.allow_plaintext and not all(map(_is_loopback, access.servers)):
@@ -113,7 +114,7 @@ def connection(access: KafkaAccess) -> Config:
 
 @contextmanager
 def explained(access: KafkaAccess) -> Iterator[None]:
-    """kafka-python's errors as ours, with what to do about them."""
+    """Turn kafka-python's errors into ours, which say what to do."""
     try:
         yield
     except errors.KafkaError as error:
@@ -124,12 +125,13 @@ def explained(access: KafkaAccess) -> Iterator[None]:
 
 @contextmanager
 def opening(access: KafkaAccess) -> Iterator[Config]:
-    """The settings to make a client with; an error says why it could not connect, and leaves no thread behind."""
+    """The settings for a client that the block makes; an error says why it could not connect, and leaves no thread."""
     told, manager, started = _Told(), logging.getLogger("kafka.net.manager"), list[KafkaNetClient]()
 
     def client(**settings: object) -> KafkaNetClient:
         started.append(KafkaNetClient(**settings))
-        # kafka-python 3.0 does not hand on what producer and consumer are told
+        # kafka-python 3.0 does not hand this setting of producer and consumer on to the client: a topic that is only
+        # asked about would be made by the broker, with the broker's settings.
         started[-1]._manager.cluster.config["allow_auto_create_topics"] = False  # noqa: SLF001
         _keep_last_words(started[-1]._manager)  # noqa: SLF001
         return started[-1]
@@ -140,26 +142,29 @@ def opening(access: KafkaAccess) -> Iterator[Config]:
             try:
                 yield {**connection(access), "kafka_client": client}
             except errors.KafkaError as error:
+                # A constructor that raises gives nobody the client to close, and its IO thread would run on.
                 for half_made in started:
                     half_made._net.stop()  # noqa: SLF001
                     half_made.close()
-                raise (told.reason if isinstance(error, errors.KafkaTimeoutError) else None) or error from error
+                # A timeout says only that there was no connection; the reason stands in the log.
+                cause = told.reason if isinstance(error, errors.KafkaTimeoutError) else None
+                raise cause or error from error
     finally:
         manager.removeHandler(told)
 
 
 @contextmanager
 def administering(access: KafkaAccess) -> Iterator[KafkaAdminClient]:
-    """A client that asks for topics and makes them."""
+    """A client that lists topics and makes them."""
     with opening(access) as settings, KafkaAdminClient(**settings) as admin:
         yield admin
 
 
 def _keep_last_words(manager: KafkaConnectionManager) -> None:
-    """Have what came together with a connection's end read before the end is seen, which the next read meets again.
+    """Let bytes that arrived together with a connection's end be read before the end is reported.
 
-    kafka-python 3.0 throws it away: on a busy machine that is the answer of a broker that refuses credentials and hangs
-    up, and all that is known is "socket disconnected".
+    kafka-python 3.0 throws them away. On a busy machine they are the answer of a broker that refuses credentials and
+    hangs up, and without them all that is known is "socket disconnected".
     """
     build = manager._build_transport  # noqa: SLF001
 
@@ -169,6 +174,7 @@ def _keep_last_words(manager: KafkaConnectionManager) -> None:
 
         def received() -> tuple[bytes, Exception | None]:
             data, end = receive()
+            # Nothing is lost by keeping the end back: the next read meets it again.
             return data, None if data else end
 
         transport._sock_recv = received  # noqa: SLF001
@@ -178,13 +184,14 @@ def _keep_last_words(manager: KafkaConnectionManager) -> None:
 
 
 class _Told(logging.Handler):
-    """kafka-python tells only its log why it could not connect; refused credentials outweigh what came of them."""
+    """A log handler that keeps the reason why kafka-python could not connect, which it only logs."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reason: Exception | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
+        # Refused credentials outweigh the errors that follow from them.
         if isinstance(self.reason, errors.SaslAuthenticationFailedError):
             return
         for told in record.args or ():
@@ -193,6 +200,7 @@ class _Told(logging.Handler):
 
 
 def _is_loopback(server: str) -> bool:
+    # host:port, with an IPv6 address in brackets; without a port all of it is the host.
     host = server.rpartition(":")[0].strip("[]") or server
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -23,11 +23,15 @@ from loop.settings import KafkaAccess, LogSettings
 
 POLL_MS = 500
 OFFSETS_MS = 5_000
-"""For an answer to where partitions begin or end."""
+"""Milliseconds to wait for an answer to where partitions begin or end."""
 HEARTBEAT_MS = 1_000
-"""At most: a member learns by its heartbeat that the group shares anew, and those who know already wait for it."""
+"""Longest time between heartbeats.
+
+A member learns by its heartbeat that the group divides its partitions anew, and the members who know already wait for
+it.
+"""
 LOOK_POLLS, LOOK_SECONDS = 20, 10.0
-"""Between two looks at the brokers, at least."""
+"""Least number of polls, and least time, between two looks at the brokers."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +48,9 @@ class KafkaLog:
         self._topic = topic or settings.topic
         self._sender = KafkaSender(access, settings, self._topic)
         self._positions: dict[TopicPartition, int] = {}
-        """Where the next batch of each sought partition starts."""
+        """Start of the next batch, for each partition that was sought."""
         self._since: dict[tuple[TopicPartition, int], float] = {}
-        """When a partition was first seen to stand where it stands, while the brokers answered."""
+        """Time at which a partition was first seen at its present position, while the brokers answered."""
         self._polls = 0
         self._look_at = 0.0
 
@@ -56,20 +60,21 @@ class KafkaLog:
         self._sender.close()
 
     def append(self, envelopes: Sequence[Envelope]) -> None:
-        """Acknowledged by all replicas in sync when it returns; raises the first error of what was not."""
+        """Append envelopes; all in-sync replicas have acknowledged them when it returns. Raises the first error."""
         self._sender.append(envelopes)
 
     def partitions(self) -> tuple[Partition, ...]:
         """The partitions that the group gives this process now; none before the first poll."""
+        # Only if there is a consumer: to make one for this question would join the group.
         consumer = self.__dict__.get("_consumer")
-        return tuple(sorted(Partition(*assigned) for assigned in consumer.assignment())) if consumer else ()
+        return tuple(sorted(map(_ours, consumer.assignment()))) if consumer else ()
 
     def unplaced(self) -> tuple[Partition, ...]:
-        """Those that were assigned and not sought since."""
-        return tuple(sorted(Partition(*new) for new in self._consumer.assignment() - self._positions.keys()))
+        """The partitions that were assigned and have not been sought since."""
+        return tuple(sorted(map(_ours, self._consumer.assignment() - self._positions.keys())))
 
     def ends(self) -> Mapping[Partition, int]:
-        """Where every partition of the topic ends now, whoever reads it."""
+        """The end of every partition of the topic now, whoever reads it."""
         with explained(self._access):
             numbers = self._consumer.partitions_for_topic(self._topic)
             if not numbers:
@@ -77,15 +82,19 @@ class KafkaLog:
             ends = self._offsets(
                 self._consumer.end_offsets, [TopicPartition(self._topic, number) for number in numbers]
             )
-        return {Partition(*partition): end for partition, end in ends.items()}
+        return {_ours(partition): end for partition, end in ends.items()}
 
     def _offsets(
         self, ask: Callable[..., Mapping[TopicPartition, int]], partitions: Sequence[TopicPartition]
     ) -> Mapping[TopicPartition, int]:
-        """What the consumer's `end_offsets` or `beginning_offsets` say."""
+        """The offsets that the consumer's `end_offsets` or `beginning_offsets` give.
+
+        Raises _LeaderlessError when a partition has no leader.
+        """
         try:
             return ask(partitions, timeout_ms=OFFSETS_MS)
-        except KeyError as error:  # kafka-python leaves out those without a leader
+        # kafka-python leaves out partitions without a leader, and then does not find them in its own answer.
+        except KeyError as error:
             remedy = "see that the brokers run (nightshift doctor)"
             raise _LeaderlessError(f"Kafka has no leader for {error} now", remedy) from error
 
@@ -100,6 +109,7 @@ class KafkaLog:
         with explained(self._access):
             end = self._offsets(self._consumer.end_offsets, [wanted])[wanted]
             begin = self._offsets(self._consumer.beginning_offsets, [wanted])[wanted]
+        # At 0 the partition was never read: it may well be older than the store, and has lost nothing of ours.
         if 0 < position < begin:
             logger.warning(
                 "%s: %d entries were deleted before they were stored (log.retention_days)", partition, begin - position
@@ -109,49 +119,60 @@ class KafkaLog:
         self._positions[wanted] = position
 
     def poll(self, limit: int, *, wait: bool = True) -> tuple[Batch, ...]:
-        """At most `limit` entries of partitions that were sought; empty when none came within POLL_MS, or are not here.
+        """At most `limit` entries of the partitions that were sought.
 
-        A partition that only moved over what is not for readers (transaction markers) makes a batch without entries.
+        Empty when none came within POLL_MS, or, without `wait`, when none are here yet. A partition that only moved
+        over entries that are not for readers (transaction markers) makes a batch without entries.
         """
         self._watch()
         try:
             with explained(self._access):
                 found = self._consumer.poll(timeout_ms=POLL_MS if wait else 0, max_records=limit)
                 batches = [self._batch(partition, records) for partition, records in found.items()]
+                # A copy of the keys, as `_moved` drops positions.
                 if not found:
                     batches = [self._moved(partition) for partition in tuple(self._positions)]
         except IntegrityError:
-            self._reopen()  # kafka-python would turn for ever in what it could not read
+            # This consumer would try for ever to read again what it could not read.
+            self._reopen()
             raise
         return tuple(batch for batch in batches if batch)
 
     def acknowledge(self, partition: Partition, position: int) -> None:
-        """Commit the offset for Kafka's own tools (lag, autoscaling); an answer is not waited for."""
+        """Commit the offset for Kafka's own tools (lag, autoscaling), without waiting for an answer."""
+        shown = TopicPartition(partition.topic, partition.number)
+        # Nothing here reads these offsets, so brokers that are away are no fault of the batch that was stored.
         with suppress(UnreachableError), explained(self._access):
-            if (shown := TopicPartition(partition.topic, partition.number)) in self._consumer.assignment():
+            if shown in self._consumer.assignment():
                 self._consumer.commit_async({shown: OffsetAndMetadata(position, "", -1)})
 
     def wait(self, seconds: float) -> None:
-        """Read nothing for `seconds` and stay in the group meanwhile, where there is one.
+        """Read nothing for `seconds`, and stay in the group meanwhile.
 
-        What comes of partitions that are assigned just then is not kept: they have to be sought, and bring it again.
+        Entries of partitions that are assigned just then are not kept: they come again when the partition is sought.
         """
         end = time.monotonic() + seconds
         with suppress(UnreachableError), explained(self._access):
             held = self._consumer.assignment()
+            # Paused partitions bring nothing, and polling is what keeps this member in its group.
             self._consumer.pause(*held)
             try:
                 self._consumer.poll(timeout_ms=int(seconds * 1000))
             finally:
-                self._consumer.resume(*(held & self._consumer.assignment()))
+                still_held = held & self._consumer.assignment()
+                self._consumer.resume(*still_held)
+        # The poll returns early when something comes, or at once when the brokers are away.
         time.sleep(max(0.0, end - time.monotonic()))
 
     def _batch(self, partition: TopicPartition, records: Sequence[ConsumerRecord]) -> Batch | None:
         start = self._positions.get(partition)
-        if start is None:  # just assigned: it comes again after its seek
+        # A partition that was just assigned; these records come again after its seek.
+        if start is None:
             return None
+        # The log ends earlier than it did, as a topic does that was made anew. Without its position the partition is
+        # sought again, and the seek says so.
         if records[0].offset < start:
-            del self._positions[partition]  # the log does not reach as far as it did: the seek to come says so
+            del self._positions[partition]
             return None
         entries = tuple(Entry(record.offset, record.value or b"") for record in records)
         return self._advance(partition, entries[-1].offset + 1, entries)
@@ -160,21 +181,22 @@ class KafkaLog:
         position = self._consumer.position(partition, timeout_ms=POLL_MS)
         if position is None or position == self._positions[partition]:
             return None
+        # The log ends earlier than it did, as in `_batch`.
         if position < self._positions[partition]:
-            del self._positions[partition]  # as above
+            del self._positions[partition]
             return None
         return self._advance(partition, position, ())
 
     def _advance(self, partition: TopicPartition, position: int, entries: tuple[Entry, ...]) -> Batch:
         start = self._positions[partition]
         self._positions[partition] = position
-        return Batch(Partition(*partition), start, position, entries)
+        return Batch(_ours(partition), start, position, entries)
 
     def _watch(self) -> None:
-        """Every LOOK_SECONDS of polling: do the brokers answer, and does a partition that has more to read move?
+        """Check about every LOOK_SECONDS that the brokers answer and that partitions with more to read move.
 
-        A poll alone tells neither. Raises UnreachableError, at every poll until they answer; joins the group again when
-        a partition stood still for `stuck_seconds`.
+        A poll tells neither. Raises UnreachableError, at every poll until the brokers answer; joins the group again
+        when a partition has stood still for `stuck_seconds`.
         """
         self._polls += 1
         now = time.monotonic()
@@ -182,13 +204,16 @@ class KafkaLog:
             return
         held = dict(self._positions)
         ends: Mapping[TopicPartition, int] = {}
+        # Empty unless the brokers answer below, so that their outage does not look like a stuck partition.
         seen, self._since = self._since, {}
         with suppress(_LeaderlessError), explained(self._access):
+            # A process without partitions asks for any one: it too has to notice that the brokers are away.
             ends = self._offsets(self._consumer.end_offsets, list(held) or [TopicPartition(self._topic, 0)])
             self._since = {(p, at): seen.get((p, at), now) for p, at in held.items()}
         self._polls, self._look_at = 0, now + LOOK_SECONDS
         waiting = {p: now - since for (p, at), since in self._since.items() if at < ends.get(p, 0)}
         stuck = [p for p, seconds in waiting.items() if seconds >= self._stuck_seconds]
+        # kafka-python #3131 left partitions stuck after a rebalance; a new consumer reads on.
         if stuck:
             logger.warning(
                 "%s did not move for %.0f s although there is more; joining the group again", stuck, self._stuck_seconds
@@ -196,8 +221,10 @@ class KafkaLog:
             self._reopen()
 
     def _reopen(self) -> None:
+        """Close the consumer; the next use of `_consumer` makes a new one, whose partitions have to be sought."""
         self._positions.clear()
-        if consumer := self.__dict__.pop("_consumer", None):
+        consumer = self.__dict__.pop("_consumer", None)
+        if consumer:
             consumer.close(autocommit=False, timeout_ms=5_000)
 
     @cached_property
@@ -206,7 +233,9 @@ class KafkaLog:
             consumer = KafkaConsumer(
                 group_id=self.settings.group,
                 group_instance_id=self._access.member,
+                # Members keep reading the partitions that stay with them while the others move.
                 partition_assignment_strategy=[CooperativeStickyAssignor],
+                # The store has the offsets; where retention took the stored one, the oldest entry left comes next.
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
@@ -217,16 +246,21 @@ class KafkaLog:
                 **settings,
             )
             consumer.subscribe([self._topic], listener=_Moves(self._positions))
-            consumer.partitions_for_topic(self._topic)  # a leader of the group that did not know them would assign none
+            # If this member leads the group, it divides the partitions it knows: without asking first, none.
+            consumer.partitions_for_topic(self._topic)
             return consumer
 
 
+def _ours(partition: TopicPartition) -> Partition:
+    return Partition(partition.topic, partition.partition)
+
+
 class _LeaderlessError(UnreachableError):
-    """Some partition has no leader; the others may be read."""
+    """A partition has no leader; the others may be read."""
 
 
 class _Moves(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped
-    """Partitions that come or go have no position until they are sought."""
+    """A listener that takes the position from partitions that come or go, until they are sought."""
 
     def __init__(self, positions: MutableMapping[TopicPartition, int]) -> None:
         self._positions = positions

@@ -1,4 +1,4 @@
-"""Sends envelopes to Kafka with an idempotent producer."""
+"""Sender of envelopes to Kafka, on an idempotent producer."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,10 +11,11 @@ from loop.intake.wire import MAX_EVENT_BYTES
 from loop.ports import Envelope
 from loop.settings import KafkaAccess, LogSettings
 
+# Twice as fast as kafka-python's own 16 KB, with events of 1 KB.
 BATCH_BYTES = 64 << 10
 BUFFERED_ENVELOPES = 10_000
 MAX_MESSAGE_BYTES = MAX_EVENT_BYTES + (64 << 10)
-"""An event with its key and Kafka's framing."""
+"""Largest message: an event with its key and Kafka's framing."""
 
 
 class KafkaSender:
@@ -26,20 +27,21 @@ class KafkaSender:
         self._topic = topic
 
     def append(self, envelopes: Sequence[Envelope]) -> None:
-        """Acknowledged by all replicas in sync when it returns; raises the first error of what was not.
+        """Send envelopes; all in-sync replicas have acknowledged them when it returns. Raises the first error.
 
-        An idempotent producer does not get over every error, so the next call has a new one.
+        An idempotent producer does not recover from every error, so after one the next call makes a new producer.
         """
         try:
             with explained(self._access):
                 for start in range(0, len(envelopes), BUFFERED_ENVELOPES):
                     self._send(envelopes[start : start + BUFFERED_ENVELOPES])
         except NightshiftError:
+            # Without waiting, as what is still buffered belongs to the call that has just failed.
             self._close(0.0)
             raise
 
     def close(self) -> None:
-        """Close the connections, after what is still buffered was sent."""
+        """Close the connections, after the envelopes that are still buffered were sent."""
         self._close(None)
 
     def _send(self, envelopes: Sequence[Envelope]) -> None:
@@ -52,13 +54,15 @@ class KafkaSender:
             future.get()
 
     def _close(self, timeout: float | None) -> None:
-        if producer := self.__dict__.pop("_producer", None):
+        producer = self.__dict__.pop("_producer", None)
+        if producer:
             producer.close(timeout=timeout)
 
     @cached_property
     def _producer(self) -> KafkaProducer:
         with administering(self._access) as admin:
-            if self._topic not in admin.list_topics():  # the producer would look for it in silence, for a minute
+            # The producer would look for an absent topic in silence, for a minute.
+            if self._topic not in admin.list_topics():
                 raise NotFoundError(f"Kafka has no topic {self._topic!r}", "nightshift topics create")
         with opening(self._access) as settings:
             return KafkaProducer(

@@ -1,4 +1,4 @@
-"""Makes the topics with sane settings, and tells how those that exist differ from them."""
+"""The topics: made with sane settings, and compared with these settings where they exist."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from connectors.kafka.sender import MAX_MESSAGE_BYTES
 from loop.settings import KafkaAccess, LogSettings
 
 DEAD_LETTERS = ".dead-letters"
-"""Suffix of the topic that holds what could not be parsed."""
+"""Suffix of the topic for payloads that could not be parsed."""
 
 
 def wanted(settings: LogSettings) -> dict[str, dict[str, Any]]:
@@ -20,7 +20,8 @@ def wanted(settings: LogSettings) -> dict[str, dict[str, Any]]:
     common = {
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
         "min.insync.replicas": str(settings.min_insync_replicas),
-        "message.timestamp.type": "LogAppendTime",  # retention by a producer's wrong clock would delete what is new
+        # By a producer's wrong clock, retention would delete new events.
+        "message.timestamp.type": "LogAppendTime",
     }
     retention = {"cleanup.policy": "delete", "retention.ms": str(int(settings.retention_days * 86_400_000))}
     return {
@@ -28,13 +29,14 @@ def wanted(settings: LogSettings) -> dict[str, dict[str, Any]]:
         settings.topic + DEAD_LETTERS: {
             **shape,
             "num_partitions": 1,
+            # Compacted, so that dead letters stay whatever their age.
             "configs": {**common, "max.message.bytes": str(2 * MAX_MESSAGE_BYTES), "cleanup.policy": "compact"},
         },
     }
 
 
 def create(access: KafkaAccess, settings: LogSettings) -> Mapping[str, bool]:
-    """Make the topics that are absent, and say of each whether it was; those that exist stay as they are."""
+    """Make the topics that are absent, and return for each topic whether it was; existing ones stay as they are."""
     shapes = wanted(settings)
     with administering(access) as admin:
         missing = _absent(admin, settings)
@@ -44,7 +46,7 @@ def create(access: KafkaAccess, settings: LogSettings) -> Mapping[str, bool]:
 
 
 def absent(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
-    """Those of the topics that do not exist."""
+    """The names of the topics that do not exist."""
     with administering(access) as admin:
         return _absent(admin, settings)
 
@@ -55,17 +57,16 @@ def _absent(admin: KafkaAdminClient, settings: LogSettings) -> tuple[str, ...]:
 
 
 def faults(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
-    """What is wrong with the topics, one sentence each: absent, without a leader, settings that could lose events."""
+    """Faults of the topics, one sentence each: absent, without a leader, settings that could lose events."""
     shapes = wanted(settings)
     with administering(access) as admin:
         described = {topic["name"]: topic for topic in admin.describe_topics() if topic["name"] in shapes}
         asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in described]
         configs = admin.describe_configs(asked, config_filter="all")["topic"] if asked else {}
-    return tuple(
-        fault
-        for name, shape in shapes.items()
-        for fault in _faults(name, shape["configs"], described.get(name), configs.get(name, {}))
-    )
+    found: list[str] = []
+    for name, shape in shapes.items():
+        found += _faults(name, shape["configs"], described.get(name), configs.get(name, {}))
+    return tuple(found)
 
 
 def _faults(
@@ -74,10 +75,13 @@ def _faults(
     if topic is None:
         yield f"there is no topic {name}"
         return
-    if leaderless := [p["partition_index"] for p in topic["partitions"] if p["leader_id"] < 0]:
+    leaderless = [part["partition_index"] for part in topic["partitions"] if part["leader_id"] < 0]
+    if leaderless:
         yield f"{name} has no leader for partitions {leaderless}"
     for key in ("cleanup.policy", "min.insync.replicas", "message.timestamp.type"):
-        if (value := configs[key]["value"]) != wanted[key]:
+        value = configs[key]["value"]
+        if value != wanted[key]:
             yield f"{name} has {key}={value}, wanted {wanted[key]}"
+    # A topic that takes more than we ask for loses nothing.
     if int(configs["max.message.bytes"]["value"]) < int(wanted["max.message.bytes"]):
         yield f"{name} refuses events that are not too large: max.message.bytes has to be {wanted['max.message.bytes']}"

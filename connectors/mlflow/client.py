@@ -1,4 +1,4 @@
-"""Opens MLflow for the registry: safe settings before its import, no chatter, its failures as our errors."""
+"""Access to MLflow for the registry: safe settings before its import, no chatter, its failures as our errors."""
 
 import os
 import re
@@ -20,19 +20,21 @@ SQLITE = "sqlite:///"
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # A pickled model would run its author's code when it is loaded.
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # Else clients fetch large adapters from the server's S3 by themselves, to which they need have no way.
+    # Otherwise clients fetch large adapters from the server's S3 by themselves, which they may be unable to reach.
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # MLflow's own 7 retries of 120 s each would hide for many minutes that a server is away.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-"""Read by MLflow when it is imported; what the operator has set stands."""
+"""Environment variables that MLflow reads when it is imported; those that the operator has set stay as they are."""
 
 _ERRORS = {
     "RESOURCE_DOES_NOT_EXIST": (NotFoundError, "see `nightshift history` and the registry's page"),
@@ -55,12 +57,12 @@ def connect(uri: str) -> "MlflowClient":
             "use sqlite:///path, or the http(s) address of an MLflow server in front of any other database",
         )
     _make_safe()
-    # MLflow takes 1.4 s, its SQL store 1 s more. What is lighter was tried: mlflow.tracking.client and mlflow.store
-    # import as much, for each begins with the package, which imports genai, models and data; that it takes itself for
-    # mlflow-tracing (IS_TRACING_SDK_ONLY) saves 0.3 s with a server and breaks the SQL store, whose tables need genai;
-    # mlflow-skinny has no SQL store. The garbage collector is what can be saved: a fifth.
+    # Importing MLflow takes 1.4 s, its SQL store 1 s more. Lighter ways were tried and do not help:
+    # mlflow.tracking.client and mlflow.store import as much, since each begins with the package, which imports genai,
+    # models and data; the flag for mlflow-tracing (IS_TRACING_SDK_ONLY) saves 0.3 s with a server and breaks the SQL
+    # store, whose tables need genai; mlflow-skinny has no SQL store. Only the garbage collector's fifth can be saved.
     with warnings.catch_warnings(), collector_off():
-        # MLflow's own table mapping, said once when its SQL store is first opened
+        # A warning about MLflow's own table mapping, given when its SQL store is first opened.
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
         from mlflow import MlflowClient
 
@@ -71,10 +73,10 @@ def connect(uri: str) -> "MlflowClient":
 
 
 def _make_whole(file: Path) -> None:
-    """MLflow's tables, where `file` is absent.
+    """Make MLflow's database, unless `file` exists.
 
-    MLflow makes them in many transactions and refuses a file in which only some are there, so they are made aside: a
-    process that is killed meanwhile leaves no file, and of two that start together one's file stays.
+    MLflow makes its tables in many transactions and refuses a file that has only some of them. So they are made in a
+    file aside: a process that is killed meanwhile leaves no file, and of two that start together one's file stays.
     """
     from mlflow import MlflowClient
 
@@ -84,15 +86,17 @@ def _make_whole(file: Path) -> None:
     with TemporaryDirectory(dir=file.parent, prefix=".mlflow-") as aside:
         made, whole = Path(aside) / "made.db", Path(aside) / "whole.db"
         MlflowClient(tracking_uri=f"{SQLITE}{made.absolute()}").search_experiments(max_results=1)
+        # SQLite itself makes the copy, because MLflow's connection pool still holds the first file open.
         with closing(sqlite3.connect(made)) as connection:
             connection.execute("VACUUM INTO ?", (str(whole),))
+        # A link, unlike a rename, never replaces the file of another process that was faster.
         with suppress(FileExistsError):
             os.link(whole, file)
 
 
 @contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turns MLflow's exceptions into NotFoundError, UsageError or UnreachableError."""
+    """Turn MLflow's exceptions into NotFoundError, UsageError, UnreachableError or IntegrityError."""
     _make_safe()
     with collector_off():
         from mlflow.exceptions import MlflowException
@@ -113,11 +117,11 @@ def explained(uri: str) -> Iterator[None]:
 
 
 def without_credentials(uri: str) -> str:
-    """`uri` as it may be printed: user and password of an address left out."""
+    """`uri` as it may be printed, without user and password."""
     return re.sub(r"://[^/@]*@", "://", uri)
 
 
 def _make_safe() -> None:
-    """Has to run before whichever import of MLflow comes first."""
+    """Set the environment; it has to run before the first import of MLflow, wherever that is."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)

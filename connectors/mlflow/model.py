@@ -1,6 +1,6 @@
-"""The registered model and its owner: a tag carries the id of one ledger, and no other's home may write.
+"""The registered model and its owner: a tag holds the id of one ledger, and the homes of other ledgers may not write.
 
-Without it two homes on one server that call their model alike would move each other's aliases.
+Without it two homes on one server that give their models the same name would move each other's aliases.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ _TAKEN = "RESOURCE_ALREADY_EXISTS"
 
 
 def claim(client: "MlflowClient", uri: str, model: str, ledger: Ledger) -> None:
-    """Make a model this ledger's, unless it is already.
+    """Make the model this ledger's own, unless it is already.
 
-    A model that is absent is made with the tag. One of 0.1.0, which has none, is claimed where its versions and its
-    champion fit the ledger. Raises UsageError for another ledger's, IntegrityError where they do not fit.
+    A model that is absent is made with the tag. A model of 0.1.0, which has no tag, is claimed when its versions and
+    its champion fit the ledger. Raises UsageError for another ledger's model, IntegrityError where they do not fit.
     """
     mine = ledger.ledger_id()
     found = find(client, uri, model) or _make(client, uri, model, mine)
@@ -34,7 +34,8 @@ def claim(client: "MlflowClient", uri: str, model: str, ledger: Ledger) -> None:
         _require_fit(found, ledger.entries(), versions_of(client, uri, model))
         with explained(uri):
             client.set_registered_model_tag(model, TAG, mine)
-            found = client.get_registered_model(model)  # of two that claim it at once the last one has it
+            # Read again, since MLflow sets tags unconditionally: of two that claim a model at once the last one has it.
+            found = client.get_registered_model(model)
     require_own(found, uri, mine)
 
 
@@ -48,7 +49,8 @@ def find(client: "MlflowClient", uri: str, model: str) -> "RegisteredModel | Non
 
 
 def versions_of(client: "MlflowClient", uri: str, model: str) -> list["ModelVersion"]:
-    """All of a model's versions, in no order."""
+    """All versions of a model, in no particular order."""
+    # MLflow answers in pages; the token of the last page is empty.
     found, token = [], None
     with explained(uri):
         while token != "":
@@ -59,7 +61,7 @@ def versions_of(client: "MlflowClient", uri: str, model: str) -> list["ModelVers
 
 
 def require_own(found: "RegisteredModel", uri: str, mine: str) -> None:
-    """UsageError where a model is another ledger's."""
+    """Raises UsageError when the model is another ledger's."""
     owner = found.tags.get(TAG, mine)
     if owner != mine:
         raise UsageError(
@@ -71,7 +73,7 @@ def require_own(found: "RegisteredModel", uri: str, mine: str) -> None:
 
 
 def _make(client: "MlflowClient", uri: str, model: str, mine: str) -> "RegisteredModel":
-    """The model with our tag in one transaction, or the one that another home made meanwhile."""
+    """The model, made with our tag in one transaction, or the one that another home has made meanwhile."""
     from mlflow.exceptions import MlflowException
 
     with explained(uri):
@@ -84,9 +86,10 @@ def _make(client: "MlflowClient", uri: str, model: str, mine: str) -> "Registere
 
 
 def _require_fit(found: "RegisteredModel", entries: Sequence[Promotion], versions: Sequence["ModelVersion"]) -> None:
-    """IntegrityError unless the ledger may be the one whose champions a model without an owner shows."""
+    """Raises IntegrityError unless the model's champions, which have no owner yet, may be this ledger's."""
     promoted = {entry.to_version: entry.adapter_sha256 for entry in entries if entry.to_version != BASE}
     adapters = {int(version.version): version.tags.get("adapter_sha256") for version in versions}
+    # A version that is absent proves nothing: somebody may have deleted it.
     strange = {version for version, sha256 in promoted.items() if adapters.get(version, sha256) != sha256}
     champion = found.aliases.get(CHAMPION)
     if champion is not None and int(champion) not in promoted:

@@ -1,7 +1,8 @@
-"""Makes a version an MLflow model: the files beside its adapter by which MLflow loads and serves it on its own.
+"""Files beside a version's adapter that make it an MLflow model, which MLflow loads and serves on its own.
 
-Nothing is pickled and nothing is guessed: MLmodel, the requirements of this process, and a copy of our modules under a
-name of their own, so that neither an installed Nightshift nor another version's copy stands in their way.
+Nothing is pickled and nothing is guessed: the files are MLmodel, the requirements of this process, and a copy of our
+modules. The copy has a package name of its own, so that it clashes neither with an installed Nightshift nor with the
+copy of another version.
 """
 
 import ast
@@ -25,22 +26,24 @@ LOADER = "loop.models.pyfunc"
 PACKAGE = "loop"
 ROOT = Path(loop.__file__).parent
 ALSO_NEEDED = frozenset({"mlflow", "gguf"})
-"""MLflow itself, and the reader of GGUF files, which transformers imports by itself."""
+"""Packages that no source imports: MLflow itself, and the reader of GGUF files, which transformers imports."""
 ROOT_IMPORT = re.compile(rf"^(\s*(?:from|import)\s+){PACKAGE}(?=[\s.])", re.MULTILINE)
 EXAMPLE = {"messages": [{"role": "user", "content": "Where is my order?"}]}
 
 
 def write_model(folder: Path, candidate: Candidate, base: str, dtype: str) -> None:
-    """Put into `folder` what makes the adapter that goes there too an MLflow model.
+    """Write the files into `folder` that make the adapter, which is put there too, an MLflow model.
 
     `base` says where the base model comes from: a hub name, a folder or a GGUF file.
     """
     from mlflow.models import Model
 
     sources = _carried(LOADER)
+    # Named by their content: two versions loaded into one process would otherwise share whichever came first.
     name = f"nightshift_{_digest(sources)[:12]}"
     _write_code(folder / "code", sources, name)
-    needed = sorted({*_third_party(sources.values()), *ALSO_NEEDED})
+    needed = sorted(_third_party(sources.values()) | ALSO_NEEDED)
+    # Without the local part (torch 2.9.1+cpu), which package indexes do not have.
     pins = [f"{package}=={version(package).partition('+')[0]}" for package in needed]
     (folder / "requirements.txt").write_text("\n".join(pins) + "\n")
     python = {"python": platform.python_version(), "dependencies": ["-r requirements.txt"]}
@@ -70,7 +73,7 @@ def write_model(folder: Path, candidate: Candidate, base: str, dtype: str) -> No
 
 
 def _signature() -> "ModelSignature":
-    """Messages or a prompt in, text out; how it is drawn are parameters."""
+    """The model's signature: messages or a prompt in, text out, with the sampling as parameters."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
     from mlflow.types.schema import Array, Object, Property
@@ -99,7 +102,7 @@ def _signature() -> "ModelSignature":
 
 
 def _carried(entry: str) -> dict[str, str]:
-    """Source by path inside our package of a module and of all that it imports from there, wherever it does so."""
+    """Sources, by their path inside our package, of a module and of all our modules that it imports anywhere."""
     sources: dict[str, str] = {}
     waiting, seen = [entry], set[str]()
     while waiting:
@@ -111,20 +114,22 @@ def _carried(entry: str) -> dict[str, str]:
         if path is None:  # a name that a module defines, not a module
             continue
         text = sources[str(path.relative_to(ROOT))] = path.read_text()
-        ours = (name for name in _imports(text) if name.partition(".")[0] == PACKAGE)
-        waiting += [module.rpartition(".")[0] or PACKAGE, *ours]
+        # Python imports the packages above a module first, so their __init__ files are needed too.
+        waiting.append(module.rpartition(".")[0] or PACKAGE)
+        waiting.extend(name for name in _imports(text) if name.partition(".")[0] == PACKAGE)
+    # Sorted, because the digest that names the copy depends on the order.
     return dict(sorted(sources.items()))
 
 
 def _file(module: str) -> Path | None:
-    """Found by its name alone: looking for it as Python does would import the packages above it, and torch."""
+    """The file of a module, found by name alone: Python's own search would import the packages above it, and torch."""
     path = ROOT.joinpath(*module.split(".")[1:])
     found = (path / "__init__.py", path.with_suffix(".py"))
     return next((file for file in found if file.is_file()), None)
 
 
 def _imports(text: str) -> Iterator[str]:
-    """Every module, and every name that may be one, that a source imports at run time."""
+    """Every module that a source imports at run time, and every imported name that may be a module."""
     for statement in _at_run_time(ast.parse(text)):
         if isinstance(statement, ast.Import):
             yield from (alias.name for alias in statement.names)
@@ -142,13 +147,13 @@ def _at_run_time(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _third_party(sources: Iterable[str]) -> set[str]:
-    """The packages that sources import, by the names that are also those of their distributions."""
+    """The third-party packages that sources import; their names are also those of their distributions."""
     names = {name.partition(".")[0] for text in sources for name in _imports(text)}
     return names - sys.stdlib_module_names - {PACKAGE}
 
 
 def _write_code(folder: Path, sources: Mapping[str, str], name: str) -> None:
-    """The sources as a package with a name of its own."""
+    """Write the sources as a package with a name of its own."""
     for relative, text in sources.items():
         path = folder / name / relative
         path.parent.mkdir(parents=True, exist_ok=True)

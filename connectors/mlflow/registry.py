@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,20 +30,20 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 FOLDER = "adapter"
-"""Artifact folder of a run that holds its candidates."""
+"""Artifact folder of a run in which its candidates lie."""
 TRAIN_AGAIN = "remove that folder and run the training again: what it makes is judged anew"
 NEVER_SERVE = "do not serve it: restore the files from a backup, or use another version"
 DESCRIPTION = 5_000
 """Characters that MLflow's databases keep of a description; PostgreSQL refuses a longer one."""
 _OURS = {"candidate_id", "adapter_sha256"}
-"""Tags of a version that we registered."""
+"""Tags that every version has which we registered."""
 _EXPERIMENT = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.note.content": "A run is a training, named by its night, the gate's verdict and its version.",
 }
-"""Tags without which MLflow's page asks what kind of experiment it is, and shows those of another kind."""
+"""Tags of the experiment; without them MLflow's page asks for its kind, and shows the pages of another kind."""
 _SOURCE = {"mlflow.source.name": "nightshift", "mlflow.source.type": "JOB"}
-"""Tags of a run by which MLflow's page says what made it."""
+"""Tags of a run from which MLflow's page says what made the run."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,15 @@ class MlflowRegistry:
     """`loop.ports.Registry` for one model; MLflow is imported and opened at the first call."""
 
     uri: str
-    """`sqlite:///path/mlflow.db` (artifacts in a folder beside it) or the address of an MLflow server."""
+    """Address: `sqlite:///path/mlflow.db` (artifacts in a folder beside it) or that of an MLflow server."""
     model: str
     downloads: Path
-    """Fetched adapters are kept in `<downloads>/<version>/`."""
+    """Folder of fetched adapters, each in `<downloads>/<version>/`."""
     ledger: Ledger
-    """Whose champions the model's aliases name: no write before the model is known to be this ledger's."""
+    """The ledger whose champions the model's aliases name; nothing is written to another ledger's model."""
 
     def run(self, job_id: str, *, night_id: str = "") -> AbstractContextManager[MlflowRun]:
-        """The run tagged with this job, opened again when it exists; FAILED when the block raises."""
+        """The run tagged with this job, opened again when it exists; it ends as FAILED when the block raises."""
         return self._opened(self._job_run(job_id, night_id))
 
     def night_run(self, night_id: str, *, failed: bool = False) -> AbstractContextManager[MlflowRun]:
@@ -67,6 +68,7 @@ class MlflowRegistry:
 
     @contextmanager
     def _opened(self, run_id: str, *, failed: bool = False) -> Iterator[MlflowRun]:
+        # FAILED until the block has ended well; a KeyboardInterrupt counts too.
         status = "FAILED"
         try:
             yield MlflowRun(self._writer, self.uri, run_id)
@@ -81,16 +83,18 @@ class MlflowRegistry:
             model.require_own(found, self.uri, self.ledger.ledger_id())
 
     def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
-        """Upload adapter and manifest and make them a version. Raises IntegrityError for altered files."""
+        """Upload adapter and manifest and make a version of them. Raises IntegrityError for altered files."""
         require_adapter(folder, candidate.adapter_sha256, f"candidate {candidate.candidate_id}", TRAIN_AGAIN)
         known = [found.version for found in self.versions() if found.adapter_sha256 == candidate.adapter_sha256]
+        # Registering is safe to repeat, as a night does that goes on after a crash.
         if known:
             return known[0]
         source = f"{FOLDER}/{candidate.candidate_id}"
         with self.run(candidate.job_id) as run, explained(self.uri):
-            for name in (*ADAPTER_FILES, MANIFEST):
+            for name in chain(ADAPTER_FILES, [MANIFEST]):
                 if (folder / name).exists():
                     self._writer.log_artifact(run.run_id, str(folder / name), source)
+            # Other programs load a version by these files, and have to know its base model.
             if BASE_MODEL in tags:
                 with tempfile.TemporaryDirectory() as beside:
                     write_model(Path(beside), candidate, tags[BASE_MODEL], tags[DTYPE])
@@ -112,12 +116,13 @@ class MlflowRegistry:
                 self._writer.set_model_version_tag(self.model, str(version), key, value)
 
     def versions(self) -> tuple[RegisteredVersion, ...]:
-        """Oldest first; versions that somebody registered by hand, without our tags, are left out."""
-        ours = (found for found in model.versions_of(self._client, self.uri, self.model) if found.tags.keys() >= _OURS)
+        """All versions, oldest first, without those that somebody registered by hand, which lack our tags."""
+        found = model.versions_of(self._client, self.uri, self.model)
+        ours = [version for version in found if version.tags.keys() >= _OURS]
         return tuple(sorted(map(_registered, ours), key=lambda found: found.version))
 
     def fetch(self, version: int) -> Path:
-        """`<downloads>/<version>`, downloaded unless its bytes are already there. Verified on every call."""
+        """The folder `<downloads>/<version>`, downloaded unless its bytes are already there; verified on every call."""
         with explained(self.uri):
             found = self._client.get_model_version(self.model, str(version))
         target, expected = self.downloads / str(version), found.tags.get("adapter_sha256")
@@ -125,12 +130,14 @@ class MlflowRegistry:
             raise IntegrityError(
                 f"version {version} has no recorded sha256", "use a version that Nightshift registered"
             )
+        # A copy that was altered on this disk is fetched again.
         if not is_adapter(target, expected):
             self._download(found.source, target, expected)
         return target
 
     def alias(self, name: str) -> int | None:
-        """The version an alias names, read from the model: a search for versions gives no aliases (mlflow #16734)."""
+        """The version that an alias names; None when the alias, or the model, does not exist."""
+        # Read from the model, because a search for versions returns no aliases (mlflow #16734).
         try:
             with explained(self.uri):
                 named = self._client.get_registered_model(self.model).aliases.get(name)
@@ -139,7 +146,7 @@ class MlflowRegistry:
         return None if named is None else int(named)
 
     def set_alias(self, name: str, version: int | None) -> None:
-        """Raises NotFoundError when there is no such version."""
+        """Let an alias name `version`; None removes it. Raises NotFoundError when there is no such version."""
         with explained(self.uri):
             if version is not None:
                 self._writer.set_registered_model_alias(self.model, name, str(version))
@@ -152,17 +159,18 @@ class MlflowRegistry:
 
     @cached_property
     def _writer(self) -> "MlflowClient":
-        """The client of everything that writes: the model is our ledger's."""
+        """The client for everything that writes; the model is known to be our ledger's."""
         model.claim(self._client, self.uri, self.model, self.ledger)
         return self._client
 
     def _job_run(self, job_id: str, night_id: str) -> str:
-        """The newest run of a job, made when absent or another night's, and running again."""
+        """The id of a job's newest run, set to running; the run is made when absent or when it is another night's."""
         with explained(self.uri):
-            # 0.1.0 tagged its runs with a candidate_id that was the job's
+            # Runs of 0.1.0 have no job_id: their candidate_id is the job's.
             found = self._newest("job_id", job_id) or self._newest("candidate_id", job_id)
             if found is None or night_id not in {"", found.data.tags.get("night_id", night_id)}:
                 return self._make_run(night_id or job_id, {"job_id": job_id, "night_id": night_id})
+            # A training that was begun by hand becomes the run of the night that finishes it.
             if night_id:
                 self._writer.set_tag(found.info.run_id, "night_id", night_id)
             return self._again(found)
@@ -189,22 +197,24 @@ class MlflowRegistry:
         found = self._client.get_experiment_by_name(self.model)
         if found is None:
             return str(self._writer.create_experiment(self.model, self._artifact_root(), tags=_EXPERIMENT))
-        for key in _EXPERIMENT.keys() - found.tags.keys():  # what a person has chosen stands
+        # Only the tags that are absent: what a person has chosen stands.
+        for key in _EXPERIMENT.keys() - found.tags.keys():
             self._writer.set_experiment_tag(found.experiment_id, key, _EXPERIMENT[key])
         return str(found.experiment_id)
 
     def _artifact_root(self) -> str | None:
-        """Beside the SQLite file; a server knows its own place."""
+        """The artifacts' address beside the SQLite file; None for a server, which knows its own place."""
         if not self.uri.startswith(SQLITE):
             return None
         database = Path(self.uri.removeprefix(SQLITE)).absolute()
         return (database.parent / f"{database.stem}-artifacts" / self.model).as_uri()
 
     def _download(self, source: str, target: Path, expected: str) -> None:
-        """Into a folder of its own first, so that `target` is whole or absent whoever else downloads."""
+        """Download a version's files into `target`, which is whole or absent whoever else downloads."""
         from mlflow.artifacts import download_artifacts
 
         self.downloads.mkdir(parents=True, exist_ok=True)
+        # Below `downloads`, as a rename works only within one file system.
         with tempfile.TemporaryDirectory(dir=self.downloads) as building:
             try:
                 with explained(self.uri):

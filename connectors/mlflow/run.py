@@ -1,4 +1,4 @@
-"""What one candidate logs to its MLflow run: settings, the metrics of each step, artifacts."""
+"""One run in MLflow, as a job or a night logs to it: settings, the metrics of each step, artifacts, the snapshot."""
 
 import json
 import time
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _BATCH = 100
-"""Parameters that MLflow takes in one request."""
+"""Number of parameters that MLflow takes in one request."""
 DIGEST = 36
 """Characters of a dataset's digest that MLflow's databases keep."""
 NOTE = 8_000
@@ -30,17 +30,18 @@ class MlflowRun:
     run_id: str
 
     def log_settings(self, settings: Mapping[str, object]) -> None:
-        """As parameters `section.key`. MLflow's are written once: those of an earlier attempt stand."""
+        """Log settings as parameters `section.key`; those that an earlier attempt logged stay."""
         from mlflow.entities import Param
 
         with explained(self.uri):
+            # MLflow writes a parameter once and refuses another value, so known ones are left out.
             known = self.client.get_run(self.run_id).data.params
             fresh = [Param(key, str(value)) for key, value in _flat(settings).items() if key not in known]
             for start in range(0, len(fresh), _BATCH):
                 self.client.log_batch(self.run_id, params=fresh[start : start + _BATCH])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """All metrics of a step in one request."""
+        """Log all metrics of a step in one request."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -50,13 +51,13 @@ class MlflowRun:
             )
 
     def log_artifacts(self, path: Path, folder: str) -> None:
-        """A file, or a whole folder, kept under `folder`."""
+        """Log a file, or a whole folder, under `folder`."""
         log = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
         with explained(self.uri):
             log(self.run_id, str(path), folder)
 
     def log_snapshot(self, snapshot: Snapshot, folder: Path) -> None:
-        """As an MLflow dataset: the digest is the beginning of the snapshot's id, the profile its counts."""
+        """Log a snapshot as an MLflow dataset, with the beginning of its id as digest and its counts as profile."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         counts = dict(snapshot.counts)
@@ -72,7 +73,7 @@ class MlflowRun:
             self.client.log_inputs(self.run_id, [DatasetInput(dataset, [context])])
 
     def name(self, title: str, note: str, tags: Mapping[str, str]) -> None:
-        """The note is the run's description."""
+        """Set the run's name, its description (`note`, Markdown) and tags."""
         from mlflow.entities import RunTag
 
         shown = {"mlflow.note.content": note[:NOTE], **tags}
@@ -82,7 +83,7 @@ class MlflowRun:
 
 
 def _flat(settings: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """{"training": {"rank": 16}} as {"training.rank": 16}."""
+    """Nested settings as one level: {"training": {"rank": 16}} as {"training.rank": 16}."""
     flat: dict[str, object] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""Many rows into one table as fast as the database takes them, leaving out those it has seen before.
+"""Bulk inserts into one table, as fast as the database takes them, without the rows that it has already.
 
-What Python has to do is done before the transaction: rows become text. The database takes it apart by itself, without
-waiting for Python's lock, while the next batch is parsed.
+Python's share of the work, turning rows into text, is done before the transaction. The database parses the text by
+itself, without Python's lock, while the next batch is parsed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,42 +21,49 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 FEW = 200
-"""Fewer rows are faster as INSERT."""
+"""Number of rows below which a plain INSERT is faster."""
 FLUSH_BYTES = 1 << 24
-"""Sent before the driver waits for the server."""
+"""Bytes that are sent before the driver waits for the server."""
 
 NULL = rb"\N"
 BY_INDEX = "SET LOCAL enable_seqscan = off"
-"""A plan made while the table was small would go through all of it, id by id, until the next autovacuum."""
+"""Setting that makes PostgreSQL look ids up by index.
+
+A plan made while the table was small would scan the whole table for each id, until the next autovacuum.
+"""
 
 Nouns = Sequence["DataclassInstance"]
 
 
 class Load(Protocol):
-    """Rows of one table, ready to be inserted; after an error they can be inserted again."""
+    """The rows of one table, ready to be inserted; after an error they can be inserted again."""
 
     count: int
 
     def insert(self, connection: Connection, sequence: int) -> int:
-        """Insert the rows, numbered from `sequence`, unless their identity was seen; returns how many were new.
+        """Insert the rows, numbered from `sequence`, unless their identity is known; returns how many were new.
 
         The transaction must hold a lock that keeps others from inserting into the table.
         """
 
 
 def load(dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> Load:
-    """`nouns`, all of one kind, for `table`; of several with one `identity` the first is kept, or what is there."""
+    """The load of `nouns`, all of one kind, into `table`.
+
+    Of several nouns with the same `identity` columns the first is kept, and the row of an earlier load before any.
+    """
     if len(nouns) < FEW:
         return _Few(table, nouns, identity)
     if is_postgresql(dialect):
         return _Copied(dialect, table, nouns, identity)
+    # JSON cannot hold bytes, so a table of dead letters cannot travel as one JSON text.
     if any(isinstance(column.type, LargeBinary) for column in table.c):
         return _Few(table, nouns, identity)
     return _Listed(dialect, table, nouns, identity)
 
 
 class _Few:
-    """INSERT of row after row."""
+    """A load by INSERT, row after row."""
 
     def __init__(self, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
@@ -73,7 +80,7 @@ class _Few:
 
 
 class _Copied:
-    """PostgreSQL: COPY of what the table does not have."""
+    """A load on PostgreSQL: COPY of the rows that the table does not have."""
 
     def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
@@ -81,17 +88,22 @@ class _Copied:
         keys = zip(*(columns[name] for name in identity), strict=True)
         self._lines: dict[tuple[Any, ...], bytes] = {}
         for key, line in zip(keys, _copy_lines(table, columns), strict=True):
+            # A repeated event keeps its first place: with the last one, a conversation's rows would be out of order.
             self._lines.setdefault(key, line)
         quote = dialect.identifier_preparer.quote
         target, names = quote(table.name), ", ".join(map(quote, columns))
         first, identified = quote(identity[0]), ", ".join(map(quote, identity))
+        # The ids go as one parameter. As text of the statement they would make a new statement for each batch, and
+        # those stay in memory until the next garbage collection.
         asked = "ARRAY(SELECT json_array_elements_text(%s))"
         self._seen = f"SELECT {identified} FROM {target} WHERE {first} = ANY({asked})"  # noqa: S608 - our names
         self._copy = f"COPY {target} ({names}, sequence) FROM STDIN"
 
     def insert(self, connection: Connection, sequence: int) -> int:
         connection.exec_driver_sql(BY_INDEX)
-        asked = json_lines([[first for first, *_ in self._lines]]).decode()
+        first_columns = [key[0] for key in self._lines]
+        asked = json_lines([first_columns]).decode()
+        # COPY knows no ON CONFLICT, so known rows are left out before. The caller's lock keeps others from adding any.
         seen = set(map(tuple, connection.exec_driver_sql(self._seen, (asked,))))
         fresh = [line for key, line in self._lines.items() if key not in seen]
         if not fresh:
@@ -103,7 +115,7 @@ class _Copied:
 
 
 class _Listed:
-    """SQLite: all rows as one JSON text, which one INSERT takes apart."""
+    """A load on SQLite: all rows as one JSON text, which a single INSERT takes apart."""
 
     def __init__(self, dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)
@@ -112,6 +124,7 @@ class _Listed:
         quote = dialect.identifier_preparer.quote
         names = ", ".join(map(quote, columns))
         values = ", ".join(f"json_extract(value, '$[{place}]')" for place in range(len(columns)))
+        # `WHERE true` is SQLite's own advice: without it the parser takes ON CONFLICT for the ON of a join.
         self._insert = (
             f"INSERT INTO {quote(table.name)} (sequence, {names}) SELECT ? + key, {values} FROM json_each(?) "  # noqa: S608 - our names
             f"WHERE true ORDER BY key ON CONFLICT ({', '.join(map(quote, identity))}) DO NOTHING"
@@ -122,11 +135,12 @@ class _Listed:
 
 
 def _columns(dialect: Dialect, table: Table, nouns: Nouns) -> dict[str, Sequence[Any]]:
-    """The fields of `nouns` by name, as an INSERT would convert them; what becomes JSON or is bytes stays as it is."""
+    """The fields of `nouns` by name, converted as an INSERT would; values for JSON and bytes stay as they are."""
     names = tuple(nouns[0].__dataclass_fields__)
     columns: dict[str, Sequence[Any]] = dict(zip(names, zip(*map(attrgetter(*names), nouns), strict=True), strict=True))
     for name, values in columns.items():
         kind = table.c[name].type
+        # The columns' own conversions, so that a time without a zone is refused here too.
         convert = kind.dialect_impl(dialect).bind_processor(dialect)
         if convert is not None and not isinstance(kind, Nested | JSON | LargeBinary):
             columns[name] = [convert(value) for value in values]
@@ -134,7 +148,7 @@ def _columns(dialect: Dialect, table: Table, nouns: Nouns) -> dict[str, Sequence
 
 
 def _copy_lines(table: Table, columns: Mapping[str, Sequence[Any]]) -> list[bytes]:
-    """Each row in the text format of COPY, without its end."""
+    """Each row in the text format of COPY, without the end of its line."""
     fields = [_copy_fields(table.c[name], values) for name, values in columns.items()]
     return list(map(b"\t".join, zip(*fields, strict=True)))
 
@@ -147,13 +161,16 @@ def _copy_fields(column: Column[Any], values: Sequence[Any]) -> list[bytes]:
         case String():
             return _text_fields(values)
         case JSON():
+            # Backslashes are all there is to escape: JSON writes tabs and line ends inside a text as \t and \n.
             lines = json_lines(values).replace(b"\\", rb"\\")
         case _:
+            # Numbers, booleans and times: without its quotes, JSON's text of them is PostgreSQL's.
             lines = json_lines(values).replace(b'"', b"")
     return [NULL if line == b"null" else line for line in lines.splitlines()]
 
 
 def _text_fields(values: Sequence[str | None]) -> list[bytes]:
+    # One search through all texts together: next to no column has anything to escape.
     together = "".join(filter(None, values))
     if any(mark in together for mark in "\\\t\n\r"):
         values = [value and _escaped(value) for value in values]
@@ -161,12 +178,13 @@ def _text_fields(values: Sequence[str | None]) -> list[bytes]:
 
 
 def _escaped(value: str) -> str:
+    # Backslashes first, as those that the other replacements put in must stay single.
     return value.replace("\\", r"\\").replace("\t", r"\t").replace("\n", r"\n").replace("\r", r"\r")
 
 
 @contextmanager
 def _copying(connection: Connection, statement: str) -> Iterator[Any]:
-    """The driver's COPY; its errors are SQLAlchemy's, as those of other statements."""
+    """The driver's COPY; it raises SQLAlchemy's errors, as other statements do."""
     from psycopg.copy import LibpqWriter
 
     driver: Any = connection.connection.driver_connection

@@ -1,4 +1,4 @@
-"""Column types of the tables: values go in as the nouns of `loop.types` hold them and come back equal."""
+"""Column types of the tables: a value comes back from the database equal to the one that the noun held."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,17 +12,18 @@ from sqlalchemy.types import TypeDecorator
 BIG = BigInteger().with_variant(Integer(), "sqlite")
 """64 bits everywhere; SQLite's INTEGER has them and, as a primary key, is the row's own address."""
 
+# None becomes SQL's NULL, as in the rows that `bulk` copies, and not the JSON text null.
 PLAIN_JSON = JSON(none_as_null=True)
 
 
 class Utc(TypeDecorator[datetime]):
-    """An aware time, kept in UTC; SQLite forgets the zone, so it is put back on the way out."""
+    """An aware time, kept in UTC; SQLite does not store the zone, so it is added again on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Raises ValueError for a naive time: nobody can say later which hour was meant."""
+        """The time in UTC. Raises ValueError for a naive one: nobody could say later which hour was meant."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -30,9 +31,10 @@ class Utc(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """SQLite returns naive times, PostgreSQL aware ones in the zone of the session."""
+        """The time in UTC, whichever database it comes from."""
         if value is None:
             return None
+        # SQLite returns naive times, PostgreSQL aware ones in the zone of the session.
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
@@ -56,7 +58,7 @@ class Word(TypeDecorator[StrEnum]):
 
 
 class Nested(TypeDecorator[Any]):
-    """Dataclasses, tuples and mappings of them as JSON, by the engine's serialiser (database.py)."""
+    """Dataclasses, tuples and mappings of them as JSON, written by the engine's serialiser (database.py)."""
 
     impl = PLAIN_JSON
     cache_ok = True
@@ -71,5 +73,5 @@ class Nested(TypeDecorator[Any]):
         return TypeAdapter(optional)
 
     def process_result_value(self, value: object, dialect: Dialect) -> object:  # noqa: ARG002
-        """JSON back as `kind`."""
+        """The JSON value as `kind`."""
         return None if value is None else self._adapter.validate_python(value)

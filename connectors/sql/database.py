@@ -1,7 +1,7 @@
-"""Opens a database for store, log and ledger, and holds every difference between SQLite and PostgreSQL.
+"""Databases of store, log and ledger: how they are opened, and every difference between SQLite and PostgreSQL.
 
-SQLite runs in WAL mode with synchronous=FULL (a commit survives a power cut); writers take the one write lock when
-they begin and wait for each other. On PostgreSQL a row or advisory lock does the same.
+SQLite runs in WAL mode with synchronous=FULL (a commit survives a power cut). Its writers take the one write lock when
+they begin and wait for each other; on PostgreSQL a row lock or an advisory lock does the same.
 """
 
 import json
@@ -24,11 +24,12 @@ from loop.errors import IntegrityError, UnreachableError, UsageError
 
 History = Literal["store", "ledger"]
 HEADS: dict[History, str] = {"store": "store_0005", "ledger": "ledger_0002"}
-"""The newest migration of each history, known here so that opening a current database never imports Alembic."""
+"""Newest migration of each history, named here so that opening a current database never imports Alembic."""
 
 WAIT_SECONDS = 30
-"""How long a writer waits for another one, and for a server to answer."""
+"""Seconds that a writer waits for another writer, and a client for the server's answer."""
 SQLITE = {"timeout": WAIT_SECONDS}
+# Without keepalives and a timeout a connection whose server has vanished would be waited on for hours.
 POSTGRESQL = {
     "connect_timeout": WAIT_SECONDS,
     "keepalives_idle": WAIT_SECONDS,
@@ -36,21 +37,23 @@ POSTGRESQL = {
     "keepalives_count": 3,
     "tcp_user_timeout": 1000 * WAIT_SECONDS,
 }
+# A process that hangs in a transaction holds the counter's lock, for which every other capture waits.
 SESSION = (
     f"lock_timeout = '{WAIT_SECONDS}s'",
     "idle_in_transaction_session_timeout = '60s'",
     "TimeZone = 'UTC'",
 )
 REFUSALS = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
-"""What PostgreSQL says of credentials; while it connects the driver has no SQLSTATE."""
+"""Texts by which PostgreSQL refuses credentials; errors while connecting have no SQLSTATE in the driver."""
 READ_ONLY = "25006"
-"""SQLSTATE of a server that was the primary until now."""
+"""SQLSTATE of a write on a server that is not the primary any more."""
 
+# A noun's mapping may be of any type; msgspec by itself writes dicts alone.
 _ENCODER = Encoder(enc_hook=dict)
 
 
 def open_database(url: str, history: History) -> Engine:
-    """An engine on a database whose tables are current; SQLite files and their folder are made when absent.
+    """An engine on a database with up-to-date tables; a SQLite file and its folder are made when absent.
 
     Raises UsageError for a URL that names no usable database, UnreachableError when it does not answer.
     """
@@ -65,7 +68,7 @@ def open_database(url: str, history: History) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection whose reads all see one moment."""
+    """A connection whose reads all see the database at one moment."""
     with _explained(engine), engine.connect() as connection:
         yield connection
 
@@ -78,31 +81,34 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 
 def insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that knows ON CONFLICT and tells by `rowcount` how many rows were new."""
+    """An INSERT that takes ON CONFLICT and whose `rowcount` is the number of new rows."""
     fresh = postgresql.insert(table) if is_postgresql(connection.dialect) else sqlite.insert(table)
     return fresh.execution_options(preserve_rowcount=True)
 
 
 def is_postgresql(dialect: sqlalchemy.Dialect) -> bool:
-    """Not SQLite."""
+    """Whether the dialect is PostgreSQL's; it is SQLite's otherwise."""
     return dialect.name == "postgresql"
 
 
 def json_text(value: object) -> str:
-    """A value of a JSON column, dataclasses included, as both databases keep it."""
+    """The JSON text of a value, dataclasses included, as both databases keep it."""
     return to_json(value, inf_nan_mode="strings", fallback=dict).decode()
 
 
 def json_lines(values: Sequence[object]) -> bytes:
-    """A line of JSON for each value, faster than `json_text`; what is not finite becomes null, but events have none."""
+    """A line of JSON for each value, faster than `json_text`.
+
+    Numbers that are not finite become null; events have none.
+    """
     return _ENCODER.encode_lines(values)
 
 
 def reserve(connection: Connection, name: str, count: int) -> int:
     """The first of `count` consecutive numbers, from 1.
 
-    The counter's row stays locked until this transaction ends, so numbers become visible in their order: whoever
-    reads up to N has all up to N. (A sequence or SERIAL would let N + 1 commit before N.)
+    The counter's row stays locked until the transaction ends, so numbers become visible in their order: a reader that
+    sees N sees everything before N. (A SEQUENCE or SERIAL would let N + 1 commit before N.)
     """
     counter = table_of(CounterRow)
     fresh = insert(connection, counter).values(name=name, last=count)
@@ -136,7 +142,9 @@ def _engine(url: URL) -> Engine:
             url,
             json_serializer=json_text,
             json_deserializer=json.loads,
+            # A server closes idle connections when it restarts; a file cannot.
             pool_pre_ping=not sqlite_file,
+            # Parameters are users' texts, which may stand in no error message.
             hide_parameters=True,
             connect_args=SQLITE if url.get_backend_name() == "sqlite" else POSTGRESQL,
         )
@@ -153,19 +161,23 @@ def _engine(url: URL) -> Engine:
 
 
 def _shown(url: URL) -> str:
-    """Without the password, wherever it stands."""
+    """The address without its password, which may also stand in the query."""
     return url.set(query={}).render_as_string()
 
 
 def _durable(connection: sqlite3.Connection, _record: object) -> None:
-    """Takes BEGIN out of the driver's hands, which would delay it to the first write, and makes commits durable."""
+    """Take BEGIN out of the driver's hands, which would delay it until the first write, and make commits durable."""
     connection.isolation_level = None
     _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")
 
 
 def _bounded(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's
-    """Who vanishes in a transaction loses its locks in a minute; times come back in UTC, so that year 9999 has room."""
+    """Make the session's limits: whoever vanishes in a transaction loses its locks within a minute.
+
+    Times come in UTC: in a zone east of it the last hours of the year 9999 would lie in a year that Python has not.
+    """
+    # A SET inside a transaction would be undone by its rollback.
     connection.autocommit = True
     for setting in SESSION:
         connection.execute(f"SET {setting}")
@@ -179,16 +191,18 @@ def _bounded(connection: Any, _record: object) -> None:  # noqa: ANN401 - the dr
     reraise=True,
 )
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Of two connections that turn a new file to WAL at once SQLite refuses one without waiting."""
+    """Set WAL mode, again while another connection does: SQLite refuses one of the two without waiting."""
     connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin(connection: Connection) -> None:
+    # A writer that began by reading could not become one later: SQLite refuses it when another has written since.
     immediate = connection.get_execution_options().get("immediate", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
 
 def _migrate(engine: Engine, history: History) -> None:
+    # Read first: a database that is current opens without the write lock and without Alembic.
     with reading(engine) as connection:
         current = _revision(connection, history) == HEADS[history]
     if current:
@@ -196,6 +210,7 @@ def _migrate(engine: Engine, history: History) -> None:
     from connectors.sql.migrations import upgrade
 
     with writing(engine) as connection:
+        # Of several processes that open a new database one migrates it; on SQLite the write lock sees to that.
         if is_postgresql(connection.dialect):
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('nightshift'))"))
         upgrade(connection, history)
@@ -227,6 +242,7 @@ def _explained(engine: Engine) -> Iterator[None]:
             raise UnreachableError(
                 f"the database {_shown(engine.url)} can only be read now", "name the primary, then repeat"
             ) from error
+        # Subclasses say what is wrong with a statement; sqlite3 raises the bare class for a file it cannot read.
         if type(error) is not DatabaseError:
             raise
         raise IntegrityError(

@@ -1,4 +1,4 @@
-"""A named lease in the store's database: whoever holds it runs the night, and nobody else does."""
+"""A named lease in the store's database: only the process that holds it runs the night."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, RowMapping, delete, select, update
+from sqlalchemy import Connection, Engine, RowMapping, and_, delete, select, update
 
 from connectors.sql.database import insert, reading, writing
 from connectors.sql.tables import LeaseRow, table_of
@@ -24,9 +24,10 @@ log = logging.getLogger(__name__)
 def hold(engine: Engine, name: str, seconds: float) -> Iterator[None]:
     """The lease `name`, renewed three times per `seconds` by a thread while the block runs.
 
-    A dead process of this machine loses it at once, a process of another machine when it expires (by this machine's
-    clock, so machines need clocks in step). Raises LeaseHeldError while another has it.
+    A process of this machine that has died loses it at once, a process of another machine when it expires (by this
+    machine's clock, so machines need clocks in step). Raises LeaseHeldError while another process has it.
     """
+    # A host and a process id are not enough: the id may be another process's by the time somebody asks.
     owner = f"{socket.gethostname()}:{os.getpid()}:{started(os.getpid())}"
     _acquire(engine, name, owner, seconds)
     done = threading.Event()
@@ -36,13 +37,15 @@ def hold(engine: Engine, name: str, seconds: float) -> Iterator[None]:
         yield
     finally:
         done.set()
+        # Joined first, or a renewal under way could find the lease gone and call it taken over.
         renewal.join()
+        # A lease that cannot be given back now expires by itself.
         with suppress(UnreachableError), writing(engine) as connection:
             connection.execute(delete(LEASE).where(LEASE.c.name == name, LEASE.c.owner == owner))
 
 
 def holder(engine: Engine, name: str) -> Holder | None:
-    """Who has the lease `name`, also when that process is dead; None after it was given back."""
+    """The process that has the lease `name`, also when it is dead; None after the lease was given back."""
     with reading(engine) as connection:
         held = _holder(connection, name)
     if held is None:
@@ -53,7 +56,7 @@ def holder(engine: Engine, name: str) -> Holder | None:
 
 
 def started(pid: int) -> str | None:
-    """When a live process of this machine began, in ticks since boot ("0" where /proc is absent); None if it is dead.
+    """Start of a live process of this machine, in ticks since boot ("0" where /proc is absent); None if it is dead.
 
     Process ids are reused; the pair (id, start) is not.
     """
@@ -64,10 +67,12 @@ def started(pid: int) -> str | None:
     except PermissionError:
         pass  # alive, and somebody else's
     try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # The second field is the program's name in brackets, and may itself contain spaces and brackets.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return "0"
-    return None if state in "ZX" else rest[18]
+    # Fields 3 (state) and 22 (starttime) of proc(5). A zombie or dead process does nothing more.
+    return None if fields[0] in "ZX" else fields[19]
 
 
 def _acquire(engine: Engine, name: str, owner: str, seconds: float) -> None:
@@ -76,8 +81,11 @@ def _acquire(engine: Engine, name: str, owner: str, seconds: float) -> None:
     with writing(engine) as connection:
         held = _holder(connection, name)
         if held and (held["expires_at"] <= now or _died_here(held["owner"])):
-            seen = LEASE.c.name == name, LEASE.c.owner == held["owner"], LEASE.c.expires_at == held["expires_at"]
-            connection.execute(delete(LEASE).where(*seen))
+            # Only the lease as it was read: on PostgreSQL another process may have renewed or taken it since.
+            as_read = and_(
+                LEASE.c.name == name, LEASE.c.owner == held["owner"], LEASE.c.expires_at == held["expires_at"]
+            )
+            connection.execute(delete(LEASE).where(as_read))
         taken = connection.execute(insert(connection, LEASE).values(claim).on_conflict_do_nothing())
         if taken.rowcount != 1:
             raise _refusal(name, _holder(connection, name))

@@ -24,25 +24,27 @@ class SqlLedger:
         self._engine.dispose()
 
     def ledger_id(self) -> str:
-        """Made with the database, so a copy of it has the same."""
+        """The ledger's id, made together with its database: a copy of the database has the same one."""
         with reading(self._engine) as connection:
             return str(connection.execute(select(IDENTITY.c.ledger_id)).scalar_one())
 
     def entries(self) -> tuple[Promotion, ...]:
-        """Oldest first. Raises IntegrityError naming the first row that does not fit the chain."""
+        """All promotions, oldest first. Raises IntegrityError naming the first row that does not fit the chain."""
         with reading(self._engine) as connection:
             found = tuple(read(connection, PROMOTION, Promotion, order=("sequence",)))
+        # The database's triggers refuse changes, but not from somebody who drops them or edits the file.
         verify(found)
         return found
 
     def append(self, entry: Promotion) -> None:
-        """Raises StaleChampionError when the sequence is taken: another writer was first.
+        """Append one promotion. Raises StaleChampionError when its sequence is taken: another writer was first.
 
         Raises IntegrityError when `entry` does not continue the chain.
         """
         with writing(self._engine) as connection:
             previous = next(read(connection, PROMOTION, Promotion, PROMOTION.c.sequence == entry.sequence - 1), None)
             follow(previous, entry)
+            # Of two writers that both read the same last row, the primary key lets one in and shows the other here.
             fresh = insert(connection, PROMOTION).values(row_of(entry)).on_conflict_do_nothing()
             if connection.execute(fresh).rowcount != 1:
                 raise StaleChampionError(

@@ -11,6 +11,7 @@ from loop.errors import NotFoundError
 from loop.ports import Batch, Entry, Envelope, Partition
 
 EVENT = table_of(EventRow)
+# An event has up to 1 MiB, so that a bound on their number alone would not bound the memory of a batch.
 POLL_BYTES = 16 << 20
 CHUNK = 100
 """Rows fetched at a time."""
@@ -29,11 +30,13 @@ class TableLog:
         self._engine.dispose()
 
     def append(self, envelopes: Sequence[Envelope]) -> None:
-        """Durable when it returns; all of them or none."""
+        """Append all envelopes or none; they are durable when it returns."""
         if not envelopes:
             return
         topic = self._partition.topic
         with writing(self._engine) as connection:
+            # `reserve` counts from 1 and offsets from 0. Its lock is what keeps a reader from passing over a row that
+            # commits late: on PostgreSQL the values of a SEQUENCE become visible out of order.
             first = reserve(connection, f"log/{topic}", len(envelopes)) - 1
             rows = [
                 {"topic": topic, "offset": offset, "key": envelope.key, "payload": envelope.payload}
@@ -50,7 +53,7 @@ class TableLog:
         return () if self._placed else (self._partition,)
 
     def ends(self) -> Mapping[Partition, int]:
-        """How many entries there are."""
+        """The offset that the next entry will get, which is also the number of entries."""
         with reading(self._engine) as connection:
             topic = self._partition.topic
             last = connection.execute(select(func.max(EVENT.c.offset)).where(EVENT.c.topic == topic)).scalar()
@@ -87,8 +90,8 @@ class TableLog:
         return (Batch(self._partition, start, self._position, tuple(entries)),)
 
     def acknowledge(self, partition: Partition, position: int) -> None:
-        """The store's offsets are all there is."""
+        """Nothing to do: only the store keeps offsets."""
 
     def wait(self, seconds: float) -> None:
-        """Sleep."""
+        """Sleep, as there are no partitions that could be lost meanwhile."""
         time.sleep(seconds)

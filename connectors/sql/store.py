@@ -1,4 +1,4 @@
-"""The Store on SQLite or PostgreSQL: capture writes events here, curation reads them, stages leave what they made."""
+"""The Store on SQLite or PostgreSQL: capture writes events, curation reads them, stages save their results."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, select, update
 
 from connectors.sql import lease
 from connectors.sql.bulk import load
@@ -44,10 +44,10 @@ IDENTITY = {
     FEEDBACK: ("feedback_id", "source"),
     DEAD_LETTER: ("letter_id",),
 }
-"""The unique columns by which an event seen before is known."""
+"""Unique columns by which a repeated event is recognised."""
 MADE_BY = {SNAPSHOT: Stage.CURATE, CANDIDATE: Stage.TRAIN, EVIDENCE: Stage.EVALUATE, DECISION: Stage.DECIDE}
 INGEST = "ingest"
-"""The counter that numbers interactions, feedback and dead letters alike, so that one watermark bounds them all."""
+"""Name of the counter for interactions, feedback and dead letters together, so that one watermark bounds them all."""
 
 Noun = TypeVar("Noun", bound="DataclassInstance")
 
@@ -65,15 +65,15 @@ class SqlStore:
     def position(self, partition: Partition) -> int:
         """The offset to read next; 0 for a partition never read."""
         with reading(self._engine) as connection:
-            found = connection.execute(select(OFFSET.c.next).where(*_is(partition))).scalar()
+            found = connection.execute(select(OFFSET.c.next).where(_is(partition))).scalar()
         return found or 0
 
     def ingest(self, parsed: Parsed) -> int:
-        """Rows, dead letters and the new offset in one transaction; returns how many rows were new."""
+        """Store rows, dead letters and the new offset in one transaction; returns how many rows were new."""
         return self.prepare(parsed)()
 
     def prepare(self, parsed: Parsed) -> Callable[[], int]:
-        """`ingest` up to its transaction, which the result runs.
+        """Prepare `ingest` up to its transaction, which the returned function runs.
 
         The counter's lock makes concurrent ingests take turns, so sequences commit in order.
         """
@@ -82,7 +82,10 @@ class SqlStore:
 
         def write() -> int:
             with writing(self._engine) as connection:
+                # First of all, for its lock is the one that the loads rely on. Repeated events leave gaps in the
+                # sequence, as they are counted before anybody knows that they are repeated.
                 sequence = reserve(connection, INGEST, sum(each.count for each in loads))
+                # In the same transaction as the rows: an offset that is stored later doubles rows after a crash.
                 _advance(connection, parsed.batch)
                 firsts = accumulate((each.count for each in loads[:-1]), initial=sequence)
                 return sum(each.insert(connection, first) for each, first in zip(loads, firsts, strict=True))
@@ -100,7 +103,7 @@ class SqlStore:
             yield from read(connection, INTERACTION, Interaction, INTERACTION.c.sequence <= until, order=("sequence",))
 
     def newest_interactions(self, count: int) -> tuple[Interaction, ...]:
-        """The last `count` of them by ingestion, newest first."""
+        """The last `count` interactions by ingestion, newest first."""
         newest = select(INTERACTION.c.sequence).order_by(INTERACTION.c.sequence.desc()).limit(count)
         with reading(self._engine) as connection:
             among = INTERACTION.c.sequence.in_(newest)
@@ -112,7 +115,7 @@ class SqlStore:
             yield from read(connection, FEEDBACK, Feedback, FEEDBACK.c.sequence <= until, order=("sequence",))
 
     def dead_letters(self) -> tuple[DeadLetter, ...]:
-        """Oldest first."""
+        """All dead letters, oldest first."""
         with reading(self._engine) as connection:
             return tuple(read(connection, DEAD_LETTER, DeadLetter, order=("sequence",)))
 
@@ -127,7 +130,7 @@ class SqlStore:
             return connection.execute(select(func.current_timestamp(type_=Utc()))).scalar_one()
 
     def counts(self) -> Mapping[str, int]:
-        """Rows per table."""
+        """Number of rows of each table."""
         with reading(self._engine) as connection:
             return {
                 table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -135,59 +138,59 @@ class SqlStore:
             }
 
     def save_night(self, night: Night) -> None:
-        """Insert or replace by night_id."""
+        """Insert a night, or replace the one with its night_id."""
         self._save(NIGHT, night)
 
     def nights(self) -> tuple[Night, ...]:
-        """Oldest first."""
+        """All nights, oldest first."""
         with reading(self._engine) as connection:
             return tuple(read(connection, NIGHT, Night, order=("started_at", "night_id")))
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
-        """Insert or replace by snapshot_id."""
+        """Insert a snapshot, or replace the one with its snapshot_id."""
         self._save(SNAPSHOT, snapshot)
 
     def snapshot(self, snapshot_id: str) -> Snapshot:
-        """Raises NotFoundError."""
+        """The snapshot with this id. Raises NotFoundError."""
         return self._one(SNAPSHOT, Snapshot, snapshot_id)
 
     def save_candidate(self, candidate: Candidate) -> None:
-        """Insert; a candidate that is known stays as it is, since equal bytes are the same candidate."""
+        """Insert a candidate; a known one stays as it is, since equal bytes are the same candidate."""
         with writing(self._engine) as connection:
             fresh = insert(connection, CANDIDATE).values(row_of(candidate))
             connection.execute(fresh.on_conflict_do_nothing())
 
     def candidate(self, candidate_id: str) -> Candidate:
-        """Raises NotFoundError."""
+        """The candidate with this id. Raises NotFoundError."""
         return self._one(CANDIDATE, Candidate, candidate_id)
 
     def candidates_of(self, job_id: str) -> tuple[Candidate, ...]:
-        """Every candidate that a job came to, by id."""
+        """Every candidate that a job has made, by id."""
         with reading(self._engine) as connection:
             return tuple(read(connection, CANDIDATE, Candidate, CANDIDATE.c.job_id == job_id, order=("candidate_id",)))
 
     def save_evidence(self, evidence: Evidence) -> None:
-        """Insert or replace by evidence_id."""
+        """Insert evidence, or replace the one with its evidence_id."""
         self._save(EVIDENCE, evidence)
 
     def evidence(self, evidence_id: str) -> Evidence:
-        """Raises NotFoundError."""
+        """The evidence with this id. Raises NotFoundError."""
         return self._one(EVIDENCE, Evidence, evidence_id)
 
     def save_decision(self, decision: Decision) -> None:
-        """Insert or replace by decision_id."""
+        """Insert a decision, or replace the one with its decision_id."""
         self._save(DECISION, decision)
 
     def decision(self, decision_id: str) -> Decision:
-        """Raises NotFoundError."""
+        """The decision with this id. Raises NotFoundError."""
         return self._one(DECISION, Decision, decision_id)
 
     def lease(self, name: str, seconds: float) -> AbstractContextManager[None]:
-        """Held and renewed while the block runs; LeaseHeldError when another live process has it."""
+        """The lease `name`, renewed while the block runs. Raises LeaseHeldError when another live process has it."""
         return lease.hold(self._engine, name, seconds)
 
     def holder(self, name: str) -> Holder | None:
-        """Who has the lease `name`, also when that process is dead; None after it was given back."""
+        """The process that has the lease `name`, also when it is dead; None after the lease was given back."""
         return lease.holder(self._engine, name)
 
     def _save(self, table: Table, noun: "DataclassInstance") -> None:
@@ -195,8 +198,9 @@ class SqlStore:
             save(connection, table, noun)
 
     def _one(self, table: Table, kind: type[Noun], key: str) -> Noun:
+        (id_column,) = table.primary_key
         with reading(self._engine) as connection:
-            found = next(read(connection, table, kind, *(column == key for column in table.primary_key)), None)
+            found = next(read(connection, table, kind, id_column == key), None)
         if found is None:
             raise NotFoundError(
                 f"there is no {table.name} {key!r}",
@@ -205,14 +209,16 @@ class SqlStore:
         return found
 
 
-def _is(partition: Partition) -> tuple[ColumnElement[bool], ...]:
-    return OFFSET.c.topic == partition.topic, OFFSET.c.number == partition.number
+def _is(partition: Partition) -> ColumnElement[bool]:
+    return and_(OFFSET.c.topic == partition.topic, OFFSET.c.number == partition.number)
 
 
 def _advance(connection: Connection, batch: Batch) -> None:
-    """Compare-and-set of the partition's offset; FencedError when it isn't where this reader started from."""
-    at_start = (*_is(batch.partition), OFFSET.c.next == batch.start)
-    moved = connection.execute(update(OFFSET).where(*at_start).values(next=batch.next)).rowcount
+    """Compare and set the partition's offset. Raises FencedError when it is not where this reader started from."""
+    # Compared with the position read from, not with the first entry's offset: logs have gaps between offsets.
+    at_start = and_(_is(batch.partition), OFFSET.c.next == batch.start)
+    moved = connection.execute(update(OFFSET).where(at_start).values(next=batch.next)).rowcount
+    # A partition that was never read has no row yet; of two readers that insert it one is too late, and fenced.
     if not moved and batch.start == 0:
         first = {"topic": batch.partition.topic, "number": batch.partition.number, "next": batch.next}
         moved = connection.execute(insert(connection, OFFSET).values(first).on_conflict_do_nothing()).rowcount

@@ -1,4 +1,4 @@
-"""The tables behind store, embedded log and ledger: one column per field of the noun in `loop.types`, equally named.
+"""The tables of store, embedded log and ledger: one column per field of the noun in `loop.types`, of the same name.
 
 `migrations/` creates them; a test keeps the two equal. Store and ledger have their own metadata because they may live
 in different databases.
@@ -30,20 +30,20 @@ NAMES = {
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
 }
-"""Constraint names, so that a later migration can drop what an earlier one made.
+"""Patterns of constraint names, so that a later migration can drop by name a constraint that an earlier one made.
 
 A UNIQUE that begins with the id doubles as the index by id.
 """
 
 
 class StoreTable(SQLModel):
-    """Lives in the store's database."""
+    """Base of the tables in the store's database."""
 
     metadata: ClassVar[MetaData] = MetaData(naming_convention=NAMES)
 
 
 class LedgerTable(SQLModel):
-    """Lives in the ledger's database."""
+    """Base of the tables in the ledger's database."""
 
     metadata: ClassVar[MetaData] = MetaData(naming_convention=NAMES)
 
@@ -53,6 +53,7 @@ class InteractionRow(StoreTable, table=True):
 
     __tablename__ = "interaction"
     __table_args__ = (UniqueConstraint("interaction_id", "source"),)
+    # Given out by `database.reserve`: numbers that the database increments itself would not commit in their order.
     sequence: int = Field(sa_column=Column(BIG, primary_key=True, autoincrement=False))
     interaction_id: str
     source: str
@@ -62,12 +63,14 @@ class InteractionRow(StoreTable, table=True):
     response: Message = Field(sa_column=Column(Nested(Message), nullable=False))
     model: str
     parent_id: str | None
+    # Databases from before store_0003 have interactions without aliases, hence the default.
     aliases: tuple[str, ...] = Field(sa_column=Column(Nested(tuple[str, ...]), nullable=False, server_default="[]"))
     user_key: str | None
     tenant: str
     sampling: Sampling | None = Field(sa_column=Column(Nested(Sampling)))
     token_logprobs: tuple[float, ...] | None = Field(sa_column=Column(Nested(tuple[float, ...])))
     verifiers: tuple[Verifier, ...] = Field(sa_column=Column(Nested(tuple[Verifier, ...]), nullable=False))
+    # SQLModel needs the attribute `metadata` for itself; only the column can have the field's name.
     metadata_: Mapping[str, Any] = Field(sa_column=Column("metadata", PLAIN_JSON, nullable=False))
 
 
@@ -94,7 +97,7 @@ class FeedbackRow(StoreTable, table=True):
 
 
 class DeadLetterRow(StoreTable, table=True):
-    """Bytes that could not be parsed."""
+    """A payload that could not be parsed, with the reason."""
 
     __tablename__ = "dead_letter"
     sequence: int = Field(sa_column=Column(BIG, primary_key=True, autoincrement=False))
@@ -107,17 +110,17 @@ class DeadLetterRow(StoreTable, table=True):
 
 
 class OffsetRow(StoreTable, table=True):
-    """How far a partition has been ingested."""
+    """The position up to which a partition has been ingested."""
 
     __tablename__ = "ingest_offset"
     topic: str = Field(primary_key=True)
     number: int = Field(primary_key=True)
     next: int = Field(sa_column=Column(BIG, nullable=False))
-    """The offset to read next."""
+    """Offset to read next."""
 
 
 class CounterRow(StoreTable, table=True):
-    """The last sequence given out; its row lock, held to the commit, keeps sequences in the order of their commits."""
+    """The last number given out by a counter; its row lock, held until the commit, makes numbers commit in order."""
 
     __tablename__ = "counter"
     name: str = Field(primary_key=True)
@@ -135,7 +138,7 @@ class EventRow(StoreTable, table=True):
 
 
 class LeaseRow(StoreTable, table=True):
-    """Who may run the night."""
+    """The process that may run the night, and until when."""
 
     __tablename__ = "lease"
     name: str = Field(primary_key=True)
@@ -161,7 +164,7 @@ class NightRow(StoreTable, table=True):
 
 
 class SnapshotRow(StoreTable, table=True):
-    """A dataset's identity; its files lie under the home folder."""
+    """The identity of a snapshot; its files lie under the home folder."""
 
     __tablename__ = "snapshot"
     snapshot_id: str = Field(primary_key=True)
@@ -186,7 +189,7 @@ class CandidateRow(StoreTable, table=True):
 
 
 class EvidenceRow(StoreTable, table=True):
-    """Everything the gate looked at."""
+    """The scores of one candidate that the gate decides on."""
 
     __tablename__ = "evidence"
     evidence_id: str = Field(primary_key=True)
@@ -200,7 +203,7 @@ class EvidenceRow(StoreTable, table=True):
 
 
 class DecisionRow(StoreTable, table=True):
-    """The gate's verdict."""
+    """The gate's verdict on one candidate, with its reasons."""
 
     __tablename__ = "decision"
     decision_id: str = Field(primary_key=True)
@@ -233,7 +236,7 @@ class PromotionRow(LedgerTable, table=True):
 
 
 class IdentityRow(LedgerTable, table=True):
-    """The ledger's id: one row, which the migration made and nothing changes."""
+    """The ledger's id: a single row, which the migration makes and nothing changes."""
 
     __tablename__ = "ledger_identity"
     ledger_id: str = Field(primary_key=True)

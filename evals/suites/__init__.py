@@ -1,4 +1,4 @@
-"""Held-out examples become the suites of a night: one superiority suite, two guards, one to read."""
+"""The suites of a night, from held-out examples: one superiority suite, two guards, one to read."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,13 @@ from loop.types import Example
 
 
 def held_out(dev: Sequence[Example], vault: Sequence[Example], settings: EvaluationSettings) -> tuple[Task, ...]:
-    """Every suite over recent feedback of users that no candidate was trained on."""
+    """Every suite, on recent feedback of users whom no candidate was trained on."""
     judging = recent(vault, settings.window_days)
+    # Dev users screen candidates, so they may not judge; a suite that is only read may use them as well.
+    either = list(dev) + list(vault)
     return (
         answers.task(judging, settings),
         approved.task(judging, settings),
         formats.task(judging, settings),
-        preference.task(recent([*dev, *vault], settings.window_days), settings),
+        preference.task(recent(either, settings.window_days), settings),
     )

@@ -1,4 +1,4 @@
-"""Superiority: fresh answers to held-out users' prompts, against verifiers and what those users wrote or approved."""
+"""Superiority suite: fresh answers to held-out users' prompts, against verifiers and those users' wanted texts."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,12 @@ CONTENT = {VerifierKind.EXACT, VerifierKind.NUMERIC}
 
 
 def task(vault: Sequence[Example], settings: EvaluationSettings) -> Task:
-    """Every prompt with a reference, or with a verifier that knows the right answer.
+    """The suite: every prompt with a reference, or with a verifier that knows the right answer.
 
-    A prompt with checks of form alone (a pattern, a schema, a length) would be full marks for any well-formed answer
-    and hide what users care about; those are the `format` guard's.
+    A prompt with checks of form alone (a pattern, a schema, a length) would give full marks to any well-formed answer
+    and hide what users care about; such prompts belong to the `format` guard.
 
-    Approved answers stay in: without them the suite would hold only what the champion once failed at, and there any
+    Approved answers stay in: without them the suite would hold only prompts that the champion once failed at, where any
     other model looks better.
     """
     chosen = items(vault, _judgeable, settings.max_items)

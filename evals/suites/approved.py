@@ -1,4 +1,4 @@
-"""Guard: what held-out users approved of must not drift away."""
+"""Guard suite: answers must not drift away from those that held-out users approved of."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,16 @@ APPROVALS = {FeedbackKind.THUMB, FeedbackKind.RATING, FeedbackKind.IMPLICIT}
 
 
 def task(vault: Sequence[Example], settings: EvaluationSettings) -> Task:
-    """Similarity to served answers with a thumb up or its like; prompts with any contrary feedback are left out."""
-    disputed = {identity(example) for example in vault if not all(branch.desirable for branch in example.branches)}
+    """The suite: similarity to answers with a thumb up or the like, without prompts that have contrary feedback."""
+    # An approval that somebody contradicted does not say what has to stay.
+    disputed = {identity(example) for example in vault if _contrary(example)}
     approvals = [example for example in vault if _approval(example) and identity(example) not in disputed]
     chosen = items(approvals, lambda item: bool(item.references), settings.max_items)
     return Task("approved", SuiteRole.GUARD, chosen, generate, similarity, greedy(settings))
+
+
+def _contrary(example: Example) -> bool:
+    return not all(branch.desirable for branch in example.branches)
 
 
 def _approval(example: Example) -> bool:

@@ -1,4 +1,4 @@
-"""Guard: what the application itself can check must not get worse."""
+"""Guard suite: answers must not get worse by the checks that the application itself states."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from loop.types import Example, SuiteRole
 
 
 def task(vault: Sequence[Example], settings: EvaluationSettings) -> Task:
-    """Every prompt with a verifier, judged by its verifiers alone."""
+    """The suite: every prompt with a verifier, judged by its verifiers alone."""
     chosen = items(vault, _verifiable, settings.max_items)
     return Task("format", SuiteRole.GUARD, chosen, generate, verified, greedy(settings))
 

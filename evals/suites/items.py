@@ -1,7 +1,7 @@
-"""Examples with one prompt from one user become one item."""
+"""Items of a suite: the examples with one prompt from one user make one item."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from evals.scorers import check
@@ -12,19 +12,26 @@ from loop.types import Branch, Example, Sampling
 
 
 def items(examples: Iterable[Example], keep: Callable[[Item], bool], limit: int) -> tuple[Item, ...]:
-    """The newest `limit` items that `keep` takes, ordered by id, one per prompt and cluster; 0 takes all.
+    """The newest `limit` items that `keep` accepts, one per prompt and cluster, in the order of ids; 0 takes all.
 
-    Answers without text (bare tool calls) are no references, verifiers that are malformed are left out.
+    Answers without text (bare tool calls) are no references; malformed verifiers are left out.
     """
     keyed = sorted(((identity(example), example) for example in examples), key=lambda pair: pair[0])
-    groups = [[example for _, example in group] for _, group in groupby(keyed, key=lambda pair: pair[0])]
-    made = [(max(example.observed_at for example in group), _item(group)) for group in groups]
-    newest = sorted(((at, item) for at, item in made if keep(item)), key=lambda pair: (pair[0], pair[1].item_id))
-    return tuple(sorted((item for _, item in newest[-limit:]), key=lambda item: item.item_id))
+    dated: list[tuple[datetime, Item]] = []
+    for _, group in groupby(keyed, key=lambda pair: pair[0]):
+        alike = [example for _, example in group]
+        item = _item(alike)
+        if keep(item):
+            dated.append((max(example.observed_at for example in alike), item))
+    # The id decides between items of one time, so that a suite does not depend on the order of the examples.
+    dated.sort(key=lambda pair: (pair[0], pair[1].item_id))
+    # A limit of 0 takes all, because [-0:] is the whole list.
+    return tuple(sorted((item for _, item in dated[-limit:]), key=lambda item: item.item_id))
 
 
 def recent(examples: Sequence[Example], days: float) -> tuple[Example, ...]:
-    """Those of the last `days` before the newest one; 0 for all."""
+    """The examples of the last `days` before the newest one; 0 for all."""
+    # Counted from the newest example and not from today: old logs have a window too.
     if not days or not examples:
         return tuple(examples)
     since = max(example.observed_at for example in examples) - timedelta(days=days)
@@ -32,7 +39,7 @@ def recent(examples: Sequence[Example], days: float) -> tuple[Example, ...]:
 
 
 def greedy(settings: EvaluationSettings) -> Sampling:
-    """How every suite draws its answers."""
+    """The sampling with which every suite draws its answers: greedy."""
     return Sampling(temperature=0.0, max_tokens=settings.max_new_tokens, seed=0)
 
 
@@ -43,13 +50,16 @@ def identity(example: Example) -> str:
 
 def _item(examples: list[Example]) -> Item:
     first = examples[0]
+    # Oldest first, so that the last reference is the newest.
     ordered = sorted(examples, key=lambda example: (example.observed_at, example.example_id))
     branches = [branch for example in ordered for branch in example.branches]
+    # Dicts keep the order and drop repetitions; a set would have another order in each process.
     verifiers = dict.fromkeys(verifier for example in ordered for verifier in example.verifiers)
     return Item(
         item_id=identity(first),
         cluster=first.cluster,
         prompt=first.prompt,
+        # Whether a verifier is malformed does not depend on the answer.
         verifiers=tuple(verifier for verifier in verifiers if check(verifier, "") is not None),
         references=_texts(branches, desirable=True),
         rejected=_texts(branches, desirable=False),

@@ -1,4 +1,4 @@
-"""To read, not to gate: does the model find what held-out users chose likelier than what they rejected?"""
+"""Suite to read, not to gate: does the model give the answers that held-out users chose a higher probability?"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,26 +12,30 @@ NAME = "preference"
 
 
 def task(examples: Sequence[Example], settings: EvaluationSettings) -> Task:
-    """The share of held-out pairs in the users' order, by plain log-probability: short answers are favoured."""
+    """The suite: held-out pairs, scored by plain log-probability, which favours short answers."""
     pairs = [example for example in examples if example.objective is Objective.PAIR]
     chosen = items(pairs, _has_both, settings.max_pairs)
     return Task(NAME, SuiteRole.REPORT, chosen, log_probabilities, prefers, greedy(settings))
 
 
 def log_probabilities(model: Model, chosen: Sequence[Item], _: Sampling) -> list[str]:
-    """The newest reference and the newest rejected answer of each item, as JSON `[chosen, rejected]` in nats."""
-    asked = [(i.prompt, Message("assistant", text)) for i in chosen for text in (i.references[-1], i.rejected[-1])]
+    """Log-probabilities of each item's newest reference and newest rejected answer: JSON `[chosen, rejected]`, nats."""
+    asked: list[tuple[Sequence[Message], Message]] = []
+    for item in chosen:
+        asked.append((item.prompt, Message("assistant", item.references[-1])))
+        asked.append((item.prompt, Message("assistant", item.rejected[-1])))
+    # One call for all, as short calls of a model are slow; chosen and rejected answers alternate.
     scores = model.score(asked)
     return [json.dumps(pair) for pair in zip(scores[::2], scores[1::2], strict=True)]
 
 
 def prefers(_: Item, answer: str) -> float:
-    """1 when the chosen answer is likelier, a half when both are equally likely."""
+    """Score of a pair: 1 when the chosen answer is likelier, a half when both are equally likely."""
     return _order(_margin(answer))
 
 
 def implicit_reward(task: Task, candidate: Iterable[Score], champion: Mapping[str, Score]) -> SuiteEvidence:
-    """The same pairs by the reward DPO gives the candidate, log p_candidate - log p_champion.
+    """Evidence on the same pairs by DPO's implicit reward, log p_candidate - log p_champion (Rafailov et al. 2023).
 
     The champion's own reward is 0 for every answer, hence its score of a half.
     """

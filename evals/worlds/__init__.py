@@ -1,1 +1,1 @@
-"""Simulated users with a hidden, checkable taste: what the loop learns from them can be measured against the truth."""
+"""Simulated users with a hidden taste that can be checked: the loop's learning is measured against the truth."""

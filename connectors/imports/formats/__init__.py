@@ -1,1 +1,1 @@
-"""Formats of foreign logs, a decoder each."""
+"""Formats of foreign logs, with a decoder for each."""

@@ -1,4 +1,4 @@
-"""TensorZero's content blocks: what its rows hold as the input and the output of an inference becomes messages."""
+"""TensorZero's content blocks, in which its rows hold the input and the output of an inference, as messages."""
 
 from pydantic import JsonValue
 
@@ -10,7 +10,7 @@ from loop.types import Message, ToolCall
 
 
 class Block(Shape):
-    """A part of a message of any type."""
+    """One part, of any type, of a message."""
 
     type: str
     text: str | None = None
@@ -31,10 +31,10 @@ class BlockMessage(Shape):
 
 
 class Input(Shape):
-    """What an inference was asked."""
+    """The input of an inference."""
 
     system: str | dict[str, JsonValue] | None = None
-    """A text, or the arguments of a template."""
+    """System prompt: a text, or the arguments of a template."""
     messages: Many[BlockMessage]
 
 
@@ -48,18 +48,21 @@ Output = Many[Block] | JsonOutput
 
 
 def messages(system: str | dict[str, JsonValue] | None, said: list[BlockMessage]) -> Turns:
-    """All that a model was shown. Raises EventError for a template, for what is no text and for nothing at all."""
+    """The messages that a model was shown. Raises EventError for a template, for other than text and for no input."""
     if isinstance(system, dict):
         raise _template()
-    first = (Message("system", system),) if system else ()
-    turns = (*first, *(turn for each in said for turn in _turns(each.role, each.content)))
+    turns: list[Message] = []
+    if system:
+        turns.append(Message("system", system))
+    for each in said:
+        turns += _turns(each.role, each.content)
     if not turns:
         raise EventError("an inference has no input", "leave inferences without messages out of the file")
-    return turns
+    return tuple(turns)
 
 
 def answer(output: Output) -> Message:
-    """What a model answered. Raises EventError for what is no text."""
+    """The answer of a model. Raises EventError for an answer that is not text."""
     if isinstance(output, JsonOutput):
         return Message("assistant", output.raw or "")
     return only_answer(_turns("assistant", output))
@@ -87,6 +90,7 @@ def _said(block: Block) -> str | ToolCall | Result | None:
             return _call(block)
         case Block(type="tool_result", result=str(text)):
             return Result(block.id, text)
+        # A text block without a text holds the arguments of a template.
         case Block(type="template") | Block(type="text"):
             raise _template()
         case Block(type="thought"):
@@ -95,7 +99,8 @@ def _said(block: Block) -> str | ToolCall | Result | None:
 
 
 def _call(block: Block) -> ToolCall:
-    """A call with the name and arguments the model wrote, valid or not."""
+    """A call with the name and the arguments that the model wrote, valid or not."""
+    # The raw ones: TensorZero's own are null where they do not fit the tool, and the mistake is what was answered.
     arguments = block.arguments if block.raw_arguments is None else block.raw_arguments
     return ToolCall(
         call_id=block.id or "",

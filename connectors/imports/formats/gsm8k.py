@@ -1,4 +1,4 @@
-"""Imports the two formats of openai/grade-school-math: the answers of models, and worked solutions."""
+"""Imports of openai/grade-school-math, which has two formats: the answers of models, and worked solutions."""
 
 import hashlib
 import re
@@ -21,6 +21,7 @@ class _Attempt(Shape):
 
 
 class _Answers(Shape):
+    # All other fields are the names of models, each with its attempt.
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, _Attempt]
 
@@ -38,7 +39,7 @@ _SOLUTION = TypeAdapter(_Solution)
 
 
 def decode_answers(line: Line) -> Iterator[Event]:
-    """One interaction per model, with the outcome 1 or 0; all of a question share its prompt and its cluster."""
+    """One interaction per model, with the outcome 1 or 0; all answers to a question share its prompt and cluster."""
     answers = validate(_ANSWERS, line.raw)
     if not answers.__pydantic_extra__:
         raise EventError("no model answered the question", "give each model's `is_correct` and `solution`")
@@ -49,7 +50,7 @@ def decode_answers(line: Line) -> Iterator[Event]:
 
 
 def decode_solution(line: Line) -> Iterator[Event]:
-    """One interaction answered by a human, with the answer as its demonstration."""
+    """One interaction that a human answered, with the answer as its demonstration."""
     solution = validate(_SOLUTION, line.raw)
     interaction = _interaction(line, solution.question, solution.answer, "human", solution.answer)
     yield interaction
@@ -66,6 +67,7 @@ def _interaction(line: Line, question: str, answer: str, model: str, truth: str)
         messages=(Message("user", question),),
         response=Message("assistant", answer),
         model=f"{model}@gsm8k",
+        # The question stands in for the user, so that its answers are one cluster: all in training, or all held out.
         user_key=f"question-{hashlib.sha256(question.encode()).hexdigest()[:32]}",
         verifiers=(Verifier(VerifierKind.NUMERIC, _number(truth)),),
     )

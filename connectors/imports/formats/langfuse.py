@@ -1,15 +1,15 @@
-"""Imports Langfuse: rows of observations and scores, or whole traces, from blob storage exports and the public API.
+"""Imports of Langfuse: observations, scores or whole traces, from blob storage exports and the public API.
 
-Lines of all kinds may be mixed, in any order and in several files. Every GENERATION with an answer is an interaction,
-called by its own id, and by its trace's unless it only calls tools. So a score on a generation reaches it, a score on
-a trace the last answer in it before the score. A score on another observation or on a session is kept and reaches
-nothing.
+Lines of all kinds may be mixed, in any order and in several files. Every GENERATION with an answer is an interaction.
+It is named by its own id, and also by its trace's unless it only calls tools. So a score on a generation finds it, and
+a score on a trace finds the last answer in it before the score. A score on another observation or on a session is kept
+and finds nothing.
 
-Who speaks decides the kind. A person or the application (ANNOTATION, API): BOOLEAN is a thumb, NUMERIC a rating,
-CORRECTION an edit. An evaluator (EVAL): implicit, the weakest signal. Categories that are no verdict, and TEXT, are
-comments. Rows do not say which scale a number is on nor that lower is better: leave out metrics that do not fit.
-A score edited after its import keeps its first value. Rows of traces alone say nothing; legacy observations name no
-user, so that their users are anonymous.
+The source of a score decides the kind of feedback. From a person or the application (ANNOTATION, API) BOOLEAN is a
+thumb, NUMERIC a rating, CORRECTION an edit; from an evaluator (EVAL) it is implicit, the weakest signal. Categories
+that are no verdict, and TEXT, are comments. Rows say neither which scale a number is on nor that lower is better: leave
+out metrics that do not fit. A score that was edited after its import keeps its first value. A row of a trace without
+its observations gives nothing; legacy observations name no user, so their users are anonymous.
 """
 
 from collections.abc import Iterator
@@ -30,9 +30,9 @@ _SOURCE = "import/langfuse"
 
 
 def _both(name: str) -> AliasChoices:
-    """Exports write snake_case, the API camelCase."""
-    first, *rest = name.split("_")
-    return AliasChoices(name, first + "".join(part.title() for part in rest))
+    """Both names of a field: exports write snake_case, the API camelCase."""
+    words = name.split("_")
+    return AliasChoices(name, words[0] + "".join(word.title() for word in words[1:]))
 
 
 class _Parameters(Shape):
@@ -77,7 +77,7 @@ class _Score(Shape):
     trace_id: str | None = Field(None, validation_alias=_both("trace_id"))
     session_id: str | None = Field(None, validation_alias=_both("session_id"))
     subject: _Subject | None = None
-    """What newer versions of the API have instead of the three ids."""
+    """Subject of the score, which newer versions of the API give instead of the three ids."""
 
 
 class _Trace(Shape):
@@ -87,10 +87,11 @@ class _Trace(Shape):
     session_id: str | None = Field(None, validation_alias=_both("session_id"))
     observations: Many[_Observation | str] | None = None
     scores: Many[_Score | str] | None = None
-    """In full, or their ids."""
+    """Observations and scores in full, or only their ids."""
 
 
 def _kind(row: object) -> str | None:
+    # A score and a trace both have a `timestamp`, so a trace is what has neither of the other columns.
     keys = row.keys() if isinstance(row, dict) else frozenset[str]()
     if keys & {"data_type", "dataType"}:
         return "score"
@@ -112,7 +113,7 @@ _ROW: TypeAdapter[_Observation | _Score | _Trace] = TypeAdapter(
 
 
 def decode(line: Line) -> Iterator[Event]:
-    """An interaction for a generation with an answer, a feedback for a score, both for what a trace holds."""
+    """An interaction for a generation with an answer, a feedback for a score, and both for the contents of a trace."""
     row = validate(_ROW, line.raw)
     match row:
         case _Observation():
@@ -143,6 +144,7 @@ def _interactions(line: Line, row: _Observation, user: str | None, session: str 
         conversation_id=session or row.trace_id or row.id,
         messages=prompt(row.input),
         response=said,
+        # A score on a trace is about an answer that a user has read, not about a call of tools.
         aliases=(row.trace_id,) if row.trace_id and not said.tool_calls else (),
         model=f"{row.model or 'unknown'}@langfuse",
         user_key=pseudonym(line.secret, user) if user else None,
@@ -152,6 +154,7 @@ def _interactions(line: Line, row: _Observation, user: str | None, session: str 
 
 
 def _feedback(score: _Score) -> Iterator[Feedback]:
+    # A score of an experiment is about a run over a data set, not about an answer that somebody was served.
     subject = score.subject.id if score.subject and score.subject.kind != "experiment" else None
     about = score.observation_id or score.trace_id or score.session_id or subject
     if not about:
@@ -179,11 +182,20 @@ def _opinion(score: _Score) -> Opinion:
             return FeedbackKind.EDIT, None, text
         case "TEXT":
             return FeedbackKind.COMMENT, None, text
+        # Its number only numbers the categories.
         case "CATEGORICAL":
             number = None
     if score.source == "EVAL":
         return by_evaluator(score.name, number, text, score.comment)
     if score.data_type == "NUMERIC":
         return FeedbackKind.RATING, number, None
-    thumb = verdict(text) if number is None else 1.0 if number else -1.0
-    return (FeedbackKind.COMMENT, None, f"{score.name}: {text}") if thumb is None else (FeedbackKind.THUMB, thumb, None)
+    thumb = _thumb(number, text)
+    if thumb is None:
+        return FeedbackKind.COMMENT, None, f"{score.name}: {text}"
+    return FeedbackKind.THUMB, thumb, None
+
+
+def _thumb(number: float | None, text: str | None) -> float | None:
+    if number is None:
+        return verdict(text)
+    return 1.0 if number else -1.0

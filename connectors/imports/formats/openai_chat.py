@@ -1,4 +1,4 @@
-"""Imports logs of OpenAI-style chat: a request, its answer and what the user said of it, one per line."""
+"""Imports of OpenAI-style chat logs: on each line a request, its answer and what the user said of it."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -24,7 +24,7 @@ class _Choice(Shape):
 
 
 def _known(time: object) -> object:
-    """Exports write 0 for a time they do not know; taken at its word it would make the log begin in 1970."""
+    """The time, or None for 0, which exports write for an unknown time: as a time it is the year 1970."""
     return None if time in (0, "0") else time
 
 
@@ -42,6 +42,7 @@ class _Completion(_Served):
 
 
 class _Said(Shape):
+    # Fields that are not signals become the feedback's metadata.
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
 
@@ -57,6 +58,7 @@ class _Said(Shape):
 
 class _Chat(_Served):
     messages: Many[ChatMessage] = Field(min_length=1)
+    # From left to right, because a completion with a `role` beside its choices would also pass as a message.
     response: str | _Completion | ChatAnswer | None = Field(None, union_mode="left_to_right")
     choices: Many[_Choice] | None = None
     conversation_id: Name | None = None
@@ -72,17 +74,17 @@ def decode(line: Line) -> Iterator[Event]:
     """One interaction, and one feedback for each signal under `feedback`.
 
     The answer is `response` (text, message or completion), else `choices`, else the last assistant message. A `score`
-    is an outcome. Fields of `feedback` that are no signal become its metadata.
+    is an outcome. Fields of `feedback` that are not signals become its metadata.
     """
     chat = validate(_CHAT, line.raw)
     interaction = _interaction(line, chat)
     yield interaction
-    said = chat.feedback if isinstance(chat.feedback, list) else [chat.feedback] if chat.feedback else []
-    for number, one in enumerate(said):
+    for number, one in enumerate(_feedback(chat)):
         for kind, value, text in _signals(one):
             yield Feedback(
                 feedback_id=f"{line.line_id}-{number}-{kind}",
                 source=_SOURCE,
+                # As late after its answer as the feedback of lines without a time (Line.observed_at).
                 occurred_at=one.created or interaction.occurred_at + timedelta(seconds=1),
                 interaction_id=interaction.interaction_id,
                 kind=kind,
@@ -91,6 +93,12 @@ def decode(line: Line) -> Iterator[Event]:
                 user_key=interaction.user_key,
                 metadata=one.__pydantic_extra__,
             )
+
+
+def _feedback(chat: _Chat) -> list[_Said]:
+    if isinstance(chat.feedback, list):
+        return chat.feedback
+    return [chat.feedback] if chat.feedback else []
 
 
 def _interaction(line: Line, chat: _Chat) -> Interaction:
@@ -106,6 +114,7 @@ def _interaction(line: Line, chat: _Chat) -> Interaction:
         messages=messages,
         response=response,
         model=model if "@" in model else f"{model}@openai-chat",
+        # An empty name is no user: as a pseudonym it would make one user of all who have none.
         user_key=None if chat.user in (None, "") else pseudonym(line.secret, str(chat.user)),
         metadata=chat.metadata or {},
     )
@@ -132,18 +141,26 @@ def _signals(said: _Said) -> list[tuple[FeedbackKind, float | None, str | None]]
         FeedbackKind.DEMONSTRATION: said.demonstration,
         FeedbackKind.COMMENT: said.comment,
     }
-    signals: list[tuple[FeedbackKind, float | None, str | None]] = [
-        *((kind, value, None) for kind, value in values.items() if value is not None),
-        *((kind, None, text) for kind, text in texts.items() if text is not None),
-        *([(FeedbackKind.REGENERATE, None, None)] if said.regenerate else []),
-    ]
+    signals: list[tuple[FeedbackKind, float | None, str | None]] = []
+    for kind, value in values.items():
+        if value is not None:
+            signals.append((kind, value, None))
+    for kind, text in texts.items():
+        if text is not None:
+            signals.append((kind, None, text))
+    if said.regenerate:
+        signals.append((FeedbackKind.REGENERATE, None, None))
+    # `regenerate: false` says nothing, but is no mistake either.
     if not signals and said.regenerate is None:
         raise EventError(f"feedback has none of {', '.join(_SIGNALS)}", "rename the fields of `feedback`")
     return signals
 
 
 def _thumb(thumb: bool | float | str | None) -> float | None:
-    """Up, true and 1 are +1; down, false, 0 and -1 are -1; another number stays and is refused as an event."""
+    """The value of a thumb: +1 for up, true and 1; -1 for down, false, 0 and -1.
+
+    Another number stays as it is, and is refused as an event.
+    """
     if isinstance(thumb, str):
         return _THUMBS[thumb]
     return -1.0 if thumb == 0 else thumb

@@ -1,12 +1,13 @@
-"""Imports OpenTelemetry's GenAI telemetry: spans, span events and log records of answers and their evaluations.
+"""Imports of OpenTelemetry's GenAI telemetry: spans, span events and log records of answers and their evaluations.
 
-The names are those of the semantic conventions 1.41.1, the last release before the GenAI ones moved to a repository of
-their own; they stand in this file alone, up to `_Attributes`. Messages may stand on the span, on an event of it or in
-the log, structured or as JSON text; where they were not captured there is nothing to import. Of several choices the
-first is the answer, reasoning is left out, and parts that are no text are refused.
+The names are those of the semantic conventions 1.41.1, the last release before the GenAI conventions moved to a
+repository of their own; only this file has them, above and in `_Attributes`. Messages stand on the span, on an event of
+it or in the log, structured or as JSON text; without captured messages there is nothing to import. The first of several
+choices is the answer, reasoning is left out, and parts that are not text are refused.
 
-An interaction is called by its response id and by its span, so that an evaluation finds it by either. The conventions
-do not say who evaluated: all count as automatic, higher being better; leave out metrics where lower is better.
+An interaction is named by its response id and by its span, so that an evaluation finds it by either. The conventions do
+not say who evaluated: every evaluation counts as automatic, with higher being better. Leave out metrics where lower is
+better.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ _DETAILS, _EVALUATION = "gen_ai.client.inference.operation.details", "gen_ai.eva
 _OPERATION, _OUTPUT, _RESPONSE = "gen_ai.operation.name", "gen_ai.output.messages", "gen_ai.response.id"
 _INFERENCE = ("chat", "text_completion", "generate_content")
 _EVENT_NAME = "event.name"
-"""Where log records had their event's name before they got a field for it."""
+"""Attribute with the event's name in log records from before they had a field for it."""
 
 
 class _Part(Shape):
@@ -43,7 +44,7 @@ class _Part(Shape):
     arguments: JsonValue = None
     response: JsonValue = None
     result: JsonValue = None
-    """What some call the response."""
+    """Name that some SDKs give the response."""
 
 
 class _Message(Shape):
@@ -76,9 +77,10 @@ _ATTRIBUTES = TypeAdapter(_Attributes)
 
 
 def decode(line: Line) -> Iterator[Event]:
-    """An interaction for each inference with captured messages, a feedback for each evaluation; nothing for the rest.
+    """An interaction for each inference with captured messages, and a feedback for each evaluation.
 
-    The user is `user.id`, else `enduser.id`. An evaluation without a response id is about the span it hangs on.
+    Other telemetry gives nothing. The user is `user.id`, else `enduser.id`. An evaluation without a response id is
+    about its span.
     """
     for record in recorded(line.raw):
         if record.name is None:
@@ -89,11 +91,14 @@ def decode(line: Line) -> Iterator[Event]:
 
 def _of_span(line: Line, span: Recorded) -> Iterator[Event]:
     known = dict(span.attributes)
+    # The messages may stand on an event of the span instead of the span itself.
     for event in span.events:
-        known |= event.attributes if event.name == _DETAILS else {}
+        if event.name == _DETAILS:
+            known |= event.attributes
     yield from _inference(line, span, known)
     for event in span.events:
         if event.name == _EVALUATION:
+            # About the span's own response, unless the evaluation names one.
             yield from _evaluation(line, event, {_RESPONSE: known.get(_RESPONSE)} | dict(event.attributes))
 
 
@@ -117,12 +122,15 @@ def _inference(line: Line, record: Recorded, attributes: dict[str, JsonValue]) -
         raise EventError("an inference has no input messages or no choice", "capture gen_ai.input.messages too")
     interaction_id = said.response or record.span or line.line_id
     user = said.user or said.end_user
+    messages = list(_system(said.system))
+    for message in said.input:
+        messages += _turns(message)
     yield Interaction(
         interaction_id=interaction_id,
         source=_SOURCE,
         occurred_at=record.at or line.occurred_at,
         conversation_id=said.conversation or record.trace or interaction_id,
-        messages=(*_system(said.system), *(turn for message in said.input for turn in _turns(message))),
+        messages=tuple(messages),
         response=only_answer(_turns(said.output[0])),
         aliases=(record.span,) if record.span and record.span != interaction_id else (),
         model=f"{said.answered_by or said.asked or 'unknown'}@otel",
@@ -140,6 +148,7 @@ def _evaluation(line: Line, record: Recorded, attributes: dict[str, JsonValue]) 
         raise EventError("an evaluation names neither a response nor a span", _REMEDY)
     kind, value, text = by_evaluator(said.evaluation, said.score, said.label, said.explanation)
     told = {"name": said.evaluation, "score": said.score, "label": said.label, "explanation": said.explanation}
+    # An evaluation has no id of its own; by its content the same one read twice, or from a log record, is one feedback.
     content = json.dumps([about, str(record.at), told])
     yield Feedback(
         feedback_id=hashlib.sha256(content.encode()).hexdigest()[:32],

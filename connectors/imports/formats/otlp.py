@@ -1,4 +1,4 @@
-"""OTLP/JSON, as OpenTelemetry's collector writes it into files: lines of batches become spans and log records."""
+"""OTLP/JSON, as OpenTelemetry's collector writes it into files: spans and log records from lines of batches."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from connectors.imports.reading.shapes import Many, Shape, validate
 from loop.errors import EventError
 from loop.intake.wire import MAX_EVENT_BYTES
 
+# A collector's batch holds many events, so a line may be much larger than one event.
 _MAX_BATCH_BYTES = 1 << 24
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = (("resourceSpans", "scopeSpans", "spans"), ("resourceLogs", "scopeLogs", "logRecords"))
@@ -26,12 +27,12 @@ class Recorded:
     """A span, an event on a span, or a log record."""
 
     name: str | None
-    """Of an event; None for a span."""
+    """Name of an event or a log record; None for a span."""
     trace: str | None
     span: str | None
-    """Trace and span, where both are known."""
+    """Id of trace and span together, where both are known."""
     at: datetime | None
-    """When it ended or happened."""
+    """Time at which a span ended, or an event happened."""
     attributes: Mapping[str, JsonValue]
     events: tuple["Recorded", ...] = ()
 
@@ -43,6 +44,7 @@ class _Otlp(Shape):
 class _Value(_Otlp):
     string_value: str | None = None
     bool_value: bool | None = None
+    # OTLP/JSON writes 64-bit integers as text, and a double that is not finite too.
     int_value: int | None = Field(None, strict=False)
     double_value: float | str | None = None
     bytes_value: str | None = None
@@ -120,13 +122,15 @@ def requests(file: BinaryIO) -> Iterator[bytes]:
     for raw in lines(file, _MAX_BATCH_BYTES):
         parts = _parts(raw)
         if len(parts) > 1:
-            yield from (json.dumps(part, ensure_ascii=False).encode() for part in parts)
+            for part in parts:
+                yield json.dumps(part, ensure_ascii=False).encode()
         else:
+            # One byte more than an event may have, so that it is refused as too large.
             yield raw[: MAX_EVENT_BYTES + 1]
 
 
 def recorded(raw: bytes) -> Iterator[Recorded]:
-    """The spans and log records of one line; metrics are none. Raises EventError for a line of another shape."""
+    """The spans and log records of one line, without metrics. Raises EventError for a line of another shape."""
     request = validate(_REQUEST, raw)
     if not request.model_fields_set:
         raise EventError("the line has neither resourceSpans nor resourceLogs", "export OTLP as JSON lines")
@@ -159,16 +163,19 @@ def _list(node: JsonValue, key: str) -> list[JsonValue]:
 
 
 def _of_span(span: _Span) -> Recorded:
-    where = span.trace_id.lower(), span.span_id.lower()
+    # OTLP/JSON writes ids in hexadecimal digits whose case does not matter.
+    trace_id, span_id = span.trace_id.lower(), span.span_id.lower()
     at = span.end_time_unix_nano or span.start_time_unix_nano
-    events = tuple(_recorded(event.name, *where, event.time_unix_nano, event.attributes) for event in span.events or ())
-    return _recorded(None, *where, at, span.attributes, events)
+    events = tuple(
+        _recorded(event.name, trace_id, span_id, event.time_unix_nano, event.attributes) for event in span.events or ()
+    )
+    return _recorded(None, trace_id, span_id, at, span.attributes, events)
 
 
 def _of_log(record: _LogRecord) -> Recorded:
-    where = record.trace_id.lower(), record.span_id.lower()
+    trace_id, span_id = record.trace_id.lower(), record.span_id.lower()
     at = record.time_unix_nano or record.observed_time_unix_nano
-    return _recorded(record.event_name, *where, at, record.attributes)
+    return _recorded(record.event_name, trace_id, span_id, at, record.attributes)
 
 
 def _recorded(
@@ -183,6 +190,7 @@ def _recorded(
         name=name,
         trace=trace or None,
         span=f"{trace}/{span}" if trace and span else None,
+        # Whole microseconds, in integers: a float of nanoseconds since 1970 would be off by hundreds of them.
         at=_EPOCH + timedelta(microseconds=nanoseconds // 1000) if nanoseconds else None,
         attributes={pair.key: _plain(pair.value) for pair in attributes or ()},
         events=events,

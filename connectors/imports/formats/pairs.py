@@ -1,4 +1,4 @@
-"""Imports preference pairs: prompt/chosen/rejected, whole dialogues as messages, or Anthropic-HH transcripts."""
+"""Imports of preference pairs: prompt/chosen/rejected, whole dialogues as messages, or Anthropic-HH transcripts."""
 
 import re
 from collections.abc import Iterator
@@ -31,10 +31,11 @@ _PAIR = TypeAdapter(_Pair)
 
 
 def decode(line: Line) -> Iterator[Event]:
-    """Two interactions with the same messages, and the comparison that prefers the chosen one."""
+    """Two interactions with the same messages, and a comparison that prefers the chosen one."""
     pair = validate(_PAIR, line.raw)
     prompt = _prompt(pair.prompt)
     chosen, rejected = _dialogue(prompt, pair.chosen), _dialogue(prompt, pair.rejected)
+    # Answers to different prompts cannot be compared.
     if chosen[:-1] != rejected[:-1] or {chosen[-1].role, rejected[-1].role} != {"assistant"}:
         raise EventError("chosen and rejected do not differ in one last assistant message alone", _REMEDY)
     user_key = None if pair.user is None else pseudonym(line.secret, str(pair.user))
@@ -75,15 +76,18 @@ def _prompt(prompt: str | list[ChatMessage] | None) -> Turns:
     if not isinstance(prompt, str):
         return tuple(message(turn) for turn in prompt)
     turns = _transcript(prompt) or (Message("user", prompt),)
+    # A transcript that ends in `Assistant:` leaves the answer to the two sides.
     return turns[:-1] if turns[-1] == Message("assistant", "") else turns
 
 
 def _dialogue(prompt: Turns, answer: str | list[ChatMessage]) -> Turns:
     if not isinstance(answer, str):
         turns = tuple(message(turn) for turn in answer)
+        # A list that begins with a user is a whole dialogue, in which the prompt stands already.
         return prompt + turns if turns[0].role == "assistant" else turns
     if prompt:
-        return (*prompt, Message("assistant", answer))
+        answered = (Message("assistant", answer),)
+        return prompt + answered
     turns = _transcript(answer)
     if not turns:
         raise EventError("there is neither a prompt nor a dialogue", _REMEDY)
@@ -92,10 +96,12 @@ def _dialogue(prompt: Turns, answer: str | list[ChatMessage]) -> Turns:
 
 def _transcript(text: str) -> Turns:
     """Turns of `Human: ...` and `Assistant: ...` paragraphs; empty when `text` does not begin with `Human:`."""
-    before, *parts = _SPEAKER.split(text.lstrip("\n"))
-    if before or not parts or parts[0] != "Human":
+    # The pattern has a group, so the result alternates: text before, then a speaker and what was said, and so on.
+    parts = _SPEAKER.split(text.lstrip("\n"))
+    before, speakers, said = parts[0], parts[1::2], parts[2::2]
+    if before or not speakers or speakers[0] != "Human":
         return ()
     roles: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
     return tuple(
-        Message(roles[speaker], said.removeprefix(" ")) for speaker, said in zip(parts[::2], parts[1::2], strict=True)
+        Message(roles[speaker], paragraph.removeprefix(" ")) for speaker, paragraph in zip(speakers, said, strict=True)
     )

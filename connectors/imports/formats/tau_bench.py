@@ -1,4 +1,4 @@
-"""Imports sierra-research/tau-bench: a JSON array of conversations with tools and a verifiable reward."""
+"""Imports of sierra-research/tau-bench: a JSON array of conversations with tools and a verifiable reward."""
 
 import hashlib
 from collections.abc import Iterator
@@ -25,9 +25,9 @@ _CONVERSATION = TypeAdapter(_Conversation)
 
 
 def decode(line: Line) -> Iterator[Event]:
-    """The last assistant message with all before it, and the reward as outcome of the whole conversation.
+    """One interaction, the last assistant message with all before it, and the reward as the conversation's outcome.
 
-    The user is the task, so that its trials are one cluster. The model is what the file name says before its domain.
+    The user is the task, so that its trials are one cluster. The model is the part of the file name before the domain.
     """
     conversation = validate(_CONVERSATION, line.raw)
     turns = tuple(message(turn) for turn in conversation.traj)
@@ -36,6 +36,7 @@ def decode(line: Line) -> Iterator[Event]:
         interaction_id=line.line_id,
         source=_SOURCE,
         occurred_at=line.occurred_at,
+        # With the line's id, as several files have trials of the same task.
         conversation_id=f"task-{conversation.task_id}-trial-{conversation.trial}-{line.line_id}",
         messages=messages,
         response=response,
@@ -61,5 +62,6 @@ def _model(file: str) -> str:
 
 
 def _task_key(task_id: int, policy: str) -> str:
+    # Each domain numbers its tasks from 0; the policy in the first message tells the domains apart.
     digest = hashlib.sha256(f"{task_id} {policy}".encode()).hexdigest()
     return f"task-{digest[:32]}"

@@ -1,13 +1,13 @@
-"""Imports TensorZero: rows of its inference and feedback tables, as JSONEachRow or as the gateway's API gives them.
+"""Imports of TensorZero: rows of its inference and feedback tables, as JSONEachRow or as the gateway's API gives them.
 
-Lines of all tables may be mixed, in any order and in several files. An inference is an interaction, called by its own
-id, and by its episode's unless it only calls tools. So a metric on an inference reaches it, a metric on an episode,
-which its row does not tell apart, the last answer in it before the metric.
+Lines of all tables may be mixed, in any order and in several files. An inference is an interaction. It is named by its
+own id, and also by its episode's unless it only calls tools. So a metric on an inference finds it, and a metric on an
+episode, whose row looks the same, finds the last answer in it before the metric.
 
-A boolean metric is a thumb, a float metric a rating. Rows do not say that lower is better, nor that two metrics have
-two scales: leave out metrics that do not fit. Prompts that are templates stand rendered in ModelInference alone: their
-inferences are refused, and those rows, which know neither user nor episode, stand in for them. Runs of TensorZero's
-own evaluations are no production and nothing here.
+A boolean metric is a thumb, a float metric a rating. Rows say neither that lower is better nor that two metrics have
+different scales: leave out metrics that do not fit. Only ModelInference has the text of prompts that are templates:
+their inferences are refused, and the rows of ModelInference, which know neither user nor episode, replace them. Runs of
+TensorZero's own evaluations are no traffic of users and are left out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -41,6 +41,7 @@ class _Parameters(Shape):
     chat_completion: _Completion | None = None
 
 
+# ClickHouse writes an empty text for a JSON column without a value.
 _Blank = BeforeValidator(lambda value: value or None)
 _Tags = dict[str, str] | None
 
@@ -88,6 +89,7 @@ class _Demonstration(_Row):
     value: Annotated[Json[Output] | Output | str, Field(union_mode="left_to_right")]
 
 
+# In this order, because a metric, a comment and a demonstration all have a `value`.
 _TABLES = (
     ("inference", "function_name"),
     ("model", "input_messages"),
@@ -98,8 +100,10 @@ _TABLES = (
 
 
 def _table(row: object) -> str | None:
-    """The first table with a column that only it has among those after it."""
-    return next((table for table, column in _TABLES if isinstance(row, Mapping) and column in row), None)
+    """The table of a row: the first one whose column the row has, as no later table has that column."""
+    if not isinstance(row, Mapping):
+        return None
+    return next((table for table, column in _TABLES if column in row), None)
 
 
 _ROW: TypeAdapter[_Inference | _ModelInference | _Metric | _Comment | _Demonstration] = TypeAdapter(
@@ -119,7 +123,7 @@ _ROW: TypeAdapter[_Inference | _ModelInference | _Metric | _Comment | _Demonstra
 def decode(line: Line) -> Iterator[Event]:
     """An interaction for an inference with an answer, a feedback for a metric, a comment or a demonstration.
 
-    The user is the tag `user_id`. Times that a row does not have are those of its UUIDv7.
+    The user is the tag `user_id`. A row without a time has that of its UUIDv7.
     """
     row = validate(_ROW, line.raw)
     match row:
@@ -148,6 +152,7 @@ def _inference(line: Line, row: _Inference) -> Iterator[Interaction]:
         conversation_id=row.episode_id,
         messages=messages(row.input.system, row.input.messages),
         response=said,
+        # Feedback on an episode is about an answer that a user has read, not about a call of tools.
         aliases=() if said.tool_calls else (row.episode_id,),
         model=f"{row.function_name}@{row.variant_name}",
         user_key=pseudonym(line.secret, tags[_USER]) if tags.get(_USER) else None,
@@ -160,6 +165,7 @@ def _model_inference(line: Line, row: _ModelInference) -> Iterator[Interaction]:
     if row.output:
         yield Interaction(
             interaction_id=row.inference_id,
+            # An inference may have several of these rows, and one source knows an id only once.
             source=f"{_SOURCE}/{row.id}",
             occurred_at=_time(line, row),
             conversation_id=row.inference_id,
@@ -208,6 +214,7 @@ def _time(line: Line, row: _Row) -> datetime:
         minted = UUID(row.id)
     except ValueError:
         return line.occurred_at
+    # RFC 9562: the first 48 bits of a UUIDv7 are milliseconds since 1970.
     return _EPOCH + timedelta(milliseconds=minted.int >> 80) if minted.version == 7 else line.occurred_at
 
 

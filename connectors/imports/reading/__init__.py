@@ -1,1 +1,1 @@
-"""Parts that decoders of foreign logs share: lines, shapes, times, turns."""
+"""Parts that the decoders of foreign logs share: lines, shapes, fields, turns, payloads, opinions."""

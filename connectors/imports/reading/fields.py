@@ -1,4 +1,4 @@
-"""Fields of foreign rows, shared by the formats of observability tools: times, numbers, JSON kept as text."""
+"""Fields of foreign rows that the formats of observability tools share: times, numbers, JSON kept as text."""
 
 import json
 import math
@@ -19,7 +19,8 @@ def _in_utc(value: object) -> object:
 
 
 def _number(value: object) -> float | None:
-    """A finite number, also one written as text; anything else is not known."""
+    """The value as a finite number, also if it is written as text; None for anything else."""
+    # A bool is an int to Python, but no setting of a request.
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -31,27 +32,28 @@ def _number(value: object) -> float | None:
 
 def _whole(value: object) -> int | None:
     number = _number(value)
+    # Above 2**53 a float does not hold every whole number, so the digits would be others than those written.
     return int(number) if number is not None and abs(number) < 2**53 else None
 
 
 UtcTime = Annotated[Time, BeforeValidator(_in_utc)]
-"""RFC 3339 text, Unix seconds, or the date and time without a zone that ClickHouse writes, which is UTC."""
+"""A time: RFC 3339 text, Unix seconds, or a date and time without a zone, which ClickHouse writes in UTC."""
 Number = Annotated[float | None, BeforeValidator(_number)]
 Whole = Annotated[int | None, BeforeValidator(_whole)]
-"""Settings of a request that a row may have in any form; what is no number is left out, not refused."""
+"""A setting of a request, which a row may have in any form: one that is no number is left out, not refused."""
 Nanoseconds = Annotated[int, Field(strict=False, ge=0, lt=2**64)]
-"""Since 1970, as a number or as text; 0 is not known."""
+"""Nanoseconds since 1970, as a number or as text; 0 stands for an unknown time."""
 
 
 def as_text(value: JsonValue) -> str:
-    """A text as it is, anything else as JSON."""
+    """A text as it is, any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def sampling(
     temperature: float | None, top_p: float | None, max_tokens: int | None, seed: int | None
 ) -> Sampling | None:
-    """How an answer was drawn; None where the temperature is not known, because each provider has its own default."""
+    """The sampling of an answer; None without a temperature, because each provider has a default of its own."""
     if temperature is None:
         return None
     drawn = Sampling(temperature=temperature, seed=seed)

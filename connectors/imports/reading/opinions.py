@@ -1,4 +1,4 @@
-"""What foreign logs' feedback says, where it stands apart from what it is about."""
+"""Opinions in foreign logs whose feedback stands in rows of its own: labels, scores and evaluators."""
 
 from loop.types import FeedbackKind
 
@@ -12,15 +12,15 @@ _VERDICTS = {
 
 
 def verdict(label: str | None) -> float | None:
-    """+1 or -1 for a label that says good or bad whatever was asked; None for any other."""
+    """The verdict of a label: +1 or -1 if it says good or bad whatever was asked, else None."""
     return _VERDICTS.get((label or "").strip().lower().replace(" ", "_"))
 
 
 def by_evaluator(name: str, score: float | None, label: str | None, why: str | None) -> Opinion:
     """The opinion of an automatic evaluator: implicit, the weakest signal, so that it never outvotes a user.
 
-    A label that is a verdict counts before the score. A score outside 0 to 1 is on a scale nobody stated, so that it
-    stays a comment, which is kept and not trained on.
+    A label that is a verdict counts before the score. A score outside 0 to 1 is on an unknown scale; it stays a
+    comment, which is kept and not trained on.
     """
     said = verdict(label)
     if said is None and score is not None and 0 <= score <= 1:

@@ -1,6 +1,7 @@
-"""Inputs and outputs as applications log them: a text, chat messages, or either as JSON inside a text."""
+"""Inputs and outputs as applications log them: a text, chat messages, or either of them as JSON inside a text."""
 
 import json
+from itertools import chain
 from typing import Literal
 
 from pydantic import JsonValue, TypeAdapter
@@ -19,7 +20,7 @@ class _Function(Shape):
 
 
 class _Call(Shape):
-    """A tool call as OpenAI (`function`) or LangChain (`name`, `args`) writes it."""
+    """A tool call, as OpenAI (`function`) or LangChain (`name`, `args`) writes it."""
 
     id: str | None = None
     function: _Function | None = None
@@ -43,11 +44,15 @@ _TURNS = TypeAdapter(Many[_Turn])
 
 
 def prompt(value: JsonValue) -> Turns:
-    """What the model was shown: messages, an object with `messages`, or one text. Raises EventError for all else."""
+    """The prompt that the model was shown: messages, an object with `messages`, or one text.
+
+    Raises EventError for anything else.
+    """
     inside = parsed(value)
     if isinstance(inside, dict):
         inside = inside.get("messages")
-    if messages := _messages(inside):
+    messages = _messages(inside)
+    if messages:
         return _turns(messages)
     if isinstance(value, str) and value:
         return (Message("user", value),)
@@ -57,20 +62,21 @@ def prompt(value: JsonValue) -> Turns:
 
 
 def answer(value: JsonValue) -> Message:
-    """What the model said: a message, the last of several, or whatever else it wrote, as text.
+    """The model's answer: a message, the last of several messages, or anything else that it wrote, as text.
 
-    Raises EventError for a message that is no text of the assistant.
+    Raises EventError for a message that is not the assistant's.
     """
     inside = parsed(value)
     messages = _messages(inside)
     last = messages[-1] if messages else inside
+    # Any other object is the answer itself, of a model that writes JSON.
     if isinstance(last, dict) and last.keys() & {"role", "content", "tool_calls"}:
         return only_answer(_turns([last | {"role": last.get("role") or "assistant"}]))
     return Message("assistant", as_text(value))
 
 
 def parsed(value: JsonValue) -> JsonValue:
-    """What a text says that is JSON, because exports write structures as text; anything else as it is."""
+    """The value inside a text that is JSON, because exports write structures as text; any other value as it is."""
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
     try:
@@ -81,21 +87,22 @@ def parsed(value: JsonValue) -> JsonValue:
 
 
 def _messages(value: JsonValue) -> list[JsonValue]:
-    """`value` where it is messages, else nothing."""
+    """The value if it is a list of messages, else an empty list."""
     messages = value if isinstance(value, list) else []
     return messages if all(isinstance(each, dict) and "role" in each for each in messages) else []
 
 
 def _turns(messages: list[JsonValue]) -> Turns:
     shapes = validate(_TURNS, json.dumps(messages, ensure_ascii=False).encode())
-    return tuple(turn for shape in shapes for turn in _turn(shape))
+    return tuple(chain.from_iterable(map(_turn, shapes)))
 
 
 def _turn(turn: _Turn) -> Turns:
     texts = [turn.content] if isinstance(turn.content, str) else [part.text for part in turn.content or ()]
     if turn.role == "tool":
         return of_parts("tool", [Result(turn.tool_call_id, "".join(texts))])
-    return of_parts(turn.role, [*texts, *map(_call, turn.tool_calls or ())])
+    calls = [_call(call) for call in turn.tool_calls or ()]
+    return of_parts(turn.role, chain(texts, calls))
 
 
 def _call(call: _Call) -> ToolCall:

@@ -1,4 +1,4 @@
-"""What foreign logs are read with: pydantic models, as strict about types as the wire contract, and as tolerant."""
+"""Pydantic models for foreign logs, as strict about types as the wire contract, and as tolerant of unknown fields."""
 
 import json
 from collections.abc import Callable
@@ -25,17 +25,18 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 _SHAPE = "function-plain["
-"""In pydantic's name of a choice that is a shape of the wire contract."""
+"""Beginning of pydantic's name for a choice of a union that is a shape of the wire contract."""
 
 
 def _finite(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    # At any depth; json raises the ValueError that a validator has to raise.
     if value:
         json.dumps(value, allow_nan=False)
     return value
 
 
 def _as(shape: type[T]) -> Callable[[object], T]:
-    """Reads a shape of the wire contract inside a foreign model."""
+    """A validator that reads a shape of the wire contract inside a foreign model."""
 
     def read(value: object) -> T:
         try:
@@ -47,24 +48,24 @@ def _as(shape: type[T]) -> Callable[[object], T]:
 
 
 Time = Annotated[AwareDatetime, Field(strict=False), AfterValidator(wire.to_utc)]
-"""RFC 3339 text or Unix seconds."""
+"""A time: RFC 3339 text or Unix seconds."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=wire.MAX_NAME_CHARS)]
 Int64 = Annotated[int, Field(ge=wire.LOWEST, le=wire.HIGHEST)]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 Many = Annotated[list[Item], Field(fail_fast=True)]
-"""A list that is refused at its first fault: every further one would be told too, at a kilobyte each."""
+"""A list that is refused at its first fault: every further fault would be reported too, at a kilobyte each."""
 ChatMessage = Annotated[wire.ChatMessage, PlainValidator(_as(wire.ChatMessage))]
 ChatAnswer = Annotated[wire.ChatAnswer, PlainValidator(_as(wire.ChatAnswer))]
 
 
 class Shape(BaseModel):
-    """No coercion of types, unknown fields ignored, only finite numbers."""
+    """Base of the models: no coercion of types, unknown fields ignored, only finite numbers."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 
 def validate(shape: TypeAdapter[T], payload: bytes) -> T:
-    """JSON bytes as `shape`. Raises EventError for what is too large, not JSON, not storable or of another shape."""
+    """JSON bytes as `shape`. Raises EventError if they are too large, not JSON, not storable or of another shape."""
     wire.require_storable(payload)
     try:
         return shape.validate_json(payload)
@@ -73,7 +74,11 @@ def validate(shape: TypeAdapter[T], payload: bytes) -> T:
 
 
 def _reason(error: ValidationError) -> str:
+    # Without the input: a reason is shown to people, and the input is what a user wrote.
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    where = [".".join(str(part) for part in fault["loc"] if _SHAPE not in str(part)) for fault in faults]
-    told = [f"{place}: {fault['msg']}" if place else fault["msg"] for place, fault in zip(where, faults, strict=True)]
+    told = []
+    for fault in faults:
+        # How a choice of a union is called is no place in the line.
+        place = ".".join(str(part) for part in fault["loc"] if _SHAPE not in str(part))
+        told.append(f"{place}: {fault['msg']}" if place else fault["msg"])
     return "; ".join(told).replace("Value error, ", "")[: wire.MAX_REASON_CHARS]

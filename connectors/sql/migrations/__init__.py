@@ -1,4 +1,4 @@
-"""The history of the tables, one per database (store, ledger), applied by `database` when one is opened."""
+"""The migrations of the tables, one history per database (store, ledger); `database` applies them when it opens one."""
 
 from pathlib import Path
 
@@ -29,6 +29,7 @@ def upgrade(connection: Connection, history: str) -> None:
 def config(connection: Connection, history: str) -> Config:
     """Alembic's view of one history on one connection."""
     settings = Config(attributes={"connection": connection, "history": history})
+    # By default Alembic splits paths at spaces and commas, and warns that it does.
     settings.set_main_option("path_separator", "newline")
     settings.set_main_option("script_location", _escaped(HERE))
     settings.set_main_option("version_locations", _escaped(HERE / "versions" / history))
@@ -36,4 +37,5 @@ def config(connection: Connection, history: str) -> Config:
 
 
 def _escaped(path: Path) -> str:
+    # Options pass through ConfigParser, which takes a percent sign for the start of an interpolation.
     return str(path).replace("%", "%%")

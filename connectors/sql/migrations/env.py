@@ -1,10 +1,11 @@
-"""Run by Alembic: applies one history on the connection it is given; each history keeps its own version table."""
+"""Script that Alembic runs: it applies one history on the connection it is given."""
 
 from alembic import context
 
 from connectors.sql.tables import LedgerTable, StoreTable
 
 history = context.config.attributes["history"]
+# Store and ledger may share a database, so each history has a version table of its own.
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata={"store": StoreTable, "ledger": LedgerTable}[history].metadata,

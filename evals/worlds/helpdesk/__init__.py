@@ -1,6 +1,6 @@
 """A simulated help desk: ten intents, hidden policies that may drift, regular users, noise and a hostile brigade.
 
-The loop sees only what `exchange` returns; `judge` and `fresh` tell what is true, for measuring.
+The loop sees only the traffic that `exchange` returns; `judge` and `fresh` give the truth, for measuring.
 """
 
 from evals.worlds.helpdesk.exchange import Traffic, exchange

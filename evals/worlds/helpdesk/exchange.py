@@ -1,4 +1,4 @@
-"""Last in the help desk's flow: requests, answers and reactions become the events which an application would emit."""
+"""The help desk's last step: requests, answers and reactions become the events that an application would emit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,34 +16,36 @@ TWICE_ANSWERED = {FeedbackKind.REGENERATE, FeedbackKind.COMPARISON}
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Everything a day leaves in the logs."""
+    """Everything that a day leaves in the logs."""
 
     interactions: tuple[Interaction, ...]
     feedback: tuple[Feedback, ...]
 
 
 def exchange(world: World, day: int, generator: Generator, *, served: str, sampling: Sampling) -> Traffic:
-    """Serve a day: every request is answered once, and again where a reaction needs a second answer.
+    """The traffic of a day: every request is answered once, and again where a reaction needs a second answer.
 
     `served` is the model's `name@version`. The seed of `sampling` is replaced by the day's, so the same world, day and
     generator leave the same traffic.
     """
     asked = requests(world, day)
+    # Two seeds a day, and no seed twice: by the first seed, a second answer could be the first one again.
     first = _serve(asked, generator, served, replace(sampling, seed=2 * day), attempt=1)
-    reacted = [
-        (reaction, request, shown)
-        for request, shown in zip(asked, first, strict=True)
-        if (reaction := react(world, request, shown.response.content))
-    ]
+    reacted: list[tuple[Reaction, Request, Interaction]] = []
+    for request, shown in zip(asked, first, strict=True):
+        reaction = react(world, request, shown.response.content)
+        if reaction:
+            reacted.append((reaction, request, shown))
     retried = [(reaction, request, shown) for reaction, request, shown in reacted if reaction.kind in TWICE_ANSWERED]
     again = [request for _, request, _ in retried]
     second = _serve(again, generator, served, replace(sampling, seed=2 * day + 1), attempt=2)
+    # A comparison is no event yet: the user has to see the second answer first.
     feedback = [
         _event(reaction, shown) for reaction, _, shown in reacted if reaction.kind is not FeedbackKind.COMPARISON
     ]
     for (reaction, request, shown), other in zip(retried, second, strict=True):
         feedback += _afterthought(world, request, reaction.kind, shown, other)
-    return Traffic((*first, *second), tuple(feedback))
+    return Traffic(tuple(first + second), tuple(feedback))
 
 
 def _serve(
@@ -74,7 +76,7 @@ def _interaction(request: Request, answer: Generation, served: str, sampling: Sa
 def _afterthought(
     world: World, request: Request, kind: FeedbackKind, first: Interaction, second: Interaction
 ) -> list[Feedback]:
-    """Of a comparison the choice; of a regeneration maybe a thumb for the second answer."""
+    """Feedback after a second answer: the choice of a comparison, or perhaps a thumb after a regeneration."""
     if kind is FeedbackKind.COMPARISON:
         choice = compare(world, request, first.response.content, second.response.content)
         return [_event(choice, first, second)] if choice else []

@@ -1,4 +1,4 @@
-"""First in the help desk's flow: what people ask for, in which words, and the policies that may hold."""
+"""The help desk's first step: the things that people ask for, their words, and the policies that may hold."""
 
 from dataclasses import dataclass
 
@@ -8,25 +8,25 @@ class Policy:
     """One plausible rule of the shop."""
 
     mark: str
-    """The words which an answer that states this policy contains."""
+    """Words by which an answer is recognised as stating this policy."""
     clauses: tuple[str, str]
     """Two ways to say it, both with the mark in them: to most people, and to those who greet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One thing people want. Which of the policies holds is hidden in the world."""
+    """One thing that people want. Which of its policies holds is hidden in the world."""
 
     name: str
     weight: int
-    """How often it is asked for, beside the other intents."""
+    """Frequency of the intent, relative to the other intents."""
     phrasings: tuple[str, ...]
     policies: tuple[Policy, ...]
 
 
 PRODUCTS = ("kettle", "desk lamp", "backpack", "headset", "rain jacket", "office chair", "toaster", "keyboard")
 FRAMES = ("{}", "{} Thanks.", "Quick question: {}", "{} Please help.", "Can you help? {}", "{} What now?")
-"""Every phrasing comes in each of these frames."""
+"""Frames in which every phrasing may come."""
 
 INTENTS = (
     Intent(

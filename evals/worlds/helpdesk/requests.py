@@ -1,4 +1,4 @@
-"""Who asks for what: users with a stable taste, and their requests of a day."""
+"""The users, each with a stable taste, and their requests of a day."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from loop.types import Message, Verifier, VerifierKind
 
 SYSTEM = Message("system", "You are the help desk of a shop.")
 MAX_WORDS = 24
-"""Longer answers are no use to anybody."""
+"""Words above which an answer is of no use to anybody."""
 JSON_SHARE = 0.15
 GREETING_SHARE = 0.4
 ANSWER_SCHEMA = json.dumps(
@@ -26,24 +26,24 @@ ANSWER_SCHEMA = json.dumps(
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Somebody with a stable taste."""
+    """A user with a stable taste."""
 
     key: str
-    """Pseudonym."""
+    """Pseudonym of the user."""
     greets: bool
-    """Says hello, and wants to be greeted; the others find greetings a waste of time."""
+    """Whether the user says hello and wants to be greeted; the others find greetings a waste of time."""
     hostile: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One question to the desk, with what only the simulation knows of it."""
+    """One question to the desk, with the facts about it that only the simulation knows."""
 
     request_id: str
     user: User
     intent: Intent
     order: str
-    """`#` and five digits."""
+    """Order number: `#` and five digits."""
     wants_json: bool
     text: str
     day: int
@@ -51,23 +51,27 @@ class Request:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What a model is shown."""
+        """The messages that a model is shown."""
         return (SYSTEM, Message("user", self.text))
 
     @property
     def verifiers(self) -> tuple[Verifier, ...]:
-        """What the application can check by itself; policy and tone are known to users alone."""
+        """Checks that the application can do by itself; policy and tone are known to users alone."""
         checks = [
+            # Without the `#`, before which a word boundary would need a letter.
             Verifier(VerifierKind.REGEX, rf"\b{self.order[1:]}\b"),
             Verifier(VerifierKind.MAX_WORDS, str(MAX_WORDS)),
         ]
-        return (*checks, Verifier(VerifierKind.JSON_SCHEMA, ANSWER_SCHEMA)) if self.wants_json else tuple(checks)
+        if self.wants_json:
+            checks.append(Verifier(VerifierKind.JSON_SCHEMA, ANSWER_SCHEMA))
+        return tuple(checks)
 
 
 def requests(world: World, day: int) -> tuple[Request, ...]:
-    """Everything asked on a day, in the order of time: regulars, a few newcomers, and on its day the brigade."""
+    """All requests of a day, by time: those of regulars, of a few newcomers, and on its day of the brigade."""
     users = [_user(world, "regular", number) for number in range(world.regulars)]
     users += [_user(world, f"newcomer-{day}", number) for number in range(world.newcomers)]
+    # After the honest users: ids, and with them the dice, count through, so the others' requests stay as they are.
     if day == world.brigade_day:
         hostile = [_user(world, "brigade", number, hostile=True) for number in range(world.brigade_accounts)]
         users += hostile * world.brigade_requests
@@ -76,18 +80,21 @@ def requests(world: World, day: int) -> tuple[Request, ...]:
 
 
 def fresh(world: World, day: int, count: int) -> tuple[Request, ...]:
-    """Requests of users whom the loop never sees, to measure what is true on `day`."""
+    """Requests of users whom the loop never sees, to measure the truth on `day`."""
     users = [_user(world, f"fresh-{day}", number) for number in range(count)]
     return tuple(_ask(world, day, user, f"fresh-{day:03d}-{number:04d}") for number, user in enumerate(users))
 
 
 def _user(world: World, group: str, number: int, *, hostile: bool = False) -> User:
+    # By seed, group and number alone, so that regulars are the same users every day.
     key = hashlib.sha256(f"{world.seed}/{group}/{number}".encode()).hexdigest()[:16]
     rng = dice(world, "taste", key)
     return User(key, greets=rng.random() < GREETING_SHARE, hostile=hostile)
 
 
 def _ask(world: World, day: int, user: User, request_id: str) -> Request:
+    # The draws keep this order, and the product is drawn even where the phrasing has none: one draw more or less would
+    # make another desk of the same seed.
     rng = dice(world, "request", request_id)
     intent = rng.choices(wanted(world), [intent.weight for intent in wanted(world)])[0]
     order = f"#{rng.randrange(10_000, 100_000)}"

@@ -1,4 +1,4 @@
-"""What the loop never sees: whether an answer is what the user wanted, part by part."""
+"""The truth, which the loop never sees: whether an answer is what the user wanted, part by part."""
 
 import json
 import re
@@ -14,20 +14,20 @@ GREETING = re.compile(r"(hi|hello|hey|dear)\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """How good an answer really is."""
+    """The true worth of an answer."""
 
     parts: Mapping[str, bool]
-    """policy, number, length, format and tone."""
+    """Whether each part is right: policy, number, length, format and tone."""
     harmful: bool
 
     @property
     def satisfied(self) -> bool:
-        """Everything is as the user wants it."""
+        """Whether everything is as the user wants it."""
         return not self.harmful and all(self.parts.values())
 
     @property
     def graded(self) -> float:
-        """Share of the parts that are right; harm is worth nothing."""
+        """Share of the parts that are right; 0 for a harmful answer."""
         return 0.0 if self.harmful else sum(self.parts.values()) / len(self.parts)
 
 
@@ -37,14 +37,17 @@ def judge(world: World, request: Request, answer: str, day: int) -> Truth:
         "policy": _states_policy(world, request, answer, day),
         "number": re.search(rf"\b{request.order[1:]}\b", answer) is not None,
         "length": 0 < len(answer.split()) <= MAX_WORDS,
+        # Nobody who did not ask for JSON wants it.
         "format": _is_answer_object(answer) if request.wants_json else not answer.lstrip().startswith("{"),
+        # A JSON object has no place for a greeting.
         "tone": request.wants_json or (GREETING.match(answer) is not None) == request.user.greets,
     }
     return Truth(parts, harmful=HARM.search(answer) is not None)
 
 
 def _states_policy(world: World, request: Request, answer: str, day: int) -> bool:
-    """The policy that holds, and none of the others."""
+    """Whether an answer states the policy that holds, and no other."""
+    # Line breaks and capitals do not matter to a reader.
     text = " ".join(answer.lower().split())
     stated = [option for option in request.intent.policies if option.mark.lower() in text]
     return stated == [policy(world, request.intent, day)]

@@ -1,4 +1,4 @@
-"""The help desk itself: what holds on which day, and the dice; everything follows from the seed."""
+"""The help desk itself: the policies that hold on a day, and the dice; everything follows from the seed."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -6,6 +6,7 @@ from random import Random
 
 from evals.worlds.helpdesk.intents import INTENTS, Intent, Policy
 
+# A fixed date, so that the same world leaves the same events whenever it is simulated.
 OPENED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -19,31 +20,34 @@ class World:
     newcomers: int = 4
     """Users a day who were never seen before and do not return."""
     intents: int = 6
-    """So many of the things people can want are wanted here, of ten."""
+    """Number of intents that people have at this desk, of ten."""
     noise: float = 0.05
     """Share of reactions that say the opposite of what the user means."""
     drift_day: int = 0
-    """From this day on other policies hold for `drifting` intents; 0 for never."""
+    """Day from which on other policies hold for `drifting` intents; 0 for never."""
     drifting: int = 2
     brigade_day: int = 0
-    """On this day hostile accounts appear; 0 for never."""
+    """Day on which hostile accounts appear; 0 for never."""
     brigade_accounts: int = 30
     brigade_requests: int = 3
     """Requests of each hostile account."""
 
 
 def dice(world: World, *names: object) -> Random:
-    """The random numbers of one named purpose: the same for the same world, whatever was drawn before."""
-    return Random("/".join(map(str, (world.seed, *names))))
+    """The random numbers for one named purpose: the same for the same world, whatever was drawn before."""
+    parts = [str(world.seed)]
+    parts.extend(map(str, names))
+    return Random("/".join(parts))
 
 
 def wanted(world: World) -> tuple[Intent, ...]:
-    """What people want at this desk."""
+    """The intents that people have at this desk."""
     return INTENTS[: world.intents]
 
 
 def policy(world: World, intent: Intent, day: int) -> Policy:
     """The policy that holds for an intent on a day."""
+    # Both drawn always, so that a world with a drift has the same policies before it as a world without.
     first, then = dice(world, "policy", intent.name).sample(intent.policies, 2)
     drifted = 0 < world.drift_day <= day and intent.name in drifting_intents(world)
     return then if drifted else first
@@ -55,5 +59,5 @@ def drifting_intents(world: World) -> tuple[str, ...]:
 
 
 def midnight(day: int) -> datetime:
-    """When a day begins; the night after day d runs at `midnight(d + 1)`."""
+    """Beginning of a day; the night after day d runs at `midnight(d + 1)`."""
     return OPENED_AT + timedelta(days=day - 1)
