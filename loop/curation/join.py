@@ -44,7 +44,7 @@ def index(events: Iterable[Event], key: Callable[[Event], str]) -> Index[Event]:
             name = (event.tenant, source, key(event))
             rival = kept.setdefault(name, event)
             if rival is not event and rival != event:
-                # Events may differ in their content alone: its text decides last, so that one wins whichever came first.
+                # Events may differ in their content alone: its text decides last, so that the order of arrival cannot.
                 kept[name] = min(rival, event, key=lambda e: (e.occurred_at, e.source, repr(e)))
     return kept
 
