@@ -1,15 +1,15 @@
-"""How large a training was, and what ended it: sentences out of its candidate's metrics."""
+"""Size of a training and what ended it, in words, from its candidate's metrics."""
 
 from collections.abc import Iterator, Mapping
 
 from loop.alarms import what_ended
 
 SHOWN = {"steps", "steps_planned", "skipped", "examples", "dropped", "truncated", "seconds", "budget_hit", "left_out"}
-"""Metrics that the size tells in words."""
+"""Metrics that `size` says in words."""
 
 
 def size(metrics: Mapping[str, float]) -> Iterator[tuple[str, object]]:
-    """Names with their values; nothing of a training that says none."""
+    """Names with their values; none for a training without these metrics."""
     if "steps_planned" in metrics:
         yield "steps", _steps(metrics)
     if "examples" in metrics:
@@ -25,7 +25,7 @@ def size(metrics: Mapping[str, float]) -> Iterator[tuple[str, object]]:
 
 
 def others(metrics: Mapping[str, float]) -> str:
-    """Every other metric, for whoever knows what they mean."""
+    """All other metrics by name and value, for readers who know them."""
     return ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()) if name not in SHOWN)
 
 
