@@ -21,7 +21,7 @@ def answer_cards(answers: Sequence[Answer]) -> Cards:
     better = sorted((answer for answer in answers if _change(answer) > 0), key=_change, reverse=True)
     worse = sorted((answer for answer in answers if _change(answer) < 0), key=_change)
     half = ANSWERS_SHOWN // 2
-    # Losses first, and they fill what gains leave free: a reviewer looks for what a promotion would break.
+    # Losses first, because they are to be read first; either side fills what the other leaves free.
     losses = worse[: max(half, ANSWERS_SHOWN - len(better))]
     gains = better[: ANSWERS_SHOWN - len(losses)]
     equal = [answer for answer in answers if _change(answer) == 0][: ANSWERS_SHOWN - len(losses) - len(gains)]

@@ -41,7 +41,7 @@ MEANINGS: Mapping[str, str] = {
 def explained(curation: Mapping[str, int]) -> Iterator[tuple[str, int, str]]:
     """Name, number and meaning of every count, in curation's order; a day's quarantine names the day."""
     known = {name: place for place, name in enumerate(MEANINGS)}
-    # Counts without a meaning, say of another version's snapshot, are shown as well: at the end.
+    # Counts without a meaning are shown as well, at the end.
     for name in sorted(curation, key=lambda name: (known.get(name.partition("/")[0], len(known)), name)):
         kind, _, day = name.partition("/")
         meaning = f"in quarantine, of accounts first seen on {day}" if day else MEANINGS.get(kind, "")
