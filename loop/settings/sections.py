@@ -111,7 +111,7 @@ class TrainingSettings:
     chosen_nll: Share = 0.2
     """Weight of the NLL on the chosen answer beside DPO."""
     edits: Literal["pair", "demonstration"] = "pair"
-    """Loss of edits: `pair` is DPO edited over original and NLL on the change; `demonstration` is NLL on all, at half the cost."""
+    """Loss of edits: `pair` is DPO with NLL on what changed; `demonstration` is NLL on the whole, at half the cost."""
     unpaired_loss: Literal["bco", "kto"] = "bco"
     """Loss of thumbs, ratings and lone outcomes."""
     desirable_nll: Share = 0.3
