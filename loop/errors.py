@@ -26,7 +26,7 @@ class NightshiftError(Exception):
         self.remedy = remedy
 
     def __reduce__(self) -> "tuple[type[NightshiftError], tuple[str, str]]":
-        """So that another process can be told."""
+        """Pickle by `what` and `remedy`, not by the joined text, so that another process can raise it again."""
         return type(self), (self.what, self.remedy)
 
 
