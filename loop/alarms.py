@@ -24,6 +24,7 @@ MOST_LEFT_OUT = 0.1
 
 def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
     """Alarms by name, each with what is wrong and what to do; `metrics` are means over the training's last quarter."""
+    # The READMEs may name every alarm; tests find them by `found["..."]` in this file.
     found = {}
     # Metrics that a training did not take have a value that raises no alarm.
     drift = metrics.get("chosen_logp_drift", 0.0)

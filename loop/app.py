@@ -80,6 +80,7 @@ class App:
 
     def close(self) -> None:
         """Leave the logs that were opened: a member that ends without leaving keeps its partitions from the others."""
+        # Taken out, so that a later use opens them again.
         for name in ("log", "letters"):
             if opened := cast("EventLog | None", self._opened.pop(name, None)):
                 opened.close()
@@ -170,6 +171,7 @@ class App:
         path = self._made_home() / USER_KEY
         if not path.exists():
             _write_once(path, secrets.token_hex(32))
+        # Read back, because another process may have written its key first.
         try:
             return path.read_text("ascii")
         except UnicodeDecodeError as error:

@@ -21,6 +21,7 @@ def deliver(home: Path, candidate: Candidate) -> None:
     job, target = job_folder(home, candidate.job_id), candidate_folder(home, candidate.candidate_id)
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Under another name until it is whole: a folder with the candidate's name counts as delivered.
         building = Path(tempfile.mkdtemp(dir=target.parent, prefix=".delivering-"))
         for name in (*ADAPTER_FILES, MANIFEST):
             shutil.copyfile(job / name, building / name)

@@ -29,7 +29,7 @@ def _plain(value: object) -> object:
         return {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, datetime):  # the moment is hashed, not the zone that it was written in
         return value.astimezone(UTC).isoformat()
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping):  # of other types than dict, which json knows itself
         return dict(value)
     if isinstance(value, Path):
         return str(value)

@@ -21,6 +21,7 @@ class NightshiftError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, remedy: str) -> None:
+        # The remedy is in the text as well, so that a traceback shows it.
         super().__init__(f"{what}\n  what to do: {remedy}")
         self.what = what
         self.remedy = remedy

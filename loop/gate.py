@@ -64,6 +64,7 @@ def _faults(evidence: Evidence) -> list[str]:
     """Faults of the evidence, missing or contradictory, because of which no verdict can rest on it."""
     judged = _judged(evidence)
     faults = [] if any(s.role is SuiteRole.SUPERIORITY for s in judged) else ["there is no superiority suite"]
+    # The base model, version 0, is the only one without an adapter.
     if (evidence.champion_version == 0) != (evidence.champion_sha256 is None):
         faults.append(f"the champion's version {evidence.champion_version} and its sha256 contradict each other")
     names = [suite.suite for suite in judged]
@@ -181,6 +182,7 @@ def _needs_anchor(evidence: Evidence, suite: SuiteEvidence) -> bool:
 
 
 def _too_few(suite: SuiteEvidence, settings: GateSettings) -> bool:
+    # Guards alone: without the superiority suite nothing could show a gain.
     return suite.role is SuiteRole.GUARD and _users(suite) < settings.guards_from
 
 
@@ -217,6 +219,7 @@ def _decision(
 def _reasons(verdict: Verdict, tests: Sequence[TestResult], settings: GateSettings) -> list[str]:
     """Reasons against a promotion, settled failures first; or those for it, and what its tests could not see."""
     if verdict is not Verdict.PROMOTE:
+        # False sorts first, so a settled failure, which is decisive, comes before the open ones.
         failed = sorted((test for test in tests if not test.passed), key=lambda test: _open(test, settings))
         return [_failure(test, settings) for test in failed]
     passed = [_success(test, settings) for test in tests]

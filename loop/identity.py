@@ -31,6 +31,7 @@ def decision_id(decision: Decision) -> str:
 
 def require_evidence(evidence: Evidence) -> None:
     """Raises IntegrityError when evidence was altered after it was collected."""
+    # Homes of 0.1.0 go on: what was collected there has an id of the old kind.
     if evidence.evidence_id not in {evidence_id(evidence), _evidence_id_of_0_1(evidence)}:
         raise IntegrityError(
             f"evidence {evidence.evidence_id} was altered after it was collected",

@@ -14,6 +14,7 @@ from loop.errors import UsageError
 from loop.home import USER_KEY
 from loop.types import Event, Feedback, FeedbackKind, Json, Night, Promotion
 
+# Names for the type checker alone: each method imports what it needs, so that sending feedback loads nothing heavy.
 if TYPE_CHECKING:
     from loop.intake.capture import Captured
     from loop.models import LanguageModel

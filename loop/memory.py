@@ -80,6 +80,7 @@ def _groups(memory: Memory) -> Iterator[tuple[Path, _Files]]:
 def _limit(folder: Path, files: _Files) -> int | None:
     file = folder / files.limit
     text = file.read_text().strip() if file.exists() else "max"
+    # Version 1 has no word for it and names more bytes than any machine has, which are never the least.
     return None if text == "max" else int(text)
 
 

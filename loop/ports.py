@@ -158,6 +158,8 @@ class Store(Protocol):
     def nights(self) -> tuple[Night, ...]:
         """All nights, oldest first."""
 
+    # Snapshots, candidates, evidence and decisions that are read by an unknown id raise NotFoundError.
+
     def save_snapshot(self, snapshot: Snapshot) -> None: ...
 
     def snapshot(self, snapshot_id: str) -> Snapshot: ...
@@ -263,6 +265,8 @@ class Registry(Protocol):
 
     def fetch(self, version: int) -> Path:
         """A local folder with the adapter. Raises IntegrityError for other bytes, NotFoundError for no such version."""
+
+    # Unconditional, as MLflow's aliases are: of two promoters only the ledger's compare-and-set can refuse one.
 
     def alias(self, name: str) -> int | None: ...
 

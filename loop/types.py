@@ -182,6 +182,7 @@ class Branch:
     weight: float = 1.0
 
 
+# Its id is a digest of all fields: another field would give every example, and so every snapshot, another id.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
     """An example that curation made from feedback: a prompt, weighted branches and an objective.
@@ -276,6 +277,8 @@ class SuiteEvidence:
     scores: tuple[PairedScore, ...]
 
 
+# Ids of evidence and decisions are digests of all their fields (identity.py): with a further one all that is stored
+# would look altered.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Everything that the gate may look at."""
@@ -339,6 +342,7 @@ class Action(StrEnum):
     ANCHOR = "anchor"
 
 
+# Every field is hashed into `entry_hash`: a further one would break the chain of every ledger that exists.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
     """One row of the append-only, hash-chained ledger. Version 0 is the base model without an adapter."""

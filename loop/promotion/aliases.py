@@ -81,6 +81,7 @@ def _write_facts(
         if about is None:
             continue
         text = described(found.description, about)
+        # A page overwritten by hand is completed once, and one that is complete is left alone.
         if text != found.description or not about.tags.items() <= found.tags.items():
             registry.describe(found.version, text, about.tags)
             written.append(f"page of version {found.version}: written")

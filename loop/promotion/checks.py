@@ -90,6 +90,7 @@ def require_fresh(entries: Sequence[Promotion], decision: Decision) -> None:
     A decision promotes once: after a rollback its champion serves again, but the night it came from was a bad one.
     Raises IntegrityError when the champion has other bytes than the decision names.
     """
+    # Looked for in all rows: a rollback does not take the row away that used it.
     if any(entry.decision_id == decision.decision_id for entry in entries):
         raise StaleChampionError(
             f"decision {decision.decision_id} was used before, and its version no longer serves",

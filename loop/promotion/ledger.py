@@ -38,7 +38,7 @@ def link(
         reason=reason,
         recorded_at=recorded_at,
         previous_hash=_hash_of(previous),
-        entry_hash="",
+        entry_hash="",  # filled in below: the hash covers every field but itself
     )
     return replace(entry, entry_hash=entry_hash(entry))
 

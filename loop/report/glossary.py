@@ -145,6 +145,7 @@ def pattern() -> re.Pattern[str]:
 
 def term_of(found: str) -> str:
     """The glossary's spelling of a word that `pattern` found. Raises KeyError for any other."""
+    # As it stands first: verdicts are in capitals, and "answers" is a term of its own, not a plural.
     for name in (found, found.lower(), found.lower().removesuffix("s")):
         if name in GLOSSARY:
             return name

@@ -148,6 +148,7 @@ def _decision(decision: Decision) -> Iterator[Block]:
 
 
 def _test_row(test: TestResult) -> tuple[object, ...]:
+    # The head of the column says "p" already.
     p = "" if test.p_value is None else p_value(test.p_value, needed=0.05).removeprefix("p = ").removeprefix("p ")
     outcome = "passed" if test.passed else "not passed"
     found = effect(test.effect, test.low, test.high)
@@ -213,6 +214,7 @@ def _reproduce(report: NightReport) -> Block:
             ("candidate's adapter", report.candidate.adapter_sha256),
         ]
     if Stage.CURATE in outputs:
+        # Named, because without it the command continues the champion, who may be another one by then.
         parent = f" --from {report.candidate.parent_version}" if report.candidate else ""
         facts.append(("train it again", f"`nightshift train {outputs[Stage.CURATE]}{parent}`"))
     if report.version is not None:

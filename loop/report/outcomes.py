@@ -58,7 +58,7 @@ def next_step(night: Night, rows: Sequence[Promotion] = ()) -> str:
             return "nothing is lost, the next `nightshift run` looks at all feedback again"
         case NightStatus.DONE:
             return _after(night, rows)
-        case _:
+        case _:  # here as below: a new member without a sentence fails the type check
             assert_never(night.status)
 
 
@@ -84,6 +84,7 @@ def _moved_meanwhile(night: Night, rows: Sequence[Promotion]) -> Promotion | Non
             for row in reversed(rows)
             if row.action is not Action.ANCHOR
             and row.recorded_at >= night.started_at
+            # A night that still runs has no end: whatever has moved since its beginning counts.
             and (until is None or row.recorded_at <= until)
         ),
         None,

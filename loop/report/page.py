@@ -125,4 +125,5 @@ def _template() -> "Template":
     from jinja2 import Environment, FileSystemLoader
 
     folder = FileSystemLoader(Path(__file__).parent)
+    # Escaping is on for every value: blocks hold what users wrote, and only Markup passes as it is.
     return Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template("page.html")

@@ -68,7 +68,7 @@ def _effect(test: TestResult, reach: float) -> Markup:
 
 def bars(counts: Mapping[str, float], *, x: str) -> str:
     """Horizontal bars of `counts`, the first on top; `x` is the caption."""
-    most = max(counts.values(), default=0) or 1
+    most = max(counts.values(), default=0) or 1  # empty counts have no longest bar to divide by
     rows = (BAR.format(name, f"{100 * size / most:.2f}", f"{size:,g}") for name, size in counts.items())
     return str(Markup("").join(rows) + CAPTION.format(x))
 
@@ -139,6 +139,7 @@ def _canvas(width: float, height: float) -> "tuple[Figure, Axes]":
 @cache
 def _figures() -> "type[Figure]":
     """The class of figures, after matplotlib is set to our style; imported late, because that takes a second."""
+    # Figures without pyplot, which would keep each of them in memory until it is closed.
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

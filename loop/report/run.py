@@ -28,6 +28,7 @@ def run_tags(night: Night) -> Mapping[str, str]:
         "candidate_id": outputs.get(Stage.TRAIN) if Stage.REGISTER in outputs else None,
         "decision_id": outputs.get(Stage.DECIDE),
     }
+    # The registry takes texts alone; "None" would be found as a value.
     return {name: str(value) for name, value in found.items() if value}
 
 
