@@ -18,7 +18,7 @@ Kind = TypeVar("Kind")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def _streamed(*, kw_only: bool = False) -> Callable[[type[Kind]], type[Kind]]:
-    """A dataclass that only the type checker keeps frozen, for events, of which capture makes thousands a second.
+    """A dataclass that only the type checker keeps frozen: capture makes tens of thousands of these a second.
 
     A dataclass that is frozen at run time sets every field through `object.__setattr__`: a third of decoding an event.
     """
@@ -277,8 +277,7 @@ class SuiteEvidence:
     scores: tuple[PairedScore, ...]
 
 
-# Ids of evidence and decisions are digests of all their fields (identity.py): with a further one all that is stored
-# would look altered.
+# Ids of evidence and decisions are digests of all fields (identity.py): with another one, stored rows look altered.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """Everything that the gate may look at."""

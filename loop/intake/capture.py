@@ -105,7 +105,6 @@ def steps(
     with _tuned(), ThreadPoolExecutor(1, "capture") as writer:
         ahead: Future[Step] | None = None
         while True:
-            # A poll waits only while nothing is being stored, so that the end of a transaction is told at once.
             batches = _polled(log, store, batch_size, lost, reading, wait=ahead is None)
             if batches is None:
                 yield None
@@ -194,6 +193,7 @@ def _polled(
     """The next batches of the log; None, after a pause, when the log or the store does not answer."""
     try:
         _place(log, store, lost)
+        # It waits only while nothing is being stored, so that the end of a transaction is told at once.
         batches = log.poll(limit, wait=wait)
     except UnreachableError as error:
         log.wait(outage.goes_on(error))  # the log's own wait keeps the partitions, a sleep would lose them

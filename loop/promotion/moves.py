@@ -33,16 +33,14 @@ def promote(
     """Make `version` the champion, on a PROMOTE decision or, without one, on a person's word with a reason.
 
     Repeated for the version that already serves, it returns the row that made it champion. Raises StaleChampionError
-    when another champion serves than the decision was made against, or the decision was used before, UsageError when
-    the decision does not allow it, NotFoundError when the adapter is missing, IntegrityError when adapter or decision
-    were altered since the gate decided.
+    for a decision that was used before or is about another champion, UsageError for one that does not allow it,
+    NotFoundError when the adapter is missing, IntegrityError when adapter or decision were altered since.
     """
     entries = ledger.entries()
     require_model(entries, model)
     require_permission(decision, reason)
     found = verified(registry, entries, version)
-    # Before the decision is looked at: a promotion repeated after a crash has used it already.
-    if champion(entries) == version:
+    if champion(entries) == version:  # before the decision: a promotion repeated after a crash has used it already
         return _again(ledger, registry, entries)
     if decision is not None:
         require_decision(decision)
