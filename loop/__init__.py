@@ -1,4 +1,4 @@
-"""Nightshift as a library: `open_loop()`, the values that it takes and returns, and its errors.
+"""Nightshift as a library: `open_loop()`, the values that its methods take and return, and its errors.
 
     with open_loop() as loop:
         loop.feedback("i-1", "thumb", 1, user="alice@example.org")
@@ -74,12 +74,13 @@ __all__ = [
 ]
 
 _HOMES = ("loop.errors", "loop.types", "loop.settings", "loop.library")
-"""Modules that the names come from, the lightest first."""
+"""Modules that define the names of the library, the lightest first."""
 
 
 def __getattr__(name: str) -> object:
-    """Import a name of the face (PEP 562)."""
+    """Import a name of the library when it is first used (PEP 562)."""
     if name in __all__:
+        # One module after the other: an error or a noun is found before `loop.library` would be imported.
         for home in _HOMES:
             if (found := getattr(import_module(home), name, None)) is not None:
                 return found

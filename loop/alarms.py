@@ -1,31 +1,32 @@
-"""What a training's own figures say went wrong, long before an evaluation does."""
+"""Alarms: faults that a training's own figures show, long before an evaluation does."""
 
 from collections.abc import Mapping
 
 FALLEN = 0.1
 """Nats per token by which preferred answers may become less likely."""
 FARTHEST = 0.5
-"""Nats per token from the champion: by then a model answers in another voice."""
+"""Largest KL from the champion, in nats per token: by then a model answers in another voice."""
 NEAREST = 1e-4
-"""Nats per token from the champion; bfloat16's rounding alone is 1e-5 (SmolLM2 on GSM8K at a learning rate of 0)."""
+"""Least KL from the champion, in nats per token; rounding of bfloat16 alone makes 1e-5 (SmolLM2 on GSM8K, learning
+rate 0)."""
 LENGTH_WINS, LEARNT = 0.4, 0.6
-"""Accuracy on pairs whose shorter answer was preferred, while that on all pairs shows that something was learnt."""
+"""Length wins where the accuracy is below the first on pairs whose shorter answer was preferred, and above the second
+on all pairs, so that something was learnt."""
 WIDEST = 20.0
-"""Reward between preferred and other answers; what users disagree about is never so clear."""
+"""Largest difference of reward between preferred and other answers; users never agree so clearly."""
 
 SHOWN = "`epochs` and `min_steps`"
-"""The keys that say how often an example is shown: the one that asks for more decides."""
+"""Keys that say how often an example is shown: the one that asks for more decides."""
 
 MOST_LEFT_OUT = 0.1
-"""Of the examples: a few are always empty or too long."""
+"""Largest share of the examples that is left out: a few are always empty or too long."""
 
 
 def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
-    """By name, what is wrong with a training whose last quarter came to `metrics`, and what to do about it.
-
-    A step is measured before it is taken: where it is the only one, nobody knows how far it went.
-    """
+    """Alarms by name, each with what is wrong and what to do; `metrics` are means over the training's last quarter."""
+    # The READMEs may name every alarm; tests find them by `found["..."]` in this file.
     found = {}
+    # Metrics that a training did not take have a value that raises no alarm.
     drift = metrics.get("chosen_logp_drift", 0.0)
     if drift < -FALLEN:
         found["chosen_falls"] = (
@@ -36,6 +37,7 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
             f"the candidate's answers are {metrics['kl']:.2f} nats a token (KL) from the champion's, another voice: "
             f"lower `learning_rate` or {SHOWN}"
         )
+    # A step is measured before it is taken: of a training with a single one nobody knows how far it went.
     if metrics.get("kl", FARTHEST) < NEAREST and metrics.get("steps") != 1:
         found["hardly_moved"] = (
             f"the candidate's answers are {metrics['kl']:.1g} nats a token (KL) from the champion's, as good as the "
@@ -61,7 +63,7 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 def what_ended(metrics: Mapping[str, float]) -> str:
-    """What to raise for a longer training than the one that came to `metrics`."""
+    """Setting that ended the training with these `metrics`; raised, it makes the next one longer."""
     if metrics.get("budget_hit"):
         return "the budget that cut it short, `budget_minutes` or `budget_tokens`"
     return "`patience`" if metrics.get("steps", 0.0) < metrics.get("steps_planned", 0.0) else SHOWN

@@ -1,4 +1,4 @@
-"""Connectors wired from settings: each is imported and opened when something first asks for it."""
+"""Connectors made from the settings: each is imported and opened on first use."""
 
 import os
 import secrets
@@ -25,20 +25,20 @@ SQLITE, IN_MEMORY = "sqlite:///", "sqlite://"
 Port = TypeVar("Port")
 
 _inherited: list[object] = []
-"""What a forked child has from its parent: kept, because closing it would end the parent's connections too."""
+"""Connectors that a forked child has from its parent: kept, because closing them would end the parent's, too."""
 
 
 def now() -> datetime:
-    """The clock of everything but tests and simulations."""
+    """The time in UTC: the clock of everything but tests and simulations."""
     return datetime.now(UTC)
 
 
 def silent(stage: str, done: int, of: int, note: str) -> None:
-    """See `loop.ports.Progress`; says nothing."""
+    """A `loop.ports.Progress` that says nothing."""
 
 
 class App:
-    """The connectors of one project. Threads may share it, and a forked child opens connections of its own."""
+    """Connectors of one project. Threads may share it; a forked child opens its own connections."""
 
     def __init__(
         self,
@@ -52,15 +52,15 @@ class App:
     ) -> None:
         self.settings = settings
         self.configured = configured
-        """A settings file was read."""
+        """Whether a settings file was read."""
         self.may_make_home = may_make_home
-        """False for who only reads: a database that is absent is then an empty one in memory."""
+        """False for commands that only read: an absent database is then an empty one in memory."""
         self.progress = progress
         self.memory = memory
         self._opened: dict[str, object] = dict(ports or {})
-        """By name (store, ledger, registry, log, letters); `ports` brings some that somebody else opened."""
-        self._lock = threading.RLock()
-        itself = weakref.ref(self)
+        """Connectors by name (store, ledger, registry, log, letters); `ports` are some that were opened elsewhere."""
+        self._lock = threading.RLock()  # re-entrant: the registry opens the ledger while it is opened itself
+        itself = weakref.ref(self)  # a fork's callbacks are kept for ever, and would keep every App alive
         os.register_at_fork(after_in_child=lambda: _leave_to_the_parent(itself()))
 
     @property
@@ -69,7 +69,7 @@ class App:
         return self.settings.addresses.home
 
     def require_project(self) -> None:
-        """UsageError where nothing says that this folder is a project: settings, a ledger, an address of a service."""
+        """Raises UsageError unless settings, a ledger or the address of a service make this folder a project."""
         ledger = self.home / LEDGER
         if self.configured or self.settings.addresses.shared or ledger.exists():
             return
@@ -79,14 +79,15 @@ class App:
         )
 
     def close(self) -> None:
-        """Leave the logs that were opened: a member that just ended would keep its partitions from the others."""
+        """Leave the logs that were opened: a member that ends without leaving keeps its partitions from the others."""
+        # Taken out, so that a later use opens them again.
         for name in ("log", "letters"):
             if opened := cast("EventLog | None", self._opened.pop(name, None)):
                 opened.close()
 
     @property
     def store(self) -> "Store":
-        """What was captured and what each night made of it."""
+        """The store of events and of everything that nights make."""
 
         def opened() -> "Store":
             with collector_off():
@@ -98,13 +99,14 @@ class App:
 
     @property
     def ledger(self) -> "Ledger":
-        """The ledger alone, so that a rollback needs neither the store nor the log; UsageError for another model's."""
+        """The ledger of champions. Raises UsageError for the ledger of another model."""
 
         def opened() -> "Ledger":
             with collector_off():
                 from connectors.sql.ledger import SqlLedger
             from loop.promotion.checks import require_model
 
+            # A database of its own, so that a rollback needs neither the store nor the log.
             found = SqlLedger(self._database(self.settings.addresses.ledger_url, LEDGER))
             require_model(found.entries(), self.settings.model.name)
             return found
@@ -113,12 +115,12 @@ class App:
 
     @property
     def registered(self) -> bool:
-        """Whether there is a registry to look into; the embedded one is made by the first verb that writes."""
+        """Whether there is a registry to read; the first command that writes makes the embedded one."""
         return bool(self.settings.addresses.mlflow_uri) or (self.home / REGISTRY).exists()
 
     @property
     def registry(self) -> "Registry":
-        """Raises NotFoundError for who only reads, before anything was registered."""
+        """The registry of versions. Raises NotFoundError for commands that only read, while nothing is registered."""
 
         def opened() -> "Registry":
             if not (self.registered or self.may_make_home):
@@ -132,7 +134,7 @@ class App:
 
     @property
     def log(self) -> "EventLog":
-        """The event log: Kafka's where the environment names a broker, else a table beside the store's."""
+        """The event log: on Kafka where the environment names a broker, else a table in the store's database."""
 
         def opened() -> "EventLog":
             if kafka := self.settings.addresses.kafka:
@@ -147,7 +149,7 @@ class App:
 
     @property
     def letters(self) -> "EventLog | None":
-        """Where a copy of every dead letter goes; None for the embedded log, whose table is enough."""
+        """The log that gets a copy of every dead letter; None beside the embedded log, where the table is enough."""
         kafka = self.settings.addresses.kafka
         if kafka is None:
             return None
@@ -163,12 +165,13 @@ class App:
 
     @property
     def user_secret(self) -> str:
-        """The key of user pseudonyms: NIGHTSHIFT_USER_SECRET, or one made once under the home folder."""
+        """Key of the users' pseudonyms: NIGHTSHIFT_USER_SECRET, or one that is made once under the home folder."""
         if self.settings.addresses.user_secret:
             return self.settings.addresses.user_secret
         path = self._made_home() / USER_KEY
         if not path.exists():
             _write_once(path, secrets.token_hex(32))
+        # Read back, because another process may have written its key first.
         try:
             return path.read_text("ascii")
         except UnicodeDecodeError as error:
@@ -176,7 +179,7 @@ class App:
 
     @property
     def parts(self) -> "Parts":
-        """Everything that a night works with, opened."""
+        """Everything that the stages of a night work with, opened."""
         from connectors.expectations import validate
         from loop.nights.parts import Parts
 
@@ -193,8 +196,8 @@ class App:
         )
 
     def _once(self, name: str, opened: Callable[[], Port]) -> Port:
-        """The port of this name, opened by the first who asks."""
-        with self._lock:
+        """The connector of this name, opened on first use."""
+        with self._lock:  # two threads that ask at once must not open two
             if name not in self._opened:
                 self._opened[name] = opened()
             return cast("Port", self._opened[name])
@@ -204,13 +207,15 @@ class App:
         return self._database(self.settings.addresses.store_url, STORE)
 
     def _database(self, address: str | None, name: str) -> str:
-        """The address, or that of a file below the home; for who only reads, an absent file is empty memory."""
+        """The address, or that of a file below the home; an absent file is empty memory for commands that only read."""
+        # An address may name a SQLite file, too; what follows a question mark are its options.
         file = Path(address.removeprefix(SQLITE).partition("?")[0]) if address else self.home / name
         if not self.may_make_home and (not address or address.startswith(SQLITE)) and not file.exists():
             return IN_MEMORY
         return address or self._sqlite(name)
 
     def _sqlite(self, name: str) -> str:
+        # Absolute, so that a program that changes its folder does not come to another file.
         return f"{SQLITE}{(self._made_home() / name).absolute()}"
 
     def _made_home(self) -> Path:
@@ -225,16 +230,17 @@ class App:
 
 
 def _leave_to_the_parent(app: App | None) -> None:
-    """In a forked child: connections and a lock that another thread may hold belong to the parent."""
+    """Give a forked child its own connectors and lock: the old ones are the parent's, whose threads may hold them."""
     if app is not None:
         _inherited.append(app._opened)  # noqa: SLF001 - this module's own
         app._opened, app._lock = {}, threading.RLock()  # noqa: SLF001
 
 
 def _write_once(path: Path, text: str) -> None:
-    """Whole or not at all, readable by its owner alone; of two processes the first one's text stays."""
+    """Write a file in one move, readable by its owner alone; of two processes the first one's text stays."""
     with NamedTemporaryFile("w", dir=path.parent) as fresh:
         fresh.write(text)
         fresh.flush()
+        # A link, because a rename would replace what another process has written meanwhile.
         with suppress(FileExistsError):
             os.link(fresh.name, path)

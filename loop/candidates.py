@@ -1,6 +1,6 @@
-"""Candidates on disk: `<home>/candidates/<candidate_id>/`, each named by the bytes of its adapter.
+"""Candidates on disk, in `<home>/candidates/<candidate_id>/`, each named by the bytes of its adapter.
 
-A training works in its job's folder, `<home>/jobs/<job_id>/`, where its manifest and its steps stay.
+A training works in the folder of its job, `<home>/jobs/<job_id>/`, where its manifest and its steps stay.
 """
 
 import shutil
@@ -14,31 +14,33 @@ from loop.types import Candidate
 
 
 def deliver(home: Path, candidate: Candidate) -> None:
-    """Bring what a training made from its job's folder to its own, whole or not at all.
+    """Move a candidate from the folder of its job to its own, whole or not at all; may be repeated.
 
-    Done before, it changes nothing. Raises IntegrityError when other bytes than the candidate's are there.
+    Raises IntegrityError when the folder holds other bytes than the candidate's.
     """
     job, target = job_folder(home, candidate.job_id), candidate_folder(home, candidate.candidate_id)
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Under another name until it is whole: a folder with the candidate's name counts as delivered.
         building = Path(tempfile.mkdtemp(dir=target.parent, prefix=".delivering-"))
         for name in (*ADAPTER_FILES, MANIFEST):
             shutil.copyfile(job / name, building / name)
         building.rename(target)
+    # Copied, compared, and only then removed from the job: a kill at any point leaves one whole adapter.
     adapter(home, candidate)
     for name in ADAPTER_FILES:
         (job / name).unlink(missing_ok=True)
 
 
 def forget_lost(home: Path, job_id: str, made: Candidate) -> None:
-    """Let a finished job train again where what it made is neither in its own folder nor in the job's."""
+    """Let a finished job train again when its candidate is neither in the candidate's folder nor in the job's."""
     job = job_folder(home, job_id)
     if not candidate_folder(home, made.candidate_id).exists() and not is_adapter(job, made.adapter_sha256):
-        (job / MANIFEST).unlink()
+        (job / MANIFEST).unlink()  # by its manifest a job is known as finished
 
 
 def adapter(home: Path, candidate: Candidate) -> Path:
-    """The folder of a candidate's adapter, whose bytes are those that were trained.
+    """Folder of a candidate's adapter, after a check that its bytes are those that were trained.
 
     Raises NotFoundError when it is gone, IntegrityError when it was altered.
     """

@@ -21,12 +21,13 @@ class NightshiftError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, remedy: str) -> None:
+        # The remedy is in the text as well, so that a traceback shows it.
         super().__init__(f"{what}\n  what to do: {remedy}")
         self.what = what
         self.remedy = remedy
 
     def __reduce__(self) -> "tuple[type[NightshiftError], tuple[str, str]]":
-        """So that another process can be told."""
+        """Pickle by `what` and `remedy`, not by the joined text, so that another process can raise it again."""
         return type(self), (self.what, self.remedy)
 
 

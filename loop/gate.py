@@ -1,9 +1,9 @@
-"""Evidence becomes a decision here: a pure function that fails closed and says why.
+"""The gate: evidence to decision, as a pure function that fails closed and gives its reasons.
 
 The candidate has to be better than the champion on every superiority suite, not worse by more than a margin on every
 guard, and not behind the anchor. All tests must pass, so no level is corrected (an intersection-union test). A failed
-test is *open* while its 95 % interval holds an effect that would pass, were it the true one and enough users asked:
-failures that are all open are UNDERPOWERED, any other REJECT.
+test is *open* while its 95 % interval holds an effect that would pass if it were true and enough users were asked. When
+all failures are open the verdict is UNDERPOWERED, otherwise REJECT.
 """
 
 import math
@@ -19,9 +19,9 @@ from loop.settings import GateSettings
 from loop.types import Decision, Evidence, PairedScore, SuiteEvidence, SuiteRole, TestResult, Verdict
 
 GUARD_Z = 1.645
-"""A guard's 5 % one-sided bound."""
+"""Critical value of a guard: its bound is one-sided at 5 %."""
 ANCHOR_Z = 3.09
-"""The anchor's 0.1 % one-sided bound: it is looked at every night, and slow decay must not slip through."""
+"""Critical value of the anchor, one-sided at 0.1 %: it is tested every night, and must not miss a slow decay."""
 
 Opponent = Literal["champion", "anchor"]
 Role = Literal["superiority", "guard", "anchor"]
@@ -31,25 +31,28 @@ def decide(evidence: Evidence, settings: GateSettings) -> Decision:
     """The verdict on a candidate; the same evidence always gives the same decision.
 
     HOLD when the evidence has gaps; REJECT when a test failed and nothing in its interval would pass; UNDERPOWERED when
-    some of each failed test's interval would, so that more users may still show it; PROMOTE when every test passed.
-    The first reason is the decisive one.
+    a part of each failed test's interval would pass, so that more users may still show it; PROMOTE when every test
+    passed. The first reason is the decisive one.
     """
+    # Faults first: a mean over the scores that happen to be there would look like a result.
     faults = tuple(_faults(evidence))
     if faults:
         return _decision(evidence, Verdict.HOLD, faults, ())
     tests = tuple(_tests(evidence, settings))
     verdict = _verdict(tests, settings)
-    return _decision(evidence, verdict, (*_reasons(verdict, tests, settings), *_left_out(evidence, settings)), tests)
+    reasons = _reasons(verdict, tests, settings) + _left_out(evidence, settings)
+    return _decision(evidence, verdict, tuple(reasons), tests)
 
 
 def explain(decision: Decision) -> str:
-    """The few lines a person reads: the verdict, the reasons, the figures of each test."""
+    """The decision in a few lines for people: the verdict, the reasons, the figures of each test."""
     head = f"{decision.verdict}: candidate {decision.candidate_id} against version {decision.champion_version}"
-    return "\n".join([head, "", *(f"- {line}" for line in (*decision.reasons, *map(figures, decision.tests)))])
+    said = list(decision.reasons) + [figures(test) for test in decision.tests]
+    return "\n".join([head, ""] + [f"- {line}" for line in said])
 
 
 def figures(test: TestResult) -> str:
-    """One test as a line: effect, interval, p, and how much it could see."""
+    """One test as a line: effect, interval, p and the smallest effect that it could detect."""
     found = effect(test.effect, test.low, test.high)
     p = "" if test.p_value is None else f", {p_value(test.p_value, needed=0.05)}"
     asked = f"{count(test.items, 'item')} of {count(test.clusters, 'user')}"
@@ -58,9 +61,10 @@ def figures(test: TestResult) -> str:
 
 
 def _faults(evidence: Evidence) -> list[str]:
-    """What is missing or contradictory, so that no verdict can rest on it."""
+    """Faults of the evidence, missing or contradictory, because of which no verdict can rest on it."""
     judged = _judged(evidence)
     faults = [] if any(s.role is SuiteRole.SUPERIORITY for s in judged) else ["there is no superiority suite"]
+    # The base model, version 0, is the only one without an adapter.
     if (evidence.champion_version == 0) != (evidence.champion_sha256 is None):
         faults.append(f"the champion's version {evidence.champion_version} and its sha256 contradict each other")
     names = [suite.suite for suite in judged]
@@ -72,15 +76,15 @@ def _faults(evidence: Evidence) -> list[str]:
 
 def _suite_faults(suite: SuiteEvidence, *, needs_anchor: bool) -> list[str]:
     opponents = ("candidate", "champion", "anchor") if needs_anchor else ("candidate", "champion")
-    missing = {name: sum(not _usable(getattr(score, name)) for score in suite.scores) for name in opponents}
-    total = len(suite.scores)
-    faults = [
-        f"{suite.suite}: {count} of {total} {name} scores are missing or outside 0 to 1"
-        for name, count in missing.items()
-        if count
-    ]
+    total, faults = len(suite.scores), []
+    for name in opponents:
+        missing = sum(not _usable(getattr(score, name)) for score in suite.scores)
+        if missing:
+            faults.append(f"{suite.suite}: {missing} of {total} {name} scores are missing or outside 0 to 1")
     repeated = total - len({score.item_id for score in suite.scores})
-    return [*faults, f"{suite.suite}: {repeated} items are scored twice"] if repeated else faults
+    if repeated:
+        faults.append(f"{suite.suite}: {repeated} items are scored twice")
+    return faults
 
 
 def _usable(score: float | None) -> bool:
@@ -90,9 +94,10 @@ def _usable(score: float | None) -> bool:
 def _tests(evidence: Evidence, settings: GateSettings) -> list[TestResult]:
     tests = []
     for suite in _judged(evidence):
-        if not suite.scores or _too_few(suite, settings):
+        if not suite.scores or _too_few(suite, settings):  # `_left_out` names it among the reasons
             continue
         if suite.role is SuiteRole.SUPERIORITY:
+            # Seeded by the evidence, so that its p is the same whenever and wherever it is judged.
             tests.append(_superiority(suite, settings, seed=int(digest(evidence.evidence_id)[:8], 16)))
         else:
             tests.append(_non_inferiority(suite, "champion", settings.margin, settings.min_clusters))
@@ -103,6 +108,7 @@ def _tests(evidence: Evidence, settings: GateSettings) -> list[TestResult]:
 
 def _superiority(suite: SuiteEvidence, settings: GateSettings, seed: int) -> TestResult:
     means, found = _paired(suite.scores, "champion")
+    # Of users, not of items: the answers to one user are not independent voices.
     p_value = stats.sign_flip_p(means, seed)
     mde = stats.minimum_detectable_effect(found.standard_error, stats.critical_z(settings.alpha))
     passed = p_value <= settings.alpha and found.clusters >= settings.min_clusters
@@ -120,7 +126,7 @@ def _non_inferiority(suite: SuiteEvidence, opponent: Opponent, margin: float, mi
 
 
 def _paired(scores: Sequence[PairedScore], opponent: Opponent) -> tuple[stats.Floats, stats.Estimate]:
-    """Cluster means and their estimate; every score is there, `_faults` saw to that."""
+    """Means of the differences by user, and their estimate; no score is missing, after `_faults`."""
     others = (score.champion if opponent == "champion" else score.anchor for score in scores)
     differences = [(score.candidate or 0.0) - (other or 0.0) for score, other in zip(scores, others, strict=True)]
     means = stats.cluster_means(differences, [score.cluster for score in scores])
@@ -146,18 +152,18 @@ def _result(
 
 def _verdict(tests: Sequence[TestResult], settings: GateSettings) -> Verdict:
     failed = [test for test in tests if not test.passed]
+    # A settled failure rejects, whatever more users would say of the open ones.
     if any(not _open(test, settings) for test in failed):
         return Verdict.REJECT
+    # Without a superiority test, all guards may have passed, but nothing has shown a gain.
     if failed or not any(test.role == "superiority" for test in tests):
         return Verdict.UNDERPOWERED
     return Verdict.PROMOTE
 
 
 def _open(test: TestResult, settings: GateSettings) -> bool:
-    """Whether more users could still turn a failed test: its interval holds an effect that would pass.
-
-    With enough users any gain passes the superiority test, and any loss smaller than the margin passes the others.
-    """
+    """Whether more users could still turn a failed test: its interval holds an effect that would pass."""
+    # With enough users any gain passes the superiority test, and any loss below the margin passes the others.
     bar = 0.0 if test.role == "superiority" else -_margin(test, settings)
     return test.clusters < settings.min_clusters or test.high > bar + NOTHING
 
@@ -171,10 +177,12 @@ def _judged(evidence: Evidence) -> list[SuiteEvidence]:
 
 
 def _needs_anchor(evidence: Evidence, suite: SuiteEvidence) -> bool:
+    # An anchor that serves is the champion, which the superiority test compares with already.
     return suite.role is SuiteRole.SUPERIORITY and evidence.anchor_version != evidence.champion_version
 
 
 def _too_few(suite: SuiteEvidence, settings: GateSettings) -> bool:
+    # Guards alone: without the superiority suite nothing could show a gain.
     return suite.role is SuiteRole.GUARD and _users(suite) < settings.guards_from
 
 
@@ -209,8 +217,9 @@ def _decision(
 
 
 def _reasons(verdict: Verdict, tests: Sequence[TestResult], settings: GateSettings) -> list[str]:
-    """What stands in the way of a promotion, settled failures first, or what it rests on and could not see."""
+    """Reasons against a promotion, settled failures first; or those for it, and what its tests could not see."""
     if verdict is not Verdict.PROMOTE:
+        # False sorts first, so a settled failure, which is decisive, comes before the open ones.
         failed = sorted((test for test in tests if not test.passed), key=lambda test: _open(test, settings))
         return [_failure(test, settings) for test in failed]
     passed = [_success(test, settings) for test in tests]
@@ -247,13 +256,15 @@ def _loss(test: TestResult, settings: GateSettings) -> str:
 
 
 def _gain(test: TestResult, settings: GateSettings) -> str:
-    """What a superiority test found and what it needed."""
+    """Finding of a superiority test, and the level that it had to reach."""
     found = effect(test.effect, test.low, test.high)
     return f"{found}, {p_value(test.p_value or 0.0, settings.alpha)} where at most {settings.alpha:g} is needed"
 
 
 def _worst(test: TestResult, settings: GateSettings) -> str:
-    """The bound that decides a guard or the anchor's test, which is not the end of its 95 % interval."""
+    """The one-sided bound that decides a guard or the anchor's test, beside what is allowed."""
+    # Not the end of the 95 % interval, which is two-sided. The standard error is mde / (z + POWER_Z), and no mean
+    # difference of scores is below -1.
     z, sure = (ANCHOR_Z, "99.9 %") if test.role == "anchor" else (GUARD_Z, "95 %")
     bound = max(-1.0, test.effect - z * test.mde / (z + stats.POWER_Z))
     worst, allowed = signed(bound, -_margin(test, settings))
@@ -261,12 +272,13 @@ def _worst(test: TestResult, settings: GateSettings) -> str:
 
 
 def _what_would(test: TestResult, settings: GateSettings) -> str:
-    """What more users would show of an open test: how many it takes to see a difference of the margin's size."""
+    """Prospect of an open test: the number of users that it takes to see a difference of the margin's size."""
     margin, gain = _margin(test, settings), test.role == "superiority"
     if gain and test.high < margin:
         return f"a gain of {points(margin)} is ruled out, a smaller one is not"
     if margin == 0 or test.mde <= margin:
         return "more users may settle it"
+    # The detectable effect falls with the root of the number of users.
     users = math.ceil(test.clusters * (test.mde / margin) ** 2)
     return f"about {users:,} users would probably {f'show a gain of {points(margin)}' if gain else 'settle it'}"
 
@@ -276,5 +288,6 @@ def _other(test: TestResult) -> str:
 
 
 def _unseen(test: TestResult) -> str:
+    # Rule of three: what none of n users saw is, with 95 % confidence, seen by fewer than 3/n of all.
     share = min(1.0, 3 / test.clusters)
     return f"{test.name}: no user saw a difference, so a loss for up to {share:.0%} of users cannot be excluded"

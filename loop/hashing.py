@@ -1,10 +1,11 @@
-"""The identity of an adapter on disk: what training records, and what every later stage compares before it goes on."""
+"""The sha256 of an adapter on disk: training records it, and every later stage compares it before it goes on."""
 
 import hashlib
 from pathlib import Path
 
 from loop.errors import IntegrityError, NotFoundError
 
+# Hashed in this order: another one would give every recorded adapter another sha256.
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -30,7 +31,7 @@ def is_adapter(folder: Path, sha256: str) -> bool:
 
 
 def require_adapter(folder: Path, sha256: str, what: str, remedy: str) -> Path:
-    """The folder of an adapter whose bytes have the recorded sha256; `what` names it in the error, `remedy` follows.
+    """Folder of an adapter whose bytes have the recorded sha256; `what` and `remedy` are for the error.
 
     Raises IntegrityError for other bytes and for files that are missing.
     """
@@ -43,5 +44,5 @@ def _feed(digest: "hashlib._Hash", path: Path) -> None:
     if not path.is_file():
         raise NotFoundError(f"{path} does not exist", "name a folder with a LoRA adapter in safetensors form")
     with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
+        while chunk := file.read(1 << 20):  # in parts, so that an adapter of any size takes a megabyte of memory
             digest.update(chunk)

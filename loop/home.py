@@ -1,9 +1,9 @@
-"""The home folder: where everything lies that a loop keeps on disk."""
+"""The home folder: names and places of everything that a loop keeps on disk."""
 
 from pathlib import Path
 
 STORE, LEDGER, REGISTRY = "store.db", "ledger.db", "mlflow.db"
-"""Files of the embedded databases."""
+"""Names of the embedded databases' files."""
 USER_KEY = "user.key"
 """File with the key of the users' pseudonyms."""
 
@@ -13,36 +13,36 @@ DOCS = "data_docs"
 DOWNLOADS = "versions"
 """Adapters fetched from the registry, a folder for each version."""
 REFERENCE = "cache/reference"
-"""The champions' log-probabilities, which a training computes once."""
+"""Log-probabilities of the champions, which a training computes once."""
 ANSWERS = "cache/answers"
-"""What a model answered held-out prompts, by its fingerprint."""
+"""Answers of a model to held-out prompts, a file for each fingerprint."""
 NIGHTS = "nights"
 
 MANIFEST = "manifest.json"
-"""What a job or a candidate was made from, in its folder."""
+"""Inputs and results of a training, in the folder of its job and of its candidate."""
 STEPS = "steps.jsonl"
-"""Metrics of each optimiser step, in a job's folder."""
+"""Metrics of each optimiser step, in the folder of a job."""
 SHOWN_ANSWERS = "answers.json"
-"""Answers that a night's page shows, in a candidate's folder."""
+"""Answers that a night's page shows, in the folder of a candidate."""
 
 
 def job_folder(home: Path, job_id: str) -> Path:
-    """Where a job trains: checkpoints, steps, and the manifest of the last thing it made."""
+    """Folder of a job: checkpoints, steps, and the manifest of the last candidate that it made."""
     return home / JOBS / job_id
 
 
 def candidate_folder(home: Path, candidate_id: str) -> Path:
-    """Where a candidate's adapter, manifest and answers lie."""
+    """Folder of a candidate's adapter, manifest and answers."""
     return home / CANDIDATES / candidate_id
 
 
 def snapshot_folder(home: Path, snapshot_id: str) -> Path:
-    """Where a snapshot's tables and manifest lie."""
+    """Folder of a snapshot's tables and manifest."""
     return home / SNAPSHOTS / snapshot_id
 
 
 def docs_folder(home: Path, snapshot_id: str) -> Path:
-    """Where the pages of a snapshot's validation lie."""
+    """Folder of the pages of a snapshot's validation."""
     return home / DOCS / snapshot_id
 
 

@@ -1,7 +1,7 @@
-"""Ids of evidence and decisions, taken from all that they say: a row that was altered no longer has its id.
+"""Ids of evidence and decisions, digests of their whole content: a row that was altered no longer has its id.
 
-Whoever may write to the database could write a fitting id as well. What that cannot change is the ledger, whose rows
-are chained, and the adapters, whose bytes are compared with the ledger's and the decision's sha256.
+Somebody who may write to the database could write a fitting id as well, but could not change the ledger, whose rows are
+chained, nor the adapters, whose bytes are compared with the sha256 in ledger and decision.
 """
 
 from dataclasses import fields
@@ -16,21 +16,22 @@ if TYPE_CHECKING:
 
 DIGITS = 20
 DIGITS_OF_0_1 = 16
-"""Ids of 0.1.0 are shorter, so that none of ours is taken for one, and taken from less."""
+"""Digits of an id of 0.1.0, which was a digest of less: the other length keeps ours from being taken for one."""
 
 
 def evidence_id(evidence: Evidence) -> str:
-    """Id that evidence with this content has; its own `evidence_id` is not looked at."""
+    """Id of evidence with this content, whatever its own `evidence_id` is."""
     return _digest_without(evidence, "evidence_id")
 
 
 def decision_id(decision: Decision) -> str:
-    """Id that a decision with this content has; its own `decision_id` is not looked at."""
+    """Id of a decision with this content, whatever its own `decision_id` is."""
     return _digest_without(decision, "decision_id")
 
 
 def require_evidence(evidence: Evidence) -> None:
     """Raises IntegrityError when evidence was altered after it was collected."""
+    # Homes of 0.1.0 go on: what was collected there has an id of the old kind.
     if evidence.evidence_id not in {evidence_id(evidence), _evidence_id_of_0_1(evidence)}:
         raise IntegrityError(
             f"evidence {evidence.evidence_id} was altered after it was collected",

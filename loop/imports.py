@@ -1,4 +1,4 @@
-"""Ways to import a heavy library sooner; what is imported stays the same."""
+"""Ways to import a heavy library faster, without a change of what is imported."""
 
 import gc
 import sys
@@ -11,10 +11,11 @@ from types import ModuleType
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """No garbage collection while the block runs, for seconds in which next to nothing becomes garbage.
+    """No garbage collection while the block runs, for imports, which leave next to no garbage.
 
-    An import leaves all that it makes; what the collector looks through in vain meanwhile is a fifth of its time.
+    The collector would take a fifth of an import's time, in vain.
     """
+    # A caller may have switched it off for itself.
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -26,13 +27,12 @@ def collector_off() -> Iterator[None]:
 
 @contextmanager
 def postponed(names: Collection[str]) -> Iterator[None]:
-    """Modules that the block imports are read when something of theirs is first used, if ever.
+    """Modules of `names` that the block imports are loaded on first use, if ever.
 
-    For what a library imports for features that we never reach. One it does use is imported then as ever; one that is
-    absent is as absent as ever.
+    They are what a library imports for features that are never reached here. A module that is absent stays absent.
     """
     finder = _Postponing(frozenset(names))
-    sys.meta_path.insert(0, finder)
+    sys.meta_path.insert(0, finder)  # before Python's own finders, which would load the modules at once
     try:
         yield
     finally:
@@ -40,7 +40,7 @@ def postponed(names: Collection[str]) -> Iterator[None]:
 
 
 class _Postponing:
-    """Finds the modules of `names` as ever and has them loaded late."""
+    """A finder that finds the modules of `names` as Python does, and has them loaded late."""
 
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names

@@ -1,4 +1,4 @@
-"""The library's verbs: one method for each command, on one project."""
+"""The library: a method for each command, on one project."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +14,7 @@ from loop.errors import UsageError
 from loop.home import USER_KEY
 from loop.types import Event, Feedback, FeedbackKind, Json, Night, Promotion
 
+# Names for the type checker alone: each method imports what it needs, so that sending feedback loads nothing heavy.
 if TYPE_CHECKING:
     from loop.intake.capture import Captured
     from loop.models import LanguageModel
@@ -34,7 +35,7 @@ def open_loop(
 
     `home` is used instead of NIGHTSHIFT_HOME, and `overrides` maps `section.key` to a value. `ports` are connectors by
     name that somebody else opened: those of `loop.testing`, or shared ones. Nothing is opened or made before it is
-    needed. Raises UsageError for settings that cannot be used, and in a folder that is no project.
+    needed. Raises UsageError for settings that cannot be used, and in a folder without a project.
     """
     loaded = files.load(None if config is None else Path(config), overrides)
     if home is not None:
@@ -70,12 +71,13 @@ class Loop:
     # Data
 
     def append(self, events: Iterable[Event]) -> None:
-        """Interactions and feedback into the event log, durable when it returns.
+        """Append interactions and feedback to the event log, durable when it returns.
 
         Raises EventError for an event that does not follow the contract; then none of them is written.
         """
         from loop.intake.events import encode
 
+        # A list, so that all are encoded, and checked, before the first is written.
         self.app.log.append([encode(event) for event in events])
 
     def feedback(
@@ -92,15 +94,15 @@ class Loop:
         occurred_at: datetime | None = None,
         **more: str | bool,
     ) -> str:
-        """What a user said of an answer, into the event log; returns its id.
+        """Append feedback on an answer to the event log; returns its id.
 
         `user` is the application's own name for the user and is stored as a pseudonym (HMAC) only; `user_key` is a
-        pseudonym that was made before. Who may send the same feedback twice names it by `feedback_id`, under which it
-        counts once. `more` are further fields of `Feedback`: `revises`, `retracted`, `other_interaction_id`, ... Raises
-        EventError for what the kind does not allow, UsageError for a kind that does not exist and for a `user` where
-        the key of pseudonyms is not at hand.
+        pseudonym that was made before. Feedback that may be sent twice has a `feedback_id`, under which it counts once.
+        `more` are further fields of `Feedback`: `revises`, `retracted`, `other_interaction_id`, ... Raises EventError
+        for values that the kind does not allow, UsageError for a kind that does not exist and for a `user` where the
+        key of pseudonyms is missing.
         """
-        if kind not in [*FeedbackKind]:
+        if kind not in list(FeedbackKind):
             raise UsageError(f"there is no feedback of the kind {kind!r}", f"choose one of {', '.join(FeedbackKind)}")
         sent = Feedback(
             feedback_id=feedback_id or uuid.uuid4().hex,
@@ -117,10 +119,10 @@ class Loop:
         return sent.feedback_id
 
     def pseudonym(self, user: str) -> str:
-        """The key under which everything of a user is stored.
+        """Pseudonym under which everything of a user is stored.
 
-        Raises UsageError on a host that shares a database or a broker with others and lacks the key of pseudonyms:
-        with one of its own it would make two voices of one person.
+        Raises UsageError on a host that shares a database or a broker with others but lacks the key of pseudonyms: with
+        a key of its own it would make two voices of one person.
         """
         from loop.intake.events import pseudonym
 
@@ -133,19 +135,20 @@ class Loop:
         return pseudonym(app.user_secret, user)
 
     def capture(self) -> "Captured":
-        """The store brought up to date with the event log."""
+        """Bring the store up to date with the event log; returns counts of the captured events."""
         from loop.intake.capture import capture
 
         return capture(self.app.log, self.app.store, batch_size=self.app.settings.log.batch_events)
 
     def curate(self, as_of: datetime | None = None, *, until: int | None = None) -> "Snapshot":
-        """A snapshot of all feedback known at `as_of` (now), up to the ingestion sequence `until` (all)."""
+        """Make a snapshot of all feedback known at `as_of` (now), up to the ingestion sequence `until` (all)."""
         from loop.nights.curate import curate_snapshot
 
         return curate_snapshot(self._parts, self.app.store.watermark() if until is None else until, as_of or now())
 
     def validate(self, snapshot_id: str) -> "Validation":
-        """The expectation suite's word on a snapshot. Raises NotFoundError for an unknown id."""
+        """Validate a snapshot by the expectation suite. Raises NotFoundError for an unknown id."""
+        # Here and in the stages below, a wrong id is told before the seconds that heavy libraries take to import.
         self.app.store.snapshot(snapshot_id)
         from loop.nights.validate import validate_snapshot
 
@@ -154,14 +157,14 @@ class Loop:
     # Nights
 
     def run(self, as_of: datetime | None = None, *, abandon: str = "") -> Night:
-        """One night, or the rest of the one that was interrupted; `abandon` is the reason to give that one up.
+        """Run one night, or the rest of an interrupted one; `abandon` is the reason to give that one up instead.
 
         Raises LeaseHeldError while another night runs.
         """
         from loop.models import require_torch
         from loop.nights.nightly import run
 
-        require_torch()
+        require_torch()  # a night without torch would stop in the middle, at its training
         return run(self._parts, as_of or now(), abandon=abandon)
 
     def nights(self) -> Sequence[Night]:
@@ -169,28 +172,28 @@ class Loop:
         return self.app.store.nights()
 
     def train(self, snapshot_id: str, *, parent: int | None = None) -> "Candidate":
-        """A candidate that continues the champion, or the version `parent` (0: the base model), on a snapshot."""
+        """Train a candidate on a snapshot; it continues the champion, or the version `parent` (0: the base model)."""
         self.app.store.snapshot(snapshot_id)
         from loop.nights.train import train_candidate
 
         return train_candidate(self._parts, snapshot_id, self.champion() if parent is None else parent)
 
     def register(self, candidate_id: str) -> int:
-        """The candidate's version in the registry."""
+        """Register a candidate; returns its version."""
         self.app.store.candidate(candidate_id)
         from loop.nights.register import register_candidate
 
         return register_candidate(self._parts, candidate_id)
 
     def evaluate(self, candidate_id: str) -> "Evidence":
-        """Scores of candidate, champion and anchor on what held-out users asked."""
+        """Score candidate, champion and anchor on the prompts of held-out users."""
         self.app.store.candidate(candidate_id)
         from loop.nights.evaluate import evaluate_candidate
 
         return evaluate_candidate(self._parts, candidate_id, self.champion())
 
     def decide(self, evidence_id: str) -> "Decision":
-        """The gate's verdict on evidence."""
+        """Apply the gate to evidence."""
         self.app.store.evidence(evidence_id)
         from loop.nights.decide import decide_candidate
 
@@ -205,7 +208,7 @@ class Loop:
         return champion(self.app.ledger.entries())
 
     def promote(self, version: int, *, actor: str, reason: str = "", decision_id: str | None = None) -> Promotion:
-        """A version made the champion, on a PROMOTE decision or, without one, on the actor's word with a reason."""
+        """Make a version the champion, on a PROMOTE decision or, without one, on the actor's word with a reason."""
         from loop import promotion
 
         return promotion.promote(
@@ -220,13 +223,13 @@ class Loop:
         )
 
     def rollback(self, *, actor: str, reason: str = "", to: int | None = None) -> Promotion:
-        """The champion before this one, or an earlier one, made the champion again; needs ledger and registry only."""
+        """Return to the champion before this one, or to the earlier champion `to`; needs ledger and registry alone."""
         from loop import promotion
 
         return promotion.rollback(self.app.ledger, self.app.registry, to=to, actor=actor, reason=reason, clock=now)
 
     def approve(self, version: int, *, actor: str, reason: str = "") -> Promotion:
-        """A champion made the anchor, behind which no candidate may fall."""
+        """Make a champion the anchor, behind which no candidate may fall."""
         from loop import promotion
 
         return promotion.approve(
@@ -240,19 +243,19 @@ class Loop:
         )
 
     def reconcile(self) -> Sequence[str]:
-        """The registry's aliases made to say what the ledger says; returns what was repaired."""
+        """Make the registry's aliases say what the ledger says; returns a line for each repair."""
         from loop import promotion
 
         return promotion.reconcile(self.app.ledger, self.app.registry)
 
     def history(self) -> Sequence[Promotion]:
-        """The ledger's rows, oldest first, their hash chain verified."""
+        """Rows of the ledger, oldest first, with their hash chain verified."""
         return self.app.ledger.entries()
 
     # Serving
 
     def model(self, version: int | None = None) -> "LanguageModel":
-        """The champion, or another version, ready to answer; its bytes are the recorded ones."""
+        """The champion, or another version, ready to answer, after a check that its bytes are the recorded ones."""
         from loop.nights.versions import load_version
 
         wanted = self.champion() if version is None else version

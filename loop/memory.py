@@ -1,4 +1,4 @@
-"""Memory of this machine: what is installed, by which a training is sized, and what is free, for which it waits."""
+"""Memory of this machine: a training is sized by what is installed, and waits for what it needs to be free."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,29 +7,29 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Where the kernel says what memory there is, and how long a training waits until enough of it is free."""
+    """Places where the kernel reports memory, and the time that a training waits until enough of it is free."""
 
     proc: Path = Path("/proc")
     groups: Path = Path("/sys/fs/cgroup")
-    """Where control groups are mounted."""
+    """Folder in which control groups are mounted."""
     patience_seconds: float = 1_800.0
-    """A neighbour that builds or tests something has ended by then; one that has not will be there all night."""
+    """Time to wait for memory: a neighbour that builds or tests something has ended by then, or stays all night."""
     look_seconds: float = 5.0
-    """Between two looks."""
+    """Time between two looks at the free memory."""
 
 
 MEMORY = Memory()
-"""Of this machine."""
+"""Memory of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """How one version of control groups names what it counts."""
+    """Names of files and counts in one version of control groups."""
 
     limit: str
     used: str
     given_back: tuple[str, ...]
-    """Lines of memory.stat: the page cache counts as used, but the kernel takes it back before it refuses memory."""
+    """Counts of the page cache in memory.stat: it counts as used, though the kernel takes it back when it is short."""
 
 
 V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
@@ -37,36 +37,40 @@ V2 = _Files("memory.max", "memory.current", ("inactive_file", "active_file", "sl
 
 
 def installed(memory: Memory) -> int:
-    """Bytes that this process could ever have: of the machine, or of its control group where that allows less."""
-    limits = (_limit(folder, files) for folder, files in _groups(memory))
-    return min([_machine(memory, "MemTotal"), *(limit for limit in limits if limit is not None)])
+    """Bytes that this process could ever have: those of the machine, or of its control groups where they allow less."""
+    sizes = [_machine(memory, "MemTotal")]
+    for folder, files in _groups(memory):
+        limit = _limit(folder, files)
+        if limit is not None:
+            sizes.append(limit)
+    return min(sizes)
 
 
 def free(memory: Memory) -> int:
     """Bytes that may be taken now, the page cache among them."""
-    return min([_machine(memory, "MemAvailable"), *_left(memory)])
+    sizes = [_machine(memory, "MemAvailable")]
+    sizes += _left(memory)
+    return min(sizes)
 
 
 def _machine(memory: Memory, name: str) -> int:
     [line] = [each for each in (memory.proc / "meminfo").read_text().splitlines() if each.startswith(f"{name}:")]
-    return int(line.split()[1]) * 1024
+    return int(line.split()[1]) * 1024  # the kernel writes kB and means KiB
 
 
 def _groups(memory: Memory) -> Iterator[tuple[Path, _Files]]:
-    """The control groups that this process is in, each with those above it: every one of them may set a limit.
-
-    A container sees its own group as the topmost, whatever its path is outside.
-    """
+    """The control groups of this process, each with those above it, because every one of them may set a limit."""
     file = memory.proc / "self" / "cgroup"
     for line in file.read_text().splitlines() if file.exists() else ():
         _, controllers, path = line.split(":", 2)
-        if not controllers:
+        if not controllers:  # version 2 has one hierarchy for all controllers and leaves their names out
             top, files = memory.groups, V2
         elif "memory" in controllers.split(","):
             top, files = memory.groups / "memory", V1
         else:
             continue
         own = top / path.lstrip("/")
+        # A container sees its own group as the topmost, whatever its path is outside: what is absent sets no limit.
         for folder in (own, *own.parents):
             yield folder, files
             if folder == top:
@@ -76,11 +80,12 @@ def _groups(memory: Memory) -> Iterator[tuple[Path, _Files]]:
 def _limit(folder: Path, files: _Files) -> int | None:
     file = folder / files.limit
     text = file.read_text().strip() if file.exists() else "max"
+    # Version 1 has no word for it and names more bytes than any machine has, which are never the least.
     return None if text == "max" else int(text)
 
 
 def _left(memory: Memory) -> Iterator[int]:
-    """Bytes that each limit leaves."""
+    """Bytes that each limit still leaves."""
     for folder, files in _groups(memory):
         limit = _limit(folder, files)
         if limit is not None:

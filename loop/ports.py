@@ -1,4 +1,4 @@
-"""The doors between the loop and the world: what a stage may ask of a connector, and nothing else."""
+"""Ports between the loop and the world: everything that a stage may ask of a connector."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -26,7 +26,7 @@ from loop.types import (
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """An encoded event on its way into a log; events with one key keep their order."""
+    """An encoded event for a log; events with the same key keep their order."""
 
     key: str
     payload: bytes
@@ -40,6 +40,7 @@ class Partition:
     number: int
 
 
+# A tuple, because a log makes one for every event that it brings.
 class Entry(NamedTuple):
     """One payload of a partition at its offset."""
 
@@ -49,9 +50,10 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive entries of one partition. `start` is the position the reader stood at, `next` where it goes on."""
+    """Consecutive entries of one partition, read from the position `start`; reading goes on at `next`."""
 
     partition: Partition
+    # Not the offsets of the first and last entry: a log may have gaps on both sides of them.
     start: int
     next: int
     entries: tuple[Entry, ...]
@@ -61,36 +63,36 @@ class EventLog(Protocol):
     """An ordered, durable log of encoded events. Raises UnreachableError when the service does not answer."""
 
     def append(self, envelopes: Sequence[Envelope]) -> None:
-        """Durable when it returns."""
+        """Append events, durable when it returns."""
 
     def partitions(self) -> tuple[Partition, ...]:
-        """The partitions this reader has now; a service may give and take them at any time."""
+        """Partitions that this reader has now; a service may give and take them at any time."""
 
     def unplaced(self) -> tuple[Partition, ...]:
-        """Those of `partitions` that wait for their first seek and bring nothing until then."""
+        """Partitions of this reader that wait for their first seek and bring nothing until then."""
 
     def ends(self) -> Mapping[Partition, int]:
-        """Of every partition, also those of other readers, the offset that its next entry will get."""
+        """Offset that the next entry of each partition will get, also of partitions of other readers."""
 
     def seek(self, partition: Partition, position: int) -> None:
-        """The next poll of `partition` starts at `position`. Raises NotFoundError when this reader hasn't got it."""
+        """Let the next poll of `partition` start at `position`. Raises NotFoundError when it is not this reader's."""
 
     def poll(self, limit: int, *, wait: bool = True) -> tuple[Batch, ...]:
-        """At most `limit` entries in all; empty when nothing came for a moment, or without `wait` is not there yet."""
+        """At most `limit` entries in all; none when none came for a moment or, without `wait`, none is there yet."""
 
     def acknowledge(self, partition: Partition, position: int) -> None:
-        """Tell the service's own tools that everything before `position` is stored; nothing here relies on it."""
+        """Tell the service's own tools that everything before `position` is stored; the loop does not rely on it."""
 
     def wait(self, seconds: float) -> None:
-        """Let time pass without reading, and without losing the partitions."""
+        """Wait without reading, and without losing the partitions."""
 
     def close(self) -> None:
-        """Give everything back, the partitions to other readers at once."""
+        """Close the log; other readers get the partitions at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A batch after parsing: what one database transaction takes."""
+    """A batch after parsing: the events of one database transaction."""
 
     batch: Batch
     interactions: tuple[Interaction, ...]
@@ -100,31 +102,31 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The process that has a lease, or had it when it died."""
+    """A process that has a lease, or had it when it died."""
 
     host: str
     process_id: int
     acquired_at: datetime
     expires_at: datetime
     alive: bool | None
-    """None for a process of another machine, of which only `expires_at` tells."""
+    """Whether the process lives; None on another machine, where only `expires_at` says anything."""
 
 
 class Store(Protocol):
-    """What was captured and what each night made of it. Raises UnreachableError when the database does not answer."""
+    """All captured events and all that nights made from them. Raises UnreachableError when it does not answer."""
 
     def position(self, partition: Partition) -> int:
-        """The offset to read next; 0 for a partition never read."""
+        """Offset of the entry to read next; 0 for a partition that was never read."""
 
     def ingest(self, parsed: Parsed) -> int:
-        """Rows, dead letters and the new offset in one transaction; returns how many rows were new.
+        """Store rows, dead letters and the new offset in one transaction; returns the number of new rows.
 
-        Events seen before (same source and id) are absorbed. Raises FencedError when the stored offset is not
-        `parsed.batch.start`: somebody else reads this partition, nothing was written.
+        Events seen before (same source and id) change nothing. Raises FencedError when the stored offset is not
+        `parsed.batch.start`: another process reads this partition, and nothing was written.
         """
 
     def prepare(self, parsed: Parsed) -> Callable[[], int]:
-        """`ingest` in two parts: what needs no database is done now, the transaction when the result is called."""
+        """Prepare an `ingest` as far as it needs no database; a call of the result is the transaction."""
 
     def watermark(self) -> int:
         """The highest committed ingestion sequence; rows at or below it never change."""
@@ -133,28 +135,30 @@ class Store(Protocol):
         """Every interaction with an ingestion sequence of at most `until`, oldest first."""
 
     def newest_interactions(self, count: int) -> tuple[Interaction, ...]:
-        """The last `count` of them by ingestion, newest first."""
+        """The last `count` interactions by ingestion, newest first."""
 
     def feedback(self, until: int) -> Iterator[Feedback]:
         """Every feedback with an ingestion sequence of at most `until`, oldest first."""
 
     def dead_letters(self) -> tuple[DeadLetter, ...]:
-        """Oldest first."""
+        """All dead letters, oldest first."""
 
     def mark_replayed(self, letter_id: str, at: datetime) -> None:
         """Note that a dead letter was sent again."""
 
     def clock(self) -> datetime:
-        """The database's time."""
+        """Time of the database."""
 
     def counts(self) -> Mapping[str, int]:
         """Rows per table: interaction, feedback, dead_letter, ..."""
 
     def save_night(self, night: Night) -> None:
-        """Insert or replace by night_id."""
+        """Insert a night, or replace the one with its night_id."""
 
     def nights(self) -> tuple[Night, ...]:
-        """Oldest first."""
+        """All nights, oldest first."""
+
+    # Snapshots, candidates, evidence and decisions that are read by an unknown id raise NotFoundError.
 
     def save_snapshot(self, snapshot: Snapshot) -> None: ...
 
@@ -165,7 +169,7 @@ class Store(Protocol):
     def candidate(self, candidate_id: str) -> Candidate: ...
 
     def candidates_of(self, job_id: str) -> tuple[Candidate, ...]:
-        """Every candidate that a job came to; several where its training was run again and rounded otherwise."""
+        """Candidates of a job; several when its training was run again and rounded differently."""
 
     def save_evidence(self, evidence: Evidence) -> None: ...
 
@@ -176,30 +180,30 @@ class Store(Protocol):
     def decision(self, decision_id: str) -> Decision: ...
 
     def lease(self, name: str, seconds: float) -> AbstractContextManager[None]:
-        """Held and renewed while the block runs; LeaseHeldError when another live process has it.
+        """A lease, held and renewed while the block runs. Raises LeaseHeldError when another live process has it.
 
-        The lease of a process that died on this machine is taken over at once, of another machine when it ends.
+        The lease of a process that died is taken over at once on its own machine, on others when it expires.
         """
 
     def holder(self, name: str) -> Holder | None:
-        """Who has the lease `name`, also when that process is dead; None after it was given back."""
+        """Holder of the lease `name`, also when that process is dead; None after it was given back."""
 
 
 class Ledger(Protocol):
     """The append-only, hash-chained history of champions: the one truth about what serves."""
 
     def ledger_id(self) -> str:
-        """Made once with the ledger and never changed: by it a registry knows whose champions it shows."""
+        """Id of the ledger, made once and never changed, by which a registry knows whose champions it shows."""
 
     def entries(self) -> tuple[Promotion, ...]:
-        """Oldest first. Raises IntegrityError when a hash does not fit its row or its predecessor."""
+        """All rows, oldest first. Raises IntegrityError when a hash does not fit its row or its predecessor."""
 
     def append(self, entry: Promotion) -> None:
-        """Raises StaleChampionError when `entry.sequence` is taken: another writer was first."""
+        """Append a row. Raises StaleChampionError when its sequence is taken, because another writer was first."""
 
 
 BASE_MODEL, DTYPE = "base_model", "dtype"
-"""Tags of a version: where the base model of its adapter comes from, and the numbers its weights are held in."""
+"""Tags of a version: origin of its adapter's base model, and number format of the base's weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,66 +215,68 @@ class RegisteredVersion:
     adapter_sha256: str
     tags: Mapping[str, str]
     description: str = ""
-    """Markdown."""
+    """Text for people, in Markdown."""
 
 
 class Run(Protocol):
-    """The registry's log of one job's training and of judging what came out."""
+    """The registry's record of one job: its training and the evaluation of its candidate."""
 
     def log_settings(self, settings: Mapping[str, object]) -> None: ...
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
 
     def log_artifacts(self, path: Path, folder: str) -> None:
-        """A file, or a whole folder, kept under `folder`."""
+        """Keep a file, or a whole folder, under `folder`."""
 
     def log_snapshot(self, snapshot: Snapshot, folder: Path) -> None:
-        """The dataset that the run was trained on and judged by; `folder` holds it."""
+        """Record the dataset that the run was trained on and judged by; `folder` holds it."""
 
     def name(self, title: str, note: str, tags: Mapping[str, str]) -> None:
-        """Set what a reviewer reads in the list of runs and, in Markdown, on the run's page; add tags."""
+        """Set the title for the list of runs and the note, in Markdown, for the run's page; add tags."""
 
 
 class Registry(Protocol):
-    """Where versions live and serving looks its aliases up. Raises UnreachableError when it does not answer."""
+    """Versions, and the aliases by which serving finds them. Raises UnreachableError when it does not answer."""
 
     def run(self, job_id: str, *, night_id: str = "") -> AbstractContextManager[Run]:
-        """The run of this job, opened again when it exists; a night that trains it anew has one of its own."""
+        """The run of a job, opened again when it exists; a night that trains the job anew has a run of its own."""
 
     def night_run(self, night_id: str, *, failed: bool = False) -> AbstractContextManager[Run]:
-        """The run that a night trained in, or one that it has without a training; ends as failed if so told."""
+        """The run that a night trained in, or else one of its own; with `failed` it ends as failed."""
 
     def require_own(self) -> None:
-        """Raises UsageError when another ledger's champions are kept there under this model's name.
+        """Raises UsageError when another ledger keeps its champions there under this model's name.
 
-        So does everything that writes, before it writes.
+        Everything that writes raises it as well, before it writes.
         """
 
     def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
-        """The version number; the same bytes registered twice keep their first version.
+        """Register a candidate; returns its version number, for the same bytes always the first one.
 
-        With the tags BASE_MODEL and DTYPE other programs can load and serve the version by the registry alone.
+        With the tags BASE_MODEL and DTYPE other programs can load and serve the version from the registry alone.
         Raises IntegrityError when the adapter in `folder` does not have the candidate's sha256.
         """
 
     def describe(self, version: int, text: str, tags: Mapping[str, str]) -> None:
-        """Set the readable description and add tags."""
+        """Set a version's description and add tags."""
 
     def versions(self) -> tuple[RegisteredVersion, ...]:
-        """Oldest first."""
+        """All versions, oldest first."""
 
     def fetch(self, version: int) -> Path:
-        """A local folder with the adapter, sha256 checked (IntegrityError); NotFoundError for an unknown version."""
+        """A local folder with the adapter. Raises IntegrityError for other bytes, NotFoundError for no such version."""
+
+    # Unconditional, as MLflow's aliases are: of two promoters only the ledger's compare-and-set can refuse one.
 
     def alias(self, name: str) -> int | None: ...
 
     def set_alias(self, name: str, version: int | None) -> None:
-        """None removes the alias."""
+        """Set an alias; a version of None removes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One drawn answer."""
+    """One generated answer."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -279,18 +285,18 @@ class Generation:
 
 
 class Generator(Protocol):
-    """Anything that answers: a local model, or later an OpenAI-compatible server."""
+    """A model that answers: a local one, or later an OpenAI-compatible server."""
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the weights that answer (base and adapter): what a cache may be keyed by."""
+        """sha256 over the weights that answer (base and adapter); caches use it as a key."""
 
     def generate(self, prompts: Sequence[Sequence[Message]], sampling: Sampling) -> list[Generation]:
         """One answer per prompt, in order."""
 
 
 class Clock(Protocol):
-    """Now, in UTC; tests and simulations bring their own."""
+    """The time in UTC; tests and simulations have clocks of their own."""
 
     def __call__(self) -> datetime: ...
 
@@ -304,6 +310,6 @@ class Validator(Protocol):
 
 
 class Progress(Protocol):
-    """Where long work says how far it is; `done == of` is its end, also of work that was cut short."""
+    """Receiver of the progress of long work; `done == of` is its end, also of work that was cut short."""
 
     def __call__(self, stage: str, done: int, of: int, note: str) -> None: ...

@@ -1,6 +1,6 @@
 """The nouns of Nightshift, in the order of the data: frozen dataclasses on the standard library alone.
 
-Those that capture makes are frozen to the type checker only (`_streamed`).
+Those that capture makes are frozen for the type checker only (`_streamed`).
 
 Ids are `<noun>_id`, times `<verb>_at` and always timezone-aware UTC. A field's meaning stands under the field.
 """
@@ -18,10 +18,11 @@ Kind = TypeVar("Kind")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def _streamed(*, kw_only: bool = False) -> Callable[[type[Kind]], type[Kind]]:
-    """What capture makes tens of thousands of a second: a dataclass that the type checker alone keeps frozen.
+    """A dataclass that only the type checker keeps frozen: capture makes tens of thousands of these a second.
 
-    At run time a frozen one sets every field through `object.__setattr__`, which was a third of decoding an event.
+    A dataclass that is frozen at run time sets every field through `object.__setattr__`: a third of decoding an event.
     """
+    # Hashable although not frozen: curation keeps messages in sets and as keys.
     return dataclass(slots=True, unsafe_hash=True, kw_only=kw_only)
 
 
@@ -43,7 +44,7 @@ class Message:
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
-    """For role `tool`: the call this message answers."""
+    """For role `tool`: the id of the call that this message answers."""
 
 
 class VerifierKind(StrEnum):
@@ -54,6 +55,7 @@ class VerifierKind(StrEnum):
     MAX_WORDS = "max_words"
 
 
+# Verifiers are on the wire as they are, so the docstring is in the published JSON Schema.
 @dataclass(frozen=True, slots=True)
 class Verifier:
     """A check of an answer which the application itself can state, without a judge."""
@@ -65,7 +67,7 @@ class Verifier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How an answer was drawn; a temperature of 0 means greedy."""
+    """Settings with which an answer was drawn; a temperature of 0 means greedy."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -79,18 +81,18 @@ class Interaction:
 
     interaction_id: str
     source: str
-    """Who emitted the event; (source, interaction_id) is the idempotency key."""
+    """Emitter of the event; (source, interaction_id) is the idempotency key."""
     occurred_at: datetime
     conversation_id: str
     messages: tuple[Message, ...]
-    """Everything the model was shown."""
+    """All messages that the model was shown, oldest first."""
     response: Message
     model: str
     """The served model as `name@version`."""
     parent_id: str | None = None
-    """The interaction this one follows in its conversation."""
+    """The interaction that this one follows in its conversation."""
     aliases: tuple[str, ...] = ()
-    """Other names that feedback may know it by: its span, its trace, its episode. Several may share one."""
+    """Other names by which feedback may know it: its span, trace or episode. Several interactions may share one."""
     user_key: str | None = None
     """Pseudonym of the user (HMAC), never the raw id; None when nobody was signed in."""
     tenant: str = "default"
@@ -101,6 +103,7 @@ class Interaction:
     metadata: Mapping[str, Json] = field(default_factory=dict)
 
 
+# Values of these enums are on the wire, in the databases and in hashed content: they keep their text for ever.
 class FeedbackKind(StrEnum):
     THUMB = "thumb"
     RATING = "rating"
@@ -115,11 +118,11 @@ class FeedbackKind(StrEnum):
 
 @_streamed(kw_only=True)
 class Feedback:
-    """What somebody, or the world, said of an interaction."""
+    """Opinion of a user, or of the world, on an interaction."""
 
     feedback_id: str
     source: str
-    """Who emitted the event; (source, feedback_id) is the idempotency key."""
+    """Emitter of the event; (source, feedback_id) is the idempotency key."""
     occurred_at: datetime
     interaction_id: str
     kind: FeedbackKind
@@ -128,13 +131,13 @@ class Feedback:
     text: str | None = None
     """Edit and demonstration: the better answer; comment: the comment."""
     other_interaction_id: str | None = None
-    """Comparison: the interaction compared with; value +1 says `interaction_id` was better."""
+    """Comparison: the second interaction; a value of +1 says that `interaction_id` was better."""
     whole_conversation: bool = False
-    """An outcome of every assistant turn of the conversation, not of the last answer alone."""
+    """Whether an outcome is of every assistant turn of the conversation, not of the last answer alone."""
     revises: str | None = None
-    """The feedback_id this one replaces."""
+    """The feedback_id of the feedback that this one replaces."""
     retracted: bool = False
-    """Takes the feedback in this slot back; the latest by (occurred_at, feedback_id) wins."""
+    """Whether the feedback in this slot is taken back; the latest by (occurred_at, feedback_id) wins."""
     user_key: str | None = None
     tenant: str = "default"
     metadata: Mapping[str, Json] = field(default_factory=dict)
@@ -142,7 +145,7 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """Bytes nobody could parse, kept whole with where they came from and why they were refused."""
+    """Bytes that could not be parsed, kept whole with their place and the reason of the refusal."""
 
     letter_id: str
     source: str
@@ -152,7 +155,7 @@ class DeadLetter:
     reason: str
     payload: bytes
     replayed_at: datetime | None = None
-    """When it was sent through the event log again."""
+    """Time at which it was sent through the event log again."""
 
 
 Event = Interaction | Feedback | DeadLetter
@@ -179,9 +182,10 @@ class Branch:
     weight: float = 1.0
 
 
+# Its id is a digest of all fields: another field would give every example, and so every snapshot, another id.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """What curation makes of feedback: a prompt, weighted branches and an objective.
+    """An example that curation made from feedback: a prompt, weighted branches and an objective.
 
     PAIR has the desirable branch first and the undesirable one second; UNPAIRED and DEMONSTRATION have one branch.
     """
@@ -194,13 +198,13 @@ class Example:
     branches: tuple[Branch, ...]
     split: Split
     cluster: str
-    """Who is counted once: the user, or the conversation of an anonymous one."""
+    """The voice that is counted once: the user, or the conversation of an anonymous one."""
     tenant: str
     conversation_id: str
     observed_at: datetime
-    """When the newest feedback in it was given."""
+    """Time of the newest feedback in it."""
     event_ids: tuple[str, ...]
-    """Every interaction and feedback it was made from, sorted."""
+    """Ids of all interactions and feedback that it was made from, sorted."""
     verifiers: tuple[Verifier, ...] = ()
 
 
@@ -213,12 +217,12 @@ class Snapshot:
     counts: Mapping[str, int]
     """Examples by `split/objective`, e.g. `train/pair`."""
     curation: Mapping[str, int]
-    """How many were dropped, quarantined, immature, ... and why: the curation report."""
+    """The curation report: feedback and examples left out (immature, quarantined, ...), counted by reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validation:
-    """What the expectation suite said of a snapshot."""
+    """Result of the expectation suite for a snapshot."""
 
     snapshot_id: str
     passed: bool
@@ -233,12 +237,12 @@ class Candidate:
     """A trained adapter that has not been judged yet: `<home>/candidates/<candidate_id>/`."""
 
     candidate_id: str
-    """Name of the adapter's bytes; one that 0.1.0 trained has its job's id."""
+    """Id made from the adapter's sha256; a candidate of 0.1.0 has the id of its job."""
     job_id: str
-    """What it was made from: snapshot, parent, base, settings and seed. One job can come to several candidates."""
+    """Id of its inputs: snapshot, parent, base, settings and seed. One job may end with several candidates."""
     snapshot_id: str
     parent_version: int
-    """The version it continues, the champion or, on a night of consolidation, the base model: 0."""
+    """Version that it continues: the champion or, on a night of consolidation, the base model (0)."""
     adapter_sha256: str
     parent_sha256: str | None
     base_fingerprint: str
@@ -248,7 +252,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedScore:
-    """One item answered by the candidate, the champion and the anchor; None is a score that could not be taken."""
+    """Scores of candidate, champion and anchor on one item; None for a score that could not be taken."""
 
     item_id: str
     cluster: str
@@ -265,7 +269,7 @@ class SuiteRole(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteEvidence:
-    """Every item of one suite, paired."""
+    """Paired scores of every item of one suite."""
 
     suite: str
     suite_sha256: str
@@ -273,9 +277,10 @@ class SuiteEvidence:
     scores: tuple[PairedScore, ...]
 
 
+# Ids of evidence and decisions are digests of all fields (identity.py): with another one, stored rows look altered.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """All that the gate may look at."""
+    """Everything that the gate may look at."""
 
     evidence_id: str
     candidate_id: str
@@ -309,7 +314,7 @@ class TestResult:
     """95 % interval of the effect, clustered by user."""
     p_value: float | None
     mde: float
-    """Minimum detectable effect at power .8."""
+    """Minimum detectable effect at a power of .8."""
     passed: bool
 
 
@@ -321,10 +326,10 @@ class Decision:
     evidence_id: str
     candidate_id: str
     candidate_sha256: str
-    """Adapter that was judged: no other may be promoted on this decision."""
+    """sha256 of the judged adapter: no other may be promoted on this decision."""
     champion_version: int
     champion_sha256: str | None
-    """Adapter it was judged against; None for the base model."""
+    """sha256 of the adapter that it was judged against; None for the base model."""
     verdict: Verdict
     reasons: tuple[str, ...]
     tests: tuple[TestResult, ...]
@@ -336,6 +341,7 @@ class Action(StrEnum):
     ANCHOR = "anchor"
 
 
+# Every field is hashed into `entry_hash`: a further one would break the chain of every ledger that exists.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promotion:
     """One row of the append-only, hash-chained ledger. Version 0 is the base model without an adapter."""
@@ -346,9 +352,9 @@ class Promotion:
     from_version: int
     to_version: int
     adapter_sha256: str | None
-    """Of `to_version`; None for the base model."""
+    """sha256 of the adapter of `to_version`; None for the base model."""
     decision_id: str | None
-    """None when a human moved the champion by hand."""
+    """Id of the decision behind the move; None for a move by a person without one."""
     actor: str
     reason: str
     recorded_at: datetime
@@ -356,6 +362,7 @@ class Promotion:
     entry_hash: str
 
 
+# The order of these members is the order of a night.
 class Stage(StrEnum):
     CAPTURE = "capture"
     CURATE = "curate"
@@ -373,18 +380,18 @@ class NightStatus(StrEnum):
     DONE = "done"
     SKIPPED = "skipped"
     FAILED = "failed"
-    """It cannot be finished: its training would fail again, or a person gave it up."""
+    """The night cannot be finished: its training would fail again, or a person gave it up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Night:
-    """One run of the loop, resumable: each finished stage has the id of what it made."""
+    """One run of the loop, which can be resumed: each finished stage has left the id of its output."""
 
     night_id: str
     as_of: datetime
     status: NightStatus
     champion_version: int
-    """Who served when the night began."""
+    """Version that served when the night began."""
     outputs: Mapping[Stage, str]
     reasons: tuple[str, ...] = ()
     verdict: Verdict | None = None

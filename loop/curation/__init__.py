@@ -1,6 +1,6 @@
-"""Curation: all feedback becomes examples, as one pure function of the set of events.
+"""Curation of all feedback into examples, as one pure function of the set of events.
 
-The steps in their order: join, trust, convert, votes, outcomes, scrub, examples, dedup, bounds.
+Its steps in their order: join, trust, convert, votes, outcomes, scrub, examples, dedup, bounds.
 """
 
 from collections import Counter
@@ -23,27 +23,29 @@ from loop.types import Example, Feedback, Interaction, Split
 
 @dataclass(frozen=True, slots=True)
 class Curated:
-    """What curation made of the events."""
+    """Result of curation."""
 
     examples: tuple[Example, ...]
     """Oldest first."""
     report: Mapping[str, int]
-    """What became of everything: feedback first, examples from `drafts` on. What is not named did not happen."""
+    """Counts by name: of feedback first, of examples from `drafts` on. Counts of 0 are left out."""
 
 
 def curate(
     interactions: Iterable[Interaction], feedback: Iterable[Feedback], settings: CurationSettings, as_of: datetime
 ) -> Curated:
-    """Examples from all that was known at `as_of`.
+    """Examples from all events that had occurred at `as_of`.
 
     A function of the set of events: neither the order of their arrival nor their repetition changes anything.
     """
     known = asked(i for i in interactions if i.occurred_at <= as_of)
     told = index((f for f in feedback if f.occurred_at <= as_of), lambda f: f.feedback_id)
     joined, left_out = join(told, known, settings, as_of)
+    # Trust looks at all events, also at those outside the window: a burst stays one however old it gets.
     kept, distrusted = trusted(joined, history(once(told), known), settings, as_of)
     examples, report = _examples(kept, settings, as_of)
-    return Curated(tuple(examples), {name: n for name, n in (left_out + distrusted + report).items() if n})
+    counts = left_out + distrusted + report
+    return Curated(tuple(examples), {name: n for name, n in counts.items() if n})
 
 
 def _examples(
@@ -52,8 +54,10 @@ def _examples(
     drafts, silent = convert(joined)
     drafts, contradicted = combine(drafts)
     drafts, covered = pair_outcomes(pair_regenerated(drafts), settings)
+    # Scrubbed before anything has an id or is compared, so that neither depends on what is then removed.
     scrubbed = scrub_drafts(drafts) if settings.scrub else drafts
     examples, unfit = examples_of(scrubbed, settings, as_of)
+    # Repeats go before the cap, so that a user's share is not spent on copies.
     unique, repeats = without_repeats(examples, settings.near_duplicate)
     capped, over_cap = cap_users(unique, settings.per_user_cap)
     clean, contaminated = decontaminate(capped, settings.near_duplicate)

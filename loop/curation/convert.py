@@ -1,4 +1,4 @@
-"""Third step of curation: what each kind of feedback says, in the shape of an example."""
+"""Third step of curation: each kind of feedback as drafts of examples."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,24 +11,27 @@ from loop.curation.ratings import convert_ratings
 from loop.types import Branch, FeedbackKind, Message, Objective
 
 REGENERATE_WEIGHT = 0.3
-"""Asking again is a weak complaint: many do it out of curiosity."""
+"""Weight of a regeneration: a weak complaint, because many ask again out of curiosity."""
 
 
 def convert(joined: Iterable[Joined]) -> tuple[list[Draft], Counter[str]]:
-    """Drafts of all feedback, and how much says nothing an example could be made of, by reason."""
+    """Drafts of all feedback, and counts by reason of the feedback that no example can be made of."""
     opinions = list(joined)
     ratings = [opinion for opinion in opinions if opinion.feedback.kind is FeedbackKind.RATING]
+    # Together: a rating means something only beside the other ratings of its user.
     drafts, counts = convert_ratings(ratings)
     for opinion in opinions:
         if opinion.feedback.kind is not FeedbackKind.RATING:
             made = SAYS[opinion.feedback.kind](opinion)
-            drafts += [] if isinstance(made, str) else made
-            counts.update([made] if isinstance(made, str) else [])
+            if isinstance(made, str):
+                counts[made] += 1
+            else:
+                drafts += made
     return drafts, counts
 
 
 def _opinion(joined: Joined) -> list[Draft] | str:
-    """A thumb, or an implicit signal: its sign is the verdict, its size the weight."""
+    """A verdict from a thumb or an implicit signal: its sign says better or worse, its size is the weight."""
     value = joined.feedback.value
     if value is None or not isfinite(value):
         return "unusable"
@@ -41,7 +44,7 @@ def _edit(joined: Joined) -> list[Draft] | str:
     original, text = joined.interaction.response, joined.feedback.text
     if not text or not text.strip():
         return "unusable"
-    if text.strip() == original.content.strip():
+    if text.strip() == original.content.strip():  # a pair of equal answers would teach nothing
         return "unchanged_edits"
     return [draft(joined, Objective.PAIR, pair(replace(original, content=text), original))]
 
@@ -55,7 +58,7 @@ def _demonstration(joined: Joined) -> list[Draft] | str:
 
 
 def _comparison(joined: Joined) -> list[Draft] | str:
-    """Two answers to one prompt; answers to different prompts cannot be compared."""
+    """A pair of two answers to one prompt; answers to different prompts cannot be compared."""
     value, here, there = joined.feedback.value, joined.interaction, joined.other
     if value is None or not isfinite(value) or there is None:
         return "unusable"
@@ -65,11 +68,12 @@ def _comparison(joined: Joined) -> list[Draft] | str:
         return "neutral"
     better, worse = (here, there) if value > 0 else (there, here)
     made = draft(joined, Objective.PAIR, pair(better.response, worse.response, min(1.0, abs(value))))
+    # The example belongs to the better answer, whichever of the two the feedback was attached to.
     return [replace(made, interaction=better, verifiers=better.verifiers)]
 
 
 def _outcome(joined: Joined) -> list[Draft] | str:
-    """0 to 1, where .5 says nothing; one of a whole conversation is shared by its assistant turns."""
+    """Verdicts from an outcome, 0 to 1 with .5 as neutral; one of a whole conversation is shared by its turns."""
     value = joined.feedback.value
     if value is None or not isfinite(value):
         return "unusable"
@@ -79,10 +83,12 @@ def _outcome(joined: Joined) -> list[Draft] | str:
     if not joined.feedback.whole_conversation:
         return [draft(joined, Objective.UNPAIRED, verdict(joined.interaction.response, score))]
     turns = (*joined.interaction.messages, joined.interaction.response)
-    answers = [n for n, turn in enumerate(turns) if turn.role == "assistant" and n > 0]
-    return [
-        draft(joined, Objective.UNPAIRED, verdict(turns[n], score / len(answers)), prompt=turns[:n]) for n in answers
-    ]
+    answers = [n for n, turn in enumerate(turns) if turn.role == "assistant" and n > 0]  # the first has no prompt
+    made = []
+    for n in answers:
+        shared = verdict(turns[n], score / len(answers))  # long conversations weigh no more than short ones
+        made.append(draft(joined, Objective.UNPAIRED, shared, prompt=turns[:n]))
+    return made
 
 
 def _regenerate(joined: Joined) -> list[Draft] | str:
@@ -103,4 +109,4 @@ SAYS = {
     FeedbackKind.REGENERATE: _regenerate,
     FeedbackKind.COMMENT: _comment,
 }
-"""Drafts of one feedback, or the reason why there are none; ratings are converted together."""
+"""Converter of each kind of feedback, to drafts or to the reason why there are none; ratings are converted together."""

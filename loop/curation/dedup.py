@@ -1,4 +1,4 @@
-"""Seventh step of curation: what one user repeated counts once, and nothing trained on is a copy of what judges."""
+"""Seventh step of curation: repeats of one user are removed, and train examples that copy held-out ones."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,29 +8,30 @@ from loop.curation.similar import Exchange, Neighbours, exchange
 from loop.types import Example, Split
 
 COMMON = 3
-"""An exchange this many train users had is what everybody asks, not the leak of one user's held-out text."""
+"""Train users who had an exchange from which it counts as common, not as a leak of one user's held-out text."""
 
 
 def without_repeats(examples: Iterable[Example], threshold: float) -> tuple[list[Example], Counter[str]]:
-    """Examples without repeats inside one user and objective, and how many exact and how many near ones are gone.
+    """Examples without repeats of one user under one objective, and the counts of exact and near ones removed.
 
-    Many users with the same question are signal; one user with it is not. The strongest, newest example stays.
-    Examples count as near duplicates from `threshold` on; at 1 only exact ones do.
+    The same question from many users is signal, from one user it is not. Of repeats the strongest, newest one stays.
+    Examples with a similarity of at least `threshold` are near duplicates; at 1 only exact ones are removed.
     """
     groups: dict[object, list[Example]] = defaultdict(list)
     for example in sorted(examples, key=_precedence):
         groups[example.tenant, example.cluster, example.objective].append(example)
+    # Exact ones first: they cost a look into a table, near ones a comparison of sketches.
     exact = [_distinct(group) for group in groups.values()]
     kept = [_dissimilar(group, threshold) for group in exact] if threshold < 1 else exact
-    every, once, left = (sum(map(len, some)) for some in (groups.values(), exact, kept))
+    every, once, left = _total(groups.values()), _total(exact), _total(kept)
     counts = Counter(exact_duplicates=every - once, near_duplicates=once - left)
     return [example for group in kept for example in group], counts
 
 
 def decontaminate(examples: Iterable[Example], threshold: float) -> tuple[list[Example], int]:
-    """Examples without the train ones whose prompt and answers nearly equal a held-out one; and how many those were.
+    """Examples without train ones that nearly equal a held-out one in prompt and answers, and the number removed.
 
-    Exchanges that COMMON or more train users had stay: without them nobody could be trained on what everybody asks.
+    Exchanges that COMMON or more train users had stay: otherwise no training would see what everybody asks.
     """
     said = [(example, exchange(example)) for example in examples]
     held_out = _neighbours((text for example, text in said if example.split is not Split.TRAIN), threshold)
@@ -44,9 +45,13 @@ def decontaminate(examples: Iterable[Example], threshold: float) -> tuple[list[E
     return kept, len(said) - len(kept)
 
 
+def _total(groups: Iterable[Sequence[Example]]) -> int:
+    return sum(len(group) for group in groups)
+
+
 def _neighbours(exchanges: Iterable[Exchange], threshold: float) -> Neighbours:
     neighbours = Neighbours(threshold)
-    for distinct in dict.fromkeys(exchanges):
+    for distinct in dict.fromkeys(exchanges):  # each once, in their order
         neighbours.add(distinct)
     return neighbours
 
@@ -61,6 +66,7 @@ def _is_common(text: Exchange, train: Neighbours, users: Mapping[Exchange, set[s
 
 
 def _precedence(example: Example) -> tuple[int, float, str]:
+    """Sort key that puts the strongest and newest first; the id decides between equals, so that order is settled."""
     return STRENGTH.index(example.signal), -example.observed_at.timestamp(), example.example_id
 
 

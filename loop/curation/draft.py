@@ -1,4 +1,4 @@
-"""What the middle steps of curation pass on: an example in the making, with the account that argues for it."""
+"""Drafts, which the middle steps of curation pass on: examples in the making, with the account behind them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,23 +18,23 @@ STRENGTH = (
     FeedbackKind.REGENERATE,
     FeedbackKind.IMPLICIT,
 )
-"""Which signal speaks for an answer that has several, strongest first."""
+"""Signals from the strongest to the weakest: of several on one answer the strongest one counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """One account's opinion in the shape of the example it argues for."""
+    """One account's opinion in the shape of an example."""
 
     interaction: Interaction
-    """Where the prompt comes from."""
+    """The interaction whose prompt it has."""
     account: str
     owners: frozenset[str]
-    """Clusters of all interactions in it."""
+    """Clusters of all interactions that it was made from."""
     objective: Objective
     signal: FeedbackKind
     prompt: tuple[Message, ...]
     branches: tuple[Branch, ...]
-    """As in an example: a pair has the better answer first."""
+    """Branches as in an example: a pair has the better answer first."""
     observed_at: datetime
     event_ids: frozenset[str]
     verifiers: tuple[Verifier, ...] = ()
@@ -43,11 +43,13 @@ class Draft:
 def draft(
     joined: Joined, objective: Objective, branches: tuple[Branch, ...], prompt: tuple[Message, ...] | None = None
 ) -> Draft:
-    """A draft below the interaction's own messages, or below `prompt`, an earlier point of its conversation.
+    """A draft whose prompt are the interaction's own messages, or `prompt`, an earlier point of its conversation.
 
-    The interaction's verifiers check its last answer, so they go with its own messages alone.
+    The interaction's verifiers check its last answer, so only a draft with its own messages has them.
     """
     interactions = [i for i in (joined.interaction, joined.other) if i]
+    event_ids = {joined.feedback.feedback_id}
+    event_ids.update(i.interaction_id for i in interactions)
     return Draft(
         interaction=joined.interaction,
         account=joined.account,
@@ -57,26 +59,26 @@ def draft(
         prompt=joined.interaction.messages if prompt is None else prompt,
         branches=branches,
         observed_at=joined.feedback.occurred_at,
-        event_ids=frozenset([joined.feedback.feedback_id, *(i.interaction_id for i in interactions)]),
+        event_ids=frozenset(event_ids),
         verifiers=joined.interaction.verifiers if prompt in {None, joined.interaction.messages} else (),
     )
 
 
 def pair(better: Message, worse: Message, weight: float = 1.0) -> tuple[Branch, ...]:
-    """The branches of a pair."""
+    """The branches of a pair, the better answer first."""
     return Branch(better, desirable=True, weight=weight), Branch(worse, desirable=False, weight=weight)
 
 
 def verdict(response: Message, score: float) -> tuple[Branch, ...]:
-    """The branch of an unpaired example: liked above 0, disliked below, weighted by the distance (at most 1)."""
+    """The branch of an unpaired example: desirable above a score of 0, weighted by its distance from 0, at most 1."""
     return (Branch(response, desirable=score > 0, weight=min(1.0, abs(score))),)
 
 
 def splits_of(draft: Draft, settings: CurationSettings) -> frozenset[Split]:
-    """The splits of the users whose interactions are in it: one, for all that may become an example."""
+    """Splits of the users whose interactions a draft was made from; only a draft with one can become an example."""
     return frozenset(split_of(draft.interaction.tenant, owner, settings) for owner in draft.owners)
 
 
 def order(draft: Draft) -> tuple[int, float, list[str]]:
-    """Sorts drafts from the strongest, newest one on."""
+    """Sort key that puts the strongest and newest draft first; ids decide between equals."""
     return STRENGTH.index(draft.signal), -draft.observed_at.timestamp(), sorted(draft.event_ids)

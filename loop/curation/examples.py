@@ -1,4 +1,4 @@
-"""From draft to example: what can be trained on gets its split, its weight by age and its id."""
+"""Drafts to examples: every draft that can be trained on gets its split, its weight by age and its id."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from loop.types import Branch, Example, Message
 def examples_of(
     drafts: Iterable[Draft], settings: CurationSettings, as_of: datetime
 ) -> tuple[list[Example], Counter[str]]:
-    """Examples of all drafts that can be trained on, and how many cannot, by reason."""
+    """Examples of all drafts that can be trained on, and counts by reason of the others."""
     examples, counts = [], Counter[str]()
     for draft in drafts:
         if reason := _unfit(draft, settings):
@@ -29,9 +29,9 @@ def _unfit(draft: Draft, settings: CurationSettings) -> str | None:
     answers = [branch.response for branch in draft.branches]
     if any(not answer.content.strip() and not answer.tool_calls for answer in answers):
         return "empty_answers"
-    if len(splits_of(draft, settings)) > 1:
+    if len(splits_of(draft, settings)) > 1:  # trained on, it would leak one user's held-out text
         return "across_splits"
-    if sum(_chars(message) for message in (*draft.prompt, *answers)) > settings.max_chars:
+    if sum(_chars(message) for message in list(draft.prompt) + answers) > settings.max_chars:
         return "too_long"
     return None
 
@@ -41,7 +41,7 @@ def _chars(message: Message) -> int:
 
 
 def _example(draft: Draft, settings: CurationSettings, as_of: datetime) -> Example:
-    """The id is the digest of everything else."""
+    """The example of a draft, with the digest of everything else as its id."""
     (split,) = splits_of(draft, settings)
     remaining = _remaining(as_of - draft.observed_at, settings.half_life_days)
     example = Example(
@@ -62,10 +62,10 @@ def _example(draft: Draft, settings: CurationSettings, as_of: datetime) -> Examp
 
 
 def _remaining(age: timedelta, half_life_days: float) -> float:
-    """The share of a weight that is left after exponential decay."""
+    """Share of a weight that is left after exponential decay; 1 where the half-life is 0."""
     return 0.5 ** (age / timedelta(days=half_life_days)) if half_life_days > 0 else 1.0
 
 
 def _weigh(branch: Branch, remaining: float) -> Branch:
-    """Six digits of the weight, so that rounding errors of sums do not make new ids."""
+    """The branch with its weight decayed and rounded to six digits, so that rounding errors do not make new ids."""
     return replace(branch, weight=float(f"{branch.weight * remaining:.6g}"))

@@ -1,4 +1,4 @@
-"""First step of curation: every feedback in force meets its interaction, whatever order they arrived in."""
+"""First step of curation: feedback that is in force meets its interaction, in whatever order both arrived."""
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
@@ -13,30 +13,30 @@ from loop.types import Feedback, FeedbackKind, Interaction
 
 Event = TypeVar("Event", Interaction, Feedback)
 Index = Mapping[tuple[str, str, str], Event]
-"""Events by (tenant, source, id)."""
+"""Events by (tenant, source, id); a source of "" stands for any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
-    """Feedback in force with what it is about."""
+    """Feedback in force, with the interaction it is about."""
 
     feedback: Feedback
     interaction: Interaction
     other: Interaction | None
-    """The interaction a comparison compares with."""
+    """The second interaction of a comparison."""
     account: str
-    """Whose opinion this is: the user, or the conversation of an anonymous one."""
+    """Owner of the opinion: the user, or the conversation of an anonymous one."""
 
 
 def cluster(interaction: Interaction) -> str:
-    """Who is counted once: the user, or the conversation of an anonymous one."""
+    """The voice that is counted once: the user, or the conversation of an anonymous one."""
     return interaction.user_key or f"conversation:{interaction.conversation_id}"
 
 
 def index(events: Iterable[Event], key: Callable[[Event], str]) -> Index[Event]:
-    """Events by (tenant, source, id), and by (tenant, "", id) for whoever names an event of another source.
+    """Events by (tenant, source, id), and by (tenant, "", id) for feedback that names an event of another source.
 
-    Where two events claim one id the earliest is kept, so that neither order nor repetition of arrival matters.
+    Of two events with one id the earliest is kept, so that neither order nor repetition of arrival matters.
     """
     kept: dict[tuple[str, str, str], Event] = {}
     for event in events:
@@ -44,26 +44,27 @@ def index(events: Iterable[Event], key: Callable[[Event], str]) -> Index[Event]:
             name = (event.tenant, source, key(event))
             rival = kept.setdefault(name, event)
             if rival is not event and rival != event:
+                # Events may differ in their content alone: its text decides last, so that the order of arrival cannot.
                 kept[name] = min(rival, event, key=lambda e: (e.occurred_at, e.source, repr(e)))
     return kept
 
 
 def once(events: Index[Event]) -> list[Event]:
-    """Every event of an index, once."""
+    """The events of an index, each once."""
     return [event for (_, source, _), event in events.items() if source]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The interactions that feedback may be about, by all their names."""
+    """Interactions that feedback may be about, by all their names."""
 
     by_id: Index[Interaction]
     by_alias: Mapping[tuple[str, str, str], Sequence[Interaction]]
-    """By (tenant, source, alias), and by (tenant, "", alias) for whoever names one of another source; oldest first."""
+    """Interactions by (tenant, source, alias) and by (tenant, "", alias), oldest first."""
 
 
 def asked(interactions: Iterable[Interaction]) -> Asked:
-    """A function of the set of `interactions`."""
+    """Interactions by their names; the order of `interactions` changes nothing."""
     by_id = index(interactions, lambda i: i.interaction_id)
     by_alias: dict[tuple[str, str, str], list[Interaction]] = defaultdict(list)
     for interaction in sorted(once(by_id), key=lambda i: (i.occurred_at, i.source, i.interaction_id)):
@@ -73,8 +74,8 @@ def asked(interactions: Iterable[Interaction]) -> Asked:
 
 
 def meant(known: Asked, by: Feedback, name: str | None) -> Interaction | None:
-    """The interaction called `name`; of several with that alias the last before the feedback, else the first."""
-    if found := find(known.by_id, by, name):
+    """The interaction with this id or alias; of several with the alias the last before the feedback, else the first."""
+    if found := find(known.by_id, by, name):  # an id goes before an alias, which several may share
         return found
     aliases = known.by_alias
     sharing = aliases.get((by.tenant, by.source, name or "")) or aliases.get((by.tenant, "", name or ""))
@@ -85,12 +86,12 @@ def meant(known: Asked, by: Feedback, name: str | None) -> Interaction | None:
 
 
 def find(events: Index[Event], near: Feedback, name: str | None) -> Event | None:
-    """The event called `name` in the tenant of `near`, from the same source if there is one."""
+    """The event with the id `name` in the tenant of `near`, from the same source if there is one."""
     return events.get((near.tenant, near.source, name or "")) or events.get((near.tenant, "", name or ""))
 
 
 def account(feedback: Feedback, known: Asked) -> str | None:
-    """Whose opinion it is: the user, else whoever had the interaction; None when nobody can know yet."""
+    """Owner of an opinion: its user, else the interaction's; None while the interaction is not known."""
     if feedback.user_key:
         return feedback.user_key
     found = meant(known, feedback, feedback.interaction_id)
@@ -100,7 +101,7 @@ def account(feedback: Feedback, known: Asked) -> str | None:
 def join(
     feedback: Index[Feedback], known: Asked, settings: CurationSettings, as_of: datetime
 ) -> tuple[list[Joined], Counter[str]]:
-    """Feedback in force on mature interactions inside the window, and how many were left out why."""
+    """Feedback in force on mature interactions inside the window, and counts by reason of the rest."""
     given, in_force = len(once(feedback)), newest(feedback, known)
     counts = Counter(feedback=given, superseded=given - len(in_force))
     joined = []
@@ -116,22 +117,23 @@ def join(
 
 
 def newest(feedback: Index[Feedback], known: Asked) -> list[Feedback]:
-    """The latest feedback, by (occurred_at, feedback_id), of every slot.
+    """The latest feedback of every slot, by (occurred_at, feedback_id).
 
-    A slot is one user's one kind of feedback on one interaction, by whichever of its names (for a comparison: on one
-    pair). Anonymous feedback has a slot of its own. Feedback that revises another joins the slot of what it revises.
+    A slot holds one user's feedback of one kind on one interaction, whatever name it used (for a comparison: on one
+    pair). Each anonymous feedback has its own slot. A revision belongs to the slot of the feedback that it revises.
     """
     latest: dict[tuple[str, ...], Feedback] = {}
     for opinion in sorted(once(feedback), key=lambda f: (f.occurred_at, f.feedback_id, f.source)):
+        # All of a chain of revisions count in the slot of its first one, by whatever name they know the answer.
         latest[_slot(_root(opinion, feedback, known), known)] = opinion
     return list(latest.values())
 
 
 def _root(feedback: Feedback, others: Index[Feedback], known: Asked) -> Feedback:
-    """The first of a chain of revisions; of a cycle, its member with the smallest id."""
+    """The first feedback of a chain of revisions; of a cycle the one with the smallest id."""
     chain = [feedback]
     while target := find(others, chain[-1], chain[-1].revises):
-        if target in chain:
+        if target in chain:  # anybody may send a circle of revisions: it has to end, the same way for each member
             return min(chain[chain.index(target) :], key=lambda f: (f.feedback_id, f.source))
         if not _may_revise(chain, target, known):
             break
@@ -140,22 +142,26 @@ def _root(feedback: Feedback, others: Index[Feedback], known: Asked) -> Feedback
 
 
 def _may_revise(newer: Sequence[Feedback], older: Feedback, known: Asked) -> bool:
-    """Nobody replaces what another user said, nor what was said of something else."""
-    users = {feedback.user_key for feedback in (*newer, older)} - {None}
+    """Whether a revision is allowed: nobody replaces another user's feedback, nor feedback on something else."""
+    users = {feedback.user_key for feedback in newer}
+    users.add(older.user_key)
+    users.discard(None)  # anonymous feedback belongs to nobody else
     named = newer[-1].interaction_id == older.interaction_id
     return len(users) <= 1 and (named or _subject(newer[-1], known) == _subject(older, known))
 
 
 def _subject(feedback: Feedback, known: Asked) -> tuple[str, ...]:
-    """What it is about: the interactions it means, by their own names, or the names that mean none yet."""
-    names = (feedback.interaction_id, feedback.other_interaction_id)
-    found = [meant(known, feedback, name) for name in names]
-    means = (f"{i.source}/{i.interaction_id}" if i else f"/{n or ''}" for n, i in zip(names, found, strict=True))
-    return tuple(sorted(means))
+    """Subject of a feedback: the ids of the interactions it means, or its own names where these are not known yet."""
+    means = []
+    for name in (feedback.interaction_id, feedback.other_interaction_id):
+        found = meant(known, feedback, name)
+        means.append(f"{found.source}/{found.interaction_id}" if found else f"/{name or ''}")
+    return tuple(sorted(means))  # sorted, because a comparison told from the other side is the same one
 
 
 def _slot(feedback: Feedback, known: Asked) -> tuple[str, ...]:
     about = _subject(feedback, known)
+    # Without a user nobody knows whether two opinions are of one person, so each anonymous one has its own slot.
     who = ("user", feedback.user_key) if feedback.user_key else ("feedback", feedback.source, feedback.feedback_id)
     return (feedback.tenant, *about, feedback.kind, *who)
 
@@ -172,6 +178,7 @@ def _fate(
     if found is None or (feedback.kind is FeedbackKind.COMPARISON and other is None):
         return "orphans"
     times = [interaction.occurred_at for interaction in (found, other) if interaction]
+    # A comparison is as young as its younger answer and as old as its older one.
     if max(times) > as_of - timedelta(hours=settings.maturity_hours):
         return "immature"
     if min(times) < as_of - timedelta(days=settings.window_days):

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice, product
+from itertools import chain, islice, product
 
 from loop.curation.draft import Draft, pair, splits_of
 from loop.settings import CurationSettings
@@ -11,7 +11,7 @@ from loop.types import FeedbackKind, Message, Objective
 
 
 def pair_regenerated(drafts: Iterable[Draft]) -> list[Draft]:
-    """An answer somebody asked to have again loses against the first later one they liked; alone it stays weak.
+    """Drafts with a pair of each regenerated answer and the first later one that was liked; without one it stays weak.
 
     A later answer is one to the same prompt, or to the same parent interaction, in the same conversation.
     """
@@ -20,18 +20,18 @@ def pair_regenerated(drafts: Iterable[Draft]) -> list[Draft]:
     for draft in sorted(everything, key=_asked):
         if draft.objective is Objective.UNPAIRED and draft.branches[0].desirable:
             liked[_conversation(draft)].append(draft)
-    return [
-        _pair(later[0], draft, later[0].branches[0].weight)
-        if (later := _later(draft, liked[_conversation(draft)]))
-        else draft
-        for draft in everything
-    ]
+    made = []
+    for draft in everything:
+        later = _later(draft, liked[_conversation(draft)])
+        # The weight is that of the later verdict: the wish for another answer alone is worth little.
+        made.append(_pair(later[0], draft, later[0].branches[0].weight) if later else draft)
+    return made
 
 
 def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[list[Draft], Counter[str]]:
-    """Correct > incorrect answers to an identical prompt, within one split; outcomes in no pair stay as they are.
+    """Pairs of a correct and an incorrect answer to one prompt, within one split; outcomes in no pair stay as they are.
 
-    At most `pairs_per_prompt` pairs, spread over the answers, whose texts are all distinct.
+    A prompt makes at most `pairs_per_prompt` pairs, spread over its distinct answers.
     """
     rest, by_prompt = [], defaultdict(list)
     for draft in sorted(drafts, key=_asked):
@@ -42,26 +42,30 @@ def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[
     covered = 0
     for judged in by_prompt.values():
         chosen = list(islice(_choices(judged), settings.pairs_per_prompt))
-        said = {draft.branches[0].response for both in chosen for draft in both}
+        paired = list(chain.from_iterable(chosen))  # a draft is in several pairs where answers are few
+        said = {draft.branches[0].response for draft in paired}
         alone = [draft for draft in judged if draft.branches[0].response not in said]
-        covered += len(judged) - len(alone) - len({id(draft) for both in chosen for draft in both})
+        # Other verdicts on an answer that is in a pair add nothing to it: they are counted and left out.
+        covered += len(judged) - len(alone) - len({id(draft) for draft in paired})
         rest += [_pair(better, worse, _lighter(better, worse)) for better, worse in chosen] + alone
     return rest, Counter(covered=covered)
 
 
 def _choices(judged: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:
-    """(better, worse): every better answer once, then every one again with its next opponent, and so on."""
+    """Pairs (better, worse) in turns: every answer of the longer list once, then each again with its next opponent."""
+    # A text that was both right and wrong would win against itself.
     contested = _texts(judged, desirable=True).keys() & _texts(judged, desirable=False).keys()
     better = [d for text, d in _texts(judged, desirable=True).items() if text not in contested]
     worse = [d for text, d in _texts(judged, desirable=False).items() if text not in contested]
     few, many = sorted((len(better), len(worse)))
     for turn, n in product(range(few), range(many)):
+        # The shorter list is shifted by one in each turn, so that no two turns repeat a pair.
         shift_better = turn if len(better) == few else 0
         yield better[(n + shift_better) % len(better)], worse[(n + turn - shift_better) % len(worse)]
 
 
 def _texts(judged: Sequence[Draft], *, desirable: bool) -> dict[Message, Draft]:
-    """The first draft of each distinct answer with this verdict."""
+    """First draft of each distinct answer that has this verdict."""
     found: dict[Message, Draft] = {}
     for draft in judged:
         if draft.branches[0].desirable is desirable:

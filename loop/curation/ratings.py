@@ -1,4 +1,4 @@
-"""Ratings on any scale: each user is measured against their own habit, and clear preferences become pairs."""
+"""Ratings on any scale: each is measured against its user's habit, and clear preferences become pairs."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,23 +10,23 @@ from loop.curation.join import Joined
 from loop.types import Objective
 
 MIN_RATINGS = 3
-"""A user with fewer ratings has no habit yet."""
+"""Ratings from which on a user has a habit."""
 MAX_RATING = 1e9
-"""No scale reaches further; sums of larger numbers would overflow."""
+"""Largest rating that is usable: no scale reaches further, and sums of larger numbers would overflow."""
 PAIR_GAP = 2.0
-"""Two ratings this far apart, by one user on one prompt, are a preference."""
+"""Difference from which two ratings of one user on one prompt are a preference."""
 
 
 def convert_ratings(ratings: Iterable[Joined]) -> tuple[list[Draft], Counter[str]]:
-    """A pair where one user rated two answers to one prompt far apart; a verdict for every other rating.
+    """Drafts of ratings: a pair where one user rated two answers to one prompt far apart, else a verdict for each.
 
-    A verdict is the rating's z-score among the user's own. Who has fewer than three ratings, or always gives the
-    same, is measured against the midpoint of all ratings of the tenant instead, in units of half their range.
+    A verdict is the z-score of the rating among its user's own. A user with fewer than three ratings, or with equal
+    ones only, is measured against the midpoint of all ratings of the tenant, in units of half their range.
     """
     opinions = list(ratings)
-    usable = sorted(
-        (r for r in opinions if abs(_value(r)) <= MAX_RATING), key=lambda r: (_value(r), r.feedback.feedback_id)
-    )
+    usable = [rating for rating in opinions if abs(_value(rating)) <= MAX_RATING]  # false for NaN, too
+    # Lowest first, as `_pairs` needs them; ids settle ties, whatever the order of arrival.
+    usable.sort(key=lambda rating: (_value(rating), rating.feedback.feedback_id))
     by_tenant, by_account = defaultdict(list), defaultdict(list)
     for rating in usable:
         by_tenant[rating.feedback.tenant].append(_value(rating))
@@ -36,6 +36,7 @@ def convert_ratings(ratings: Iterable[Joined]) -> tuple[list[Draft], Counter[str
         paired, rest = _pairs(own)
         values = [_value(rating) for rating in own]
         drafts += paired + [_verdict(rating, _score(_value(rating), values, by_tenant[tenant])) for rating in rest]
+    # An average rating says neither better nor worse, as a weight of 0 does.
     told = [made for made in drafts if made.branches[0].weight > 0]
     return told, Counter(unusable=len(opinions) - len(usable), neutral=len(drafts) - len(told))
 
@@ -49,7 +50,7 @@ def _verdict(rating: Joined, score: float) -> Draft:
 
 
 def _score(value: float, own: Sequence[float], everybody: Sequence[float]) -> float:
-    """How far a rating lies above (below) what its user, or for want of a habit the tenant, usually gives."""
+    """Distance of a rating from its user's habit, or where there is none from the middle of the tenant's scale."""
     if len(own) >= MIN_RATINGS and min(own) < max(own):
         return (value - fmean(own)) / pstdev(own)
     low, high = min(everybody), max(everybody)
@@ -57,7 +58,7 @@ def _score(value: float, own: Sequence[float], everybody: Sequence[float]) -> fl
 
 
 def _pairs(ratings: Sequence[Joined]) -> tuple[list[Draft], list[Joined]]:
-    """Pairs of one user's ratings (given lowest first), highest with lowest and so on inwards; and the ratings left."""
+    """Pairs of one user's ratings (lowest first): highest with lowest and so on inwards; and the ratings left."""
     by_prompt = defaultdict(list)
     for rating in ratings:
         by_prompt[rating.interaction.messages].append(rating)

@@ -1,7 +1,7 @@
 """Sixth step of curation: personal and secret strings become placeholders, before anything is stored for training.
 
-Names of people are not removed: that needs a language model. Numbers are judged by their checksum or by the way phone
-numbers are written, so that order numbers, dates and prices survive.
+Names of people are not removed, which would need a language model. Numbers are recognised by their checksum or by the
+ways in which phone numbers are written, so that order numbers, dates and prices survive.
 """
 
 import json
@@ -14,6 +14,7 @@ from ipaddress import ip_address
 from loop.curation.draft import Draft
 from loop.types import Message, ToolCall
 
+# Repetitions that could backtrack are bounded or possessive, so that hostile texts take linear time.
 EMAIL = re.compile(r"[A-Za-z0-9._%+'-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
 CARD = re.compile(r"(?<![\w#.-])(?:[2-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{1,7}|3[47]\d\d([ -]?)\d{6}\2\d{5})(?![\w-])")
@@ -44,11 +45,13 @@ ASSIGNED = re.compile(
     r"(?i)\b((?:api[_-]?key|access[_-]?token|auth[_-]?token|client[_-]?secret|secret|password|passwd|pwd)"
     r"[\"']?\s*[:=]\s*[\"']?)([^\s\"',;<>]{6,})"
 )
+# Texts, and whole numbers that are as long as a card's.
 JSON_SCALAR = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\w.+-])\d{12,19}(?![\w.])')
 
 
 def scrub(text: str) -> str:
-    """`text` with <KEY>, <EMAIL>, <IBAN>, <CARD>, <IP> and <PHONE> in the place of what they name."""
+    """`text` with the placeholders <KEY>, <EMAIL>, <IBAN>, <CARD>, <IP> and <PHONE>."""
+    # The surest patterns come first: a phone number is whatever digits the others have left.
     text = ASSIGNED.sub(r"\1<KEY>", KEY.sub("<KEY>", text))
     text = EMAIL.sub("<EMAIL>", text)
     text = IBAN.sub(_iban, text)
@@ -60,16 +63,18 @@ def scrub(text: str) -> str:
 
 def scrub_drafts(drafts: Iterable[Draft]) -> list[Draft]:
     """Drafts with every text in them scrubbed, the targets of verifiers in the same way as the answers."""
-    once = cache(_message)
-    return [
-        replace(
-            draft,
-            prompt=tuple(once(message) for message in draft.prompt),
-            branches=tuple(replace(branch, response=once(branch.response)) for branch in draft.branches),
-            verifiers=tuple(replace(verifier, target=scrub(verifier.target)) for verifier in draft.verifiers),
-        )
-        for draft in drafts
-    ]
+    once = cache(_message)  # turns of one conversation share most of their messages
+    return [_scrubbed(draft, once) for draft in drafts]
+
+
+def _scrubbed(draft: Draft, clean: Callable[[Message], Message]) -> Draft:
+    return replace(
+        draft,
+        prompt=tuple(clean(message) for message in draft.prompt),
+        branches=tuple(replace(branch, response=clean(branch.response)) for branch in draft.branches),
+        # Scrubbed as well: a target with the raw text would fail every clean answer.
+        verifiers=tuple(replace(verifier, target=scrub(verifier.target)) for verifier in draft.verifiers),
+    )
 
 
 def _message(message: Message) -> Message:
@@ -81,11 +86,12 @@ def _message(message: Message) -> Message:
 
 
 def _arguments(text: str) -> str:
-    """JSON text that stays JSON, and stays as the model wrote it wherever nothing is found."""
+    """Arguments of a tool call, scrubbed: JSON stays JSON, and unchanged wherever nothing is found."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
         return scrub(text)
+    # Value by value: parsed and written again, the text would lose the spaces and numbers as the model wrote them.
     return JSON_SCALAR.sub(_scalar, text)
 
 
@@ -100,29 +106,30 @@ def _where(pattern: re.Pattern[str], holds: Callable[[str], bool], placeholder: 
 
 
 def _iban(match: re.Match[str]) -> str:
-    """The longest run of whole groups with a right checksum; what follows it may only look like another group."""
+    """A match with its IBAN replaced: the longest run of whole groups with a right checksum; words may follow it."""
     found = match[0]
-    ends = [len(found), *(n for n in range(len(found) - 1, 0, -1) if found[n] == " ")]
+    ends = [len(found)]
+    ends += [n for n in range(len(found) - 1, 0, -1) if found[n] == " "]
     end = next((end for end in ends if _is_iban(found[:end])), None)
     return found if end is None else "<IBAN>" + found[end:]
 
 
 def _is_iban(text: str) -> bool:
-    """ISO 13616: the number made of the rearranged text leaves 1 when divided by 97."""
+    """Checksum of ISO 13616: the number made of the rearranged text leaves 1 when divided by 97."""
     compact = text.replace(" ", "")
     number = "".join(str(int(character, 36)) for character in compact[4:] + compact[:4])
     return 15 <= len(compact) <= 34 and int(number) % 97 == 1
 
 
 def _is_card(text: str) -> bool:
-    """Luhn: every second digit from the right doubled, digit sum divisible by 10."""
+    """Checksum by Luhn: with every second digit from the right doubled, the sum of digits is divisible by 10."""
     digits = [int(character) for character in reversed(text) if character.isdigit()]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]
     return (sum(digits[0::2]) + sum(doubled)) % 10 == 0
 
 
 def _is_address(text: str) -> bool:
-    """A version number such as 1.2.3.4 reads as an address, too; times such as 12:30:45 do not."""
+    """Whether a text is an IP address, as a version number such as 1.2.3.4 is, too; times such as 12:30:45 are none."""
     try:
         ip_address(text)
     except ValueError:
@@ -131,4 +138,5 @@ def _is_address(text: str) -> bool:
 
 
 def _is_phone(text: str) -> bool:
+    """Whether a text has as many digits as a phone number: 15 are the most that E.164 allows."""
     return 8 <= sum(character.isdigit() for character in text) <= 15

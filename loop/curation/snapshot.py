@@ -1,4 +1,4 @@
-"""Examples become an immutable dataset named by its content: three Parquet tables and a manifest in one folder."""
+"""Snapshots: examples as an immutable, content-named dataset of three Parquet tables and a manifest in one folder."""
 
 import hashlib
 import json
@@ -54,15 +54,15 @@ SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "event_ids": pl.List(pl.String),
     "verifiers": pl.List(pl.Struct({"kind": pl.String, "target": pl.String})),
 }
-"""One column per field of an example, nested as it is: `SELECT prompt[-1].content FROM 'train.parquet'` in DuckDB."""
+"""Columns of the tables, one per field of an example: `SELECT prompt[-1].content FROM 'train.parquet'` in DuckDB."""
 
 
 def write(
     examples: Sequence[Example], report: Mapping[str, int], settings: CurationSettings, as_of: datetime, home: Path
 ) -> Snapshot:
-    """Write `<home>/snapshots/<snapshot_id>/`, whole or not at all, unless it is already there.
+    """Write `<home>/snapshots/<snapshot_id>/` in one move, unless it is already there.
 
-    The id is the sha256 of the examples and the curation settings: not of `as_of`, and not of the Parquet bytes.
+    The id is the sha256 of the examples and the curation settings, but neither of `as_of` nor of the Parquet bytes.
     """
     ordered = sorted(examples, key=lambda example: (example.observed_at, example.example_id))
     snapshot = Snapshot(
@@ -83,18 +83,19 @@ def read(home: Path, snapshot_id: str, split: Split) -> tuple[Example, ...]:
 
     Raises NotFoundError for an unknown id, IntegrityError when the table is not the one the manifest names.
     """
+    # The bytes that were hashed are the bytes that are read: the file is not opened a second time.
     table = pl.read_parquet(BytesIO(_verified(snapshot_folder(home, snapshot_id), split)))
     return tuple(_example(row) for row in table.iter_rows(named=True))
 
 
 def verify(home: Path, snapshot_id: str) -> None:
-    """Whether all tables are the ones the manifest names. Raises like `read`."""
+    """Check that all tables are the ones the manifest names. Raises like `read`."""
     for split in Split:
         _verified(snapshot_folder(home, snapshot_id), split)
 
 
 def lineage(home: Path, snapshot_id: str) -> dict[str, tuple[str, ...]]:
-    """For every interaction and feedback in a snapshot, by id, the examples made from it. Raises like `read`."""
+    """Ids of the examples made from each interaction and feedback of a snapshot, by its id. Raises like `read`."""
     made = defaultdict(list)
     for split in Split:
         table = pl.read_parquet(BytesIO(_verified(snapshot_folder(home, snapshot_id), split)))
@@ -112,10 +113,13 @@ def _identify(examples: Sequence[Example], settings: CurationSettings) -> str:
 
 
 def _write_folder(folder: Path, snapshot: Snapshot, examples: Sequence[Example], settings: CurationSettings) -> None:
-    """Build the folder beside its place, then rename it there; who comes second leaves what is there alone."""
+    """Build the folder beside its place, then rename it there; of two writers the second changes nothing."""
+    # Beside, so that both are on one file system and the rename is atomic.
     draft = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
     try:
-        files = {f"{split}.parquet": _table([e for e in examples if e.split is split]) for split in Split}
+        files = {}
+        for split in Split:
+            files[f"{split}.parquet"] = _table([example for example in examples if example.split is split])
         manifest = {
             **asdict(snapshot),
             "as_of": snapshot.as_of.isoformat(),
@@ -125,10 +129,10 @@ def _write_folder(folder: Path, snapshot: Snapshot, examples: Sequence[Example],
         files[MANIFEST] = json.dumps(manifest, indent=2).encode()
         for name, content in files.items():
             _write_durably(draft / name, content)
-        draft.chmod(0o755)
+        draft.chmod(0o755)  # mkdtemp's folders are for their owner alone
         draft.rename(folder)
     except OSError:
-        if not folder.exists():
+        if not folder.exists():  # where it exists another process was first, with the same content
             raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -144,7 +148,7 @@ def _write_durably(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(file.fileno())  # before the rename: after a power cut the folder must not hold empty files
 
 
 def _verified(folder: Path, split: Split) -> bytes:

@@ -1,4 +1,4 @@
-"""Which users train, which screen and which judge: decided once for all nights, before anything looks at content."""
+"""Split of users into those who train, screen and judge: the same on all nights, whatever they said."""
 
 import hashlib
 import hmac

@@ -1,4 +1,4 @@
-"""Second step of curation: feedback of accounts too new to be trusted, or born in a burst, does not count.
+"""Second step of curation: feedback of accounts that are too new, or were born in a burst, does not count.
 
 Both rules hold before the split, so that the vault cannot be stuffed either.
 """
@@ -19,39 +19,43 @@ from loop.types import Feedback
 Who = TypeVar("Who")
 
 FLOOR = 10
-"""The usual day has at least this much feedback of new accounts: small systems do not alarm at a handful."""
+"""Least feedback of new accounts that a usual day is taken to have, so that a handful raises no alarm."""
 HORIZONS = (1, 2, 3, 4, 5, 6, 7)
-"""Days after its birth over which a cohort is compared with earlier ones, so that sleepers are seen too."""
+"""Days after its birth over which a cohort is compared with earlier ones, so that sleepers are seen, too."""
 
 Account = tuple[str, str]
 """(tenant, account)."""
 Cohort = tuple[str, date]
-"""The accounts of a tenant that were first seen on one day; all from before its first feedback count as one."""
+"""(tenant, day): its accounts first seen on that day; all from before the tenant's first feedback are one cohort."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What trust knows of the accounts: all they ever did, inside the window or not."""
+    """History of all accounts: everything they ever did, inside the window or not."""
 
     born: Mapping[Account, datetime]
-    """When each account was first seen, in anything it did."""
+    """Time at which each account was first seen, asking or giving feedback."""
     first: Mapping[str, date]
-    """The first day of each tenant's log."""
+    """First day of each tenant's log."""
     opened: Mapping[str, date]
-    """The day of each tenant's first feedback."""
+    """Day of each tenant's first feedback."""
     given: Mapping[Cohort, Sequence[datetime]]
-    """Times of all feedback of each cohort, sorted."""
+    """Times of all feedback of each cohort, oldest first."""
 
 
 def history(feedback: Iterable[Feedback], known: Asked) -> History:
     """The history of every account in these events."""
     asked = [((i.tenant, cluster(i)), i.occurred_at) for i in once(known.by_id)]
-    told = [((f.tenant, who), f.occurred_at) for f in feedback if (who := account(f, known))]
-    born = _earliest([*asked, *told])
-    first = {tenant: _day(at) for tenant, at in _earliest((who[0], at) for who, at in [*asked, *told]).items()}
-    opened = {tenant: _day(at) for tenant, at in _earliest((who[0], at) for who, at in told).items()}
+    told = []
+    for opinion in feedback:
+        who = account(opinion, known)
+        if who:
+            told.append(((opinion.tenant, who), opinion.occurred_at))
+    born = _earliest(asked + told)
+    first, opened = _first_days(asked + told), _first_days(told)
     given: dict[Cohort, list[datetime]] = defaultdict(list)
     for giver, at in sorted(told, key=itemgetter(1)):
+        # Users who were there before feedback could be given are no burst on the day it could.
         given[giver[0], max(_day(born[giver]), opened[giver[0]])].append(at)
     return History(born, first, opened, given)
 
@@ -59,14 +63,15 @@ def history(feedback: Iterable[Feedback], known: Asked) -> History:
 def trusted(
     joined: Iterable[Joined], past: History, settings: CurationSettings, as_of: datetime
 ) -> tuple[list[Joined], Counter[str]]:
-    """The feedback that counts, and how much was held back: `young`, `quarantined`, `quarantined/<day of birth>`.
+    """The feedback that counts, and counts of the rest: `young`, `quarantined`, `quarantined/<day of birth>`.
 
-    `last_day` is all feedback of the newest 24 hours and `last_day_quarantined` what was held of it: an attack is seen
-    on its day, however long the log is, and does not stop the nights after it.
+    `last_day` counts all feedback of the newest 24 hours, `last_day_quarantined` the part of it in quarantine: an
+    attack is seen on its day, however long the log is, and does not stop the nights after it.
     """
     opinions = list(joined)
     counts, kept = Counter[str](), []
     since = max((opinion.feedback.occurred_at for opinion in opinions), default=as_of) - timedelta(days=1)
+    # Of all cohorts, also those whose feedback is outside the window by now.
     bursts = {cohort for cohort in past.given if _is_burst(past, cohort, settings.burst_factor)}
     for opinion in opinions:
         recent = opinion.feedback.occurred_at > since
@@ -76,6 +81,7 @@ def trusted(
         if cohort in bursts:
             counts.update(("quarantined", f"quarantined/{cohort[1]}"))
             counts["last_day_quarantined"] += recent
+        # On the first day of a log nobody can be old enough: everybody on it is trusted at once.
         elif _day(born) > past.first[tenant] and as_of - born < timedelta(days=settings.min_account_days):
             counts["young"] += 1
         else:
@@ -94,24 +100,35 @@ def _earliest(times: Iterable[tuple[Who, datetime]]) -> dict[Who, datetime]:
     return earliest
 
 
-def _is_burst(past: History, cohort: Cohort, factor: float) -> bool:
-    """Whether a cohort gave too much within any horizon; so a burst once seen is seen in every later night.
+def _first_days(seen: Iterable[tuple[Account, datetime]]) -> dict[str, date]:
+    """First day of each tenant in `seen`."""
+    by_tenant = [(tenant, at) for (tenant, _), at in seen]
+    return {tenant: _day(at) for tenant, at in _earliest(by_tenant).items()}
 
-    Too much is more than `factor` times the median of the cohorts before it, the first one only for want of others.
+
+def _is_burst(past: History, cohort: Cohort, factor: float) -> bool:
+    """Whether a cohort gave too much feedback within any horizon, so that every later night finds it, too.
+
+    Too much is more than `factor` times the median of the cohorts before it; the first cohort is one of these only when
+    there is no other.
     """
     tenant, day = cohort
     first = past.opened[tenant]
-    if factor <= 0 or day == first:
+    if factor <= 0 or day == first:  # the first cohort has none to be compared with
         return False
     earlier = [(tenant, first + timedelta(days=n)) for n in range(1, (day - first).days)] or [(tenant, first)]
-    return any(
-        (volume := _volume(past, cohort, horizon)) > factor * FLOOR
-        and volume > factor * median(_volume(past, each, horizon) for each in earlier)
-        for horizon in HORIZONS
-    )
+    for horizon in HORIZONS:
+        volume = _volume(past, cohort, horizon)
+        if volume <= factor * FLOOR:
+            continue
+        # A median, which an earlier burst among many days hardly moves.
+        usual = median(_volume(past, each, horizon) for each in earlier)
+        if volume > factor * usual:
+            return True
+    return False
 
 
 def _volume(past: History, cohort: Cohort, horizon: int) -> int:
-    """Feedback given by a cohort within `horizon` days of its day."""
+    """Amount of feedback that a cohort gave within `horizon` days of its day."""
     end = datetime.combine(cohort[1], time(), UTC) + timedelta(days=horizon)
     return bisect_left(past.given.get(cohort, ()), end)

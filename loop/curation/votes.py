@@ -1,4 +1,4 @@
-"""Fourth step of curation: opinions on the same answer become one example, however many people gave one."""
+"""Fourth step of curation: all opinions on one answer become one draft, however many people gave one."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,15 +12,16 @@ from loop.types import Branch, Objective
 def combine(drafts: Iterable[Draft]) -> tuple[list[Draft], Counter[str]]:
     """One draft per conversation, prompt, objective and answers.
 
-    Every account has one vote, its strongest signal's. Where votes contradict each other the majority is kept, its
-    weight multiplied by the margin (a - b) / (a + b) of the log-damped sums a = ln(1 + weights for) and
+    Every account has one vote, that of its strongest signal. Where votes contradict each other the majority is kept and
+    its weight multiplied by the margin (a - b) / (a + b) of the log-damped sums a = ln(1 + weights for) and
     b = ln(1 + weights against); ties are left out and counted.
     """
     questions = defaultdict(list)
     for draft in sorted(drafts, key=order):
+        # A set, so that comparisons told from either side are about the same answers.
         answers = frozenset(branch.response for branch in draft.branches)
-        where = draft.interaction.tenant, draft.interaction.conversation_id
-        questions[*where, draft.objective, draft.prompt, answers].append(draft)
+        asked = draft.interaction
+        questions[asked.tenant, asked.conversation_id, draft.objective, draft.prompt, answers].append(draft)
     settled = [_settle(opinions) for opinions in questions.values()]
     kept = [draft for draft in settled if draft]
     merged = sum(map(len, questions.values())) - len(settled)
@@ -31,7 +32,7 @@ def _settle(opinions: Sequence[Draft]) -> Draft | None:
     """The majority's strongest draft, or None for a tie; opinions come strongest first."""
     votes: dict[str, Draft] = {}
     for opinion in opinions:
-        votes.setdefault(opinion.account, opinion)
+        votes.setdefault(opinion.account, opinion)  # the first is the strongest
     sides: Mapping[object, list[Draft]] = defaultdict(list)
     for vote in votes.values():
         sides[_stance(vote)].append(vote)
@@ -40,21 +41,27 @@ def _settle(opinions: Sequence[Draft]) -> Draft | None:
     if pro <= contra:
         return None
     margin = (pro - contra) / (pro + contra)
+    # The largest weight, not the sum: a hundred approvals weigh no more than one.
     weight = margin * max(vote.branches[0].weight for vote in winners)
+    owners, event_ids = set[str](), set[str]()
+    for opinion in opinions:  # also the losing ones: an example names every event that it was made from
+        owners |= opinion.owners
+        event_ids |= opinion.event_ids
     return replace(
         winners[0],
         branches=tuple(replace(branch, weight=weight) for branch in winners[0].branches),
-        owners=frozenset[str]().union(*(opinion.owners for opinion in opinions)),
+        owners=frozenset(owners),
         observed_at=max(opinion.observed_at for opinion in opinions),
-        event_ids=frozenset[str]().union(*(opinion.event_ids for opinion in opinions)),
+        event_ids=frozenset(event_ids),
     )
 
 
 def _stance(draft: Draft) -> Branch | bool:
-    """What a draft argues for: of a pair the better answer, else whether the answer is liked."""
+    """Side that a draft takes: of a pair its better answer, else whether the answer is liked."""
     best = draft.branches[0]
     return replace(best, weight=1.0) if draft.objective is Objective.PAIR else best.desirable
 
 
 def _sum(votes: Iterable[Draft]) -> float:
+    # Exact, so that the order of the votes cannot decide a tie.
     return fsum(vote.branches[0].weight for vote in votes)

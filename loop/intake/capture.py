@@ -1,7 +1,7 @@
-"""Always on: event log -> store, exactly once; what cannot be parsed becomes a dead letter, never a stop.
+"""Capture from the event log into the store, exactly once; events that cannot be parsed become dead letters.
 
-Reading and parsing the next batch overlap with the transaction of the last one. The store's compare-and-set decides:
-a batch that another process was faster with is dropped, and its partition is read again from the stored position.
+The next batch is read and parsed while the last one is being stored. The store's compare-and-set on the offset decides
+between two processes: the slower one drops its batch and reads the partition again from the stored position.
 """
 
 import gc
@@ -25,34 +25,35 @@ from loop.ports import Batch, Entry, EventLog, Parsed, Partition, Store
 from loop.types import DeadLetter, Event, Feedback, Interaction
 
 MAX_FENCES = 10
+"""Most times in a row that another process may be faster with one partition."""
 PORTION_BYTES = 16 << 20
-"""Of payloads parsed at once and stored in one transaction, about."""
+"""Bytes of payloads, about, that are parsed at once and stored in one transaction."""
 SLOW_SECONDS = 5.0
 """A transaction that takes longer pauses the reading, so that nothing piles up and the log still hears from us."""
 COLLECT_EVERY = 100_000
-"""Objects made, a few batches' worth, between two looks for garbage."""
+"""New objects, a few batches' worth, between two runs of the garbage collector."""
 SWITCH_SECONDS = 0.0002
-"""A thread that waits for Python's lock gets it after so long, instead of 5 ms."""
+"""Time after which a waiting thread gets Python's lock, instead of the usual 5 ms."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One batch and what became of it."""
+    """One batch and the result of storing it."""
 
     parsed: Parsed
     new_rows: int = 0
-    """Of its events, those the store had not seen before."""
+    """Events of the batch that the store had not seen before."""
     fenced: bool = False
-    """Another process stored these entries first; nothing of the batch was written."""
+    """Another process stored these entries first, so nothing of the batch was written."""
     seconds: float = 0.0
-    """Of its transaction, retries included."""
+    """Duration of the transaction, retries included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """What one capture read, and how many of it the store had not seen before."""
+    """Counts of the events that one capture read; `new_rows` are those the store had not seen before."""
 
     interactions: int = 0
     feedback: int = 0
@@ -61,19 +62,21 @@ class Captured:
 
 
 def capture(log: EventLog, store: Store, *, batch_size: int = 2000) -> Captured:
-    """Store everything that is in `log` now; returns when this process, or others beside it, have done so.
+    """Store everything that is in `log` now; returns when this process and others beside it have done so.
 
-    Raises FencedError when one partition is fenced more than MAX_FENCES times in a row, IntegrityError when one ends
-    before what is stored of it.
+    Raises FencedError when one partition is fenced more than MAX_FENCES times in a row, IntegrityError when a partition
+    ends before its stored position.
     """
     ends, captured = log.ends(), Captured()
     stored = {partition: store.position(partition) for partition in ends}
     for partition, end in ends.items():
         require_reach(partition, stored[partition], end)
+    # Closed, the generator ends its writer's thread and gives Python's collector back as it was.
     with closing(steps(log, store, batch_size=batch_size)) as rounds:
         while any(stored[partition] < end for partition, end in ends.items()):
             step = next(rounds)
             if step is None or step.fenced:
+                # Partitions of other readers are stored by them: only the store knows how far they are.
                 stored = {partition: store.position(partition) for partition in ends}
                 continue
             captured = _add(captured, step)
@@ -90,10 +93,10 @@ def steps(
     letters: EventLog | None = None,
     stop: Flag | None = None,
 ) -> Generator[Step | None]:
-    """Capture without end: a Step for each batch, None while there is nothing to tell. Close it to finish cleanly.
+    """Endless capture: yields a Step for each batch and None while nothing happens. Close it to finish cleanly.
 
-    Log and store may be away for `patience` seconds, or until `stop` is set: then UnreachableError is raised. Dead
-    letters are also appended to the log `letters`.
+    Raises UnreachableError when the log or the store does not answer for `patience` seconds, or not yet when `stop` is
+    set. Dead letters are also appended to the log `letters`.
     """
     stop = stop or Flag()
     reading, writing = Outage(patience, stop), retrying(patience, stop)
@@ -107,9 +110,11 @@ def steps(
                 yield None
                 continue
             for parsed in map(parse, chain.from_iterable(map(portions, batches))):
+                # Rows are prepared while the transaction before is under way: it needs the database, this does not.
                 ingest = store.prepare(parsed)
                 if ahead is not None:
                     yield (yield from _settled(ahead, log, lost, fences))
+                # After a fence, the rest that was read of this partition starts where the store does not stand.
                 stale = parsed.batch.partition in lost
                 ahead = None if stale else writer.submit(_write, writing, ingest, letters, parsed)
             if batches:
@@ -124,6 +129,8 @@ def steps(
 def portions(batch: Batch) -> Iterator[Batch]:
     """`batch` in pieces of about PORTION_BYTES, so that memory and transactions stay small when events are large."""
     start, first, size = batch.start, 0, 0
+    # The last entry never ends a portion: the last portion ends at `batch.next`, which may lie behind a gap of offsets
+    # (compaction, markers of transactions).
     for index, entry in enumerate(batch.entries[:-1]):
         size += len(entry.payload)
         if size >= PORTION_BYTES:
@@ -133,7 +140,7 @@ def portions(batch: Batch) -> Iterator[Batch]:
 
 
 def parse(batch: Batch) -> Parsed:
-    """The events of `batch` by kind, in order; what does not decode, or was sent as a dead letter, is one."""
+    """The events of `batch` by kind, in order; payloads that do not decode are dead letters."""
     events = [_event(batch.partition, entry) for entry in batch.entries]
     return Parsed(
         batch=batch,
@@ -144,7 +151,7 @@ def parse(batch: Batch) -> Parsed:
 
 
 def require_reach(partition: Partition, position: int, end: int) -> None:
-    """IntegrityError when a partition ends before the stored `position`."""
+    """Raises IntegrityError when a partition ends before its stored `position`."""
     if position > end:
         raise IntegrityError(
             f"{partition.topic}/{partition.number} ends at {end}, before the stored position {position}: "
@@ -155,14 +162,15 @@ def require_reach(partition: Partition, position: int, end: int) -> None:
 
 @contextmanager
 def _tuned() -> Iterator[None]:
-    """Python's garbage collector and lock, set for what capture does, and back.
+    """Garbage collector and interpreter lock tuned for capture while the block runs, then as before.
 
-    The collector would look through all that was imported and all events in the making, and find nothing. The writer
-    needs the lock for an instant after each answer of the database, while the other thread parses.
+    The collector would look through all imported modules and all events in the making, and find nothing. The writing
+    thread needs the lock for an instant after each answer of the database, while the other thread parses.
     """
     threshold, interval = gc.get_threshold(), sys.getswitchinterval()
-    gc.freeze()
-    gc.set_threshold(COLLECT_EVERY, *threshold[1:])
+    _, second, third = threshold
+    gc.freeze()  # what is imported by now is no garbage: no collection looks through it
+    gc.set_threshold(COLLECT_EVERY, second, third)
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         yield
@@ -182,26 +190,31 @@ def _event(partition: Partition, entry: Entry) -> Event:
 def _polled(
     log: EventLog, store: Store, limit: int, lost: set[Partition], outage: Outage, *, wait: bool
 ) -> tuple[Batch, ...] | None:
-    """What the log has next; None, some time later, when the log or the store is away."""
+    """The next batches of the log; None, after a pause, when the log or the store does not answer."""
     try:
         _place(log, store, lost)
+        # It waits only while nothing is being stored, so that the end of a transaction is told at once.
         batches = log.poll(limit, wait=wait)
     except UnreachableError as error:
-        log.wait(outage.goes_on(error))
+        log.wait(outage.goes_on(error))  # the log's own wait keeps the partitions, a sleep would lose them
         return None
     outage.ends()
     return batches
 
 
 def _place(log: EventLog, store: Store, lost: set[Partition]) -> None:
-    """Partitions that are new or `lost` stand where the store says; one that does not answer has to wait."""
-    for partition in {*log.unplaced(), *lost}:
+    """Seek new and `lost` partitions to the stored position; one that does not answer is tried again later."""
+    to_place = set(log.unplaced())
+    to_place |= lost
+    for partition in to_place:
+        # The store's offset was written together with the rows, the log's own was not: only the first one counts.
         position = store.position(partition)
         try:
             log.seek(partition, position)
         except NotFoundError:  # taken away since
             lost.discard(partition)
         except UnreachableError as error:
+            # Not raised: one partition without a leader must not stop the others.
             logger.warning("%s; trying again", error.what)
         else:
             lost.discard(partition)
@@ -219,7 +232,7 @@ def _write(writing: tenacity.Retrying, ingest: Callable[[], int], letters: Event
 
 
 def _send_on(letters: EventLog, found: Sequence[DeadLetter]) -> None:
-    """The store has every dead letter: their topic, which is for others to watch, stops nothing."""
+    """Append dead letters to their topic; a failure is only logged, because the store has them all."""
     try:
         letters.append([encode(fitting(letter)) for letter in found])
     except NightshiftError as error:
@@ -229,14 +242,15 @@ def _send_on(letters: EventLog, found: Sequence[DeadLetter]) -> None:
 def _settled(
     ahead: Future[Step], log: EventLog, lost: set[Partition], fences: Counter[Partition]
 ) -> Generator[None, None, Step]:
-    """Awaits the end of a transaction; a fenced partition is `lost`, and with it what was read of it since."""
+    """Wait for the end of a transaction; a fenced partition is added to `lost`, to be read again."""
     while wait([ahead], SLOW_SECONDS).not_done:
+        # A reader that says nothing for long loses its partitions, however slow the database is.
         log.wait(1.0)
         yield
     step = ahead.result()
     batch = step.parsed.batch
     if not step.fenced:
-        fences[batch.partition] = 0
+        fences[batch.partition] = 0  # only fences in a row mean that two readers share a partition
         log.acknowledge(batch.partition, batch.next)
         return step
     logger.warning("fenced: %s from %d on is stored already", batch.partition, batch.start)

@@ -1,4 +1,4 @@
-"""The wire contract, first step of the data: versioned JSON events <-> types; nothing else parses events."""
+"""The wire contract, first step of the data: versioned JSON events to types and back; no other module parses events."""
 
 import base64
 import hashlib
@@ -30,10 +30,10 @@ from loop.types import DeadLetter, Event, Feedback, Interaction, Json, Message, 
 
 
 def encode(event: Event) -> Envelope:
-    """`event` as canonical JSON (sorted keys, compact), keyed so that what belongs together keeps its order.
+    """`event` as canonical JSON (sorted keys, compact) with the key that keeps related events in order.
 
     The key is the conversation of an interaction and the interaction of a feedback. Raises EventError for whatever
-    `decode` would refuse, so that a producer learns it and not the log.
+    `decode` would refuse.
     """
     match event:
         case Interaction():
@@ -43,6 +43,7 @@ def encode(event: Event) -> Envelope:
         case DeadLetter():
             key, document = event.letter_id, _letter_document(event)
     payload = _utf8_json(document)
+    # The reader's own check: a producer is told here what capture would only put among the dead letters.
     decode(payload)
     return Envelope(key, payload)
 
@@ -52,6 +53,7 @@ def decode(payload: bytes) -> Event:
     try:
         wire = read_event(payload)
     except EventError as error:
+        # A newer event is refused only now: additive changes keep the number's meaning, so most of them can be read.
         if (version := _declared_version(payload)) <= SCHEMA_VERSION:
             raise
         reason = f"schema_version {version} is newer than {SCHEMA_VERSION} and cannot be read: {error.what}"
@@ -60,13 +62,13 @@ def decode(payload: bytes) -> Event:
 
 
 def dead_letter(source: str, position: int, reason: str, payload: bytes) -> DeadLetter:
-    """A dead letter whose id is the sha256 of where it was and what it says, so that reading twice keeps one."""
+    """A dead letter whose id is the sha256 of its place and its bytes, so that reading it twice keeps one."""
     digest = hashlib.sha256(f"{source}\0{position}\0".encode() + payload).hexdigest()
     return DeadLetter(letter_id=digest, source=source, position=position, reason=reason, payload=payload)
 
 
 def fitting(letter: DeadLetter) -> DeadLetter:
-    """`letter` as it fits into an event: of a long payload only the beginning, which the reason then says."""
+    """`letter` cut to the size of an event: of a long payload only the beginning is kept, and the reason says so."""
     reason = letter.reason[:MAX_REASON_CHARS]
     if len(letter.payload) > MAX_LETTER_BYTES:
         reason += f" (only the first {MAX_LETTER_BYTES} of {len(letter.payload)} bytes are kept)"
@@ -101,7 +103,7 @@ def _interaction_document(event: Interaction) -> dict[str, object]:
         "sampling": asdict(event.sampling) if event.sampling else None,
         "token_logprobs": event.token_logprobs,
         "verifiers": [asdict(verifier) for verifier in event.verifiers],
-        "metadata": dict(event.metadata),
+        "metadata": dict(event.metadata),  # a mapping of any other type has no JSON form
     }
     return _document("interaction", event.interaction_id, event.source, data) | {"time": _time(event.occurred_at)}
 
@@ -124,7 +126,7 @@ def _feedback_document(event: Feedback) -> dict[str, object]:
 
 
 def _letter_document(event: DeadLetter) -> dict[str, object]:
-    payload = base64.b64encode(event.payload).decode()
+    payload = base64.b64encode(event.payload).decode()  # bytes that did not parse need not be text
     data = {"position": event.position, "reason": event.reason, "payload": payload}
     return _document("undecodable", event.letter_id, event.source, data)
 
@@ -136,6 +138,7 @@ def _document(kind: str, event_id: str, source: str, data: Mapping[str, object])
         "id": event_id,
         "source": source,
         "schema_version": SCHEMA_VERSION,
+        # Null and missing mean the same to the reader; one of them alone makes the encoding canonical.
         "data": {name: value for name, value in data.items() if value is not None},
     }
 
@@ -169,6 +172,7 @@ def _utf8_json(document: Mapping[str, object]) -> bytes:
 
 def _declared_version(payload: bytes) -> int:
     try:
+        # A payload too large to be parsed is cut, which makes it invalid: its version then counts as ours.
         version = msgspec.json.decode(payload[:MAX_EVENT_BYTES])["schema_version"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return SCHEMA_VERSION
@@ -176,7 +180,7 @@ def _declared_version(payload: bytes) -> int:
 
 
 def message(chat: ChatMessage | ChatAnswer) -> Message:
-    """A chat message as a type: text parts joined, no content is the empty text, `developer` is `system`."""
+    """A chat message as a Message: text parts joined, missing content as empty text, `developer` as `system`."""
     content = chat.content or ""
     text = content if isinstance(content, str) else "".join([part.text for part in content])
     role: Role = "system" if chat.role == "developer" else chat.role
@@ -218,7 +222,7 @@ def _interaction(wire: InteractionEvent) -> Interaction:
 
 
 def _sampling(wire: WireSampling) -> Sampling | None:
-    """None when nothing was said of it."""
+    """Sampling settings of an event; None when it names none of them."""
     said = {name: value for name, value in msgspec.structs.asdict(wire).items() if value is not msgspec.UNSET}
     return Sampling(**said) if said else None
 

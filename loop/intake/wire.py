@@ -1,7 +1,7 @@
-"""The shapes of the wire, below events: what an event may look like, as JSON.
+"""The JSON shapes of events on the wire, each a msgspec Struct.
 
-Readers are tolerant (unknown fields are ignored, optional ones may be missing or null) and judge shape alone; what an
-event means is for curation. Bounds on size, ids and characters are those every log and database can hold.
+Readers are tolerant (unknown fields are ignored, optional ones may be missing or null) and check the shape alone; what
+an event means is for curation. Bounds on size, ids and characters are those every log and database can hold.
 """
 
 import re
@@ -17,15 +17,16 @@ from loop.types import FeedbackKind, Role, Verifier
 SCHEMA_VERSION = 1
 MAX_EVENT_BYTES = 1 << 20
 MAX_LETTER_BYTES = 1 << 19
-"""Of what could not be parsed, so much fits into an event: it travels as base64."""
+"""Longest payload of a dead letter that fits into an event: as base64 it grows by a third."""
 MAX_REASON_CHARS = 500
 MAX_NAME_CHARS = 256
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
-"""Of whole numbers."""
+"""Bounds of whole numbers: 64 bits with a sign."""
 MAX_LEVELS = 200
-"""Of metadata, which is what its user makes it."""
+"""Deepest nesting of metadata, whose shape is up to the application."""
 REMEDY = "compare it with the JSON Schema of the wire contract"
 
+# An odd number of backslashes before `u0000`: with an even one the text only talks of a NUL, its backslash is escaped.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _PLACED = re.compile(r"(?P<told>.*) - at `\$\.?(?P<place>[^`]*)`", re.DOTALL)
 
@@ -34,13 +35,14 @@ Int64 = Annotated[int, Meta(ge=LOWEST, le=HIGHEST)]
 Time = Annotated[datetime, Meta(tz=True)]
 
 
+# The published schema also has the docstrings of the Structs below: they are part of the contract.
 def _said(text: str) -> Meta:
     """A field's description in the published schema."""
     return Meta(description=text)
 
 
 def to_utc(value: datetime) -> datetime:
-    """Raises ValueError for a time that UTC has no year for."""
+    """The same time in UTC. Raises ValueError when its year there is not between 1 and 9999."""
     try:
         return value.astimezone(UTC)
     except OverflowError as error:
@@ -48,7 +50,8 @@ def to_utc(value: datetime) -> datetime:
 
 
 def _require_shallow(metadata: dict[str, Any]) -> None:
-    """Raises ValueError where readers that go down by calling themselves would not come back."""
+    """Raises ValueError for metadata nested so deep that recursive readers would fail on it."""
+    # Level by level: a recursive check would fail on the very metadata that it is to refuse.
     level: list[Any] = [metadata]
     for _ in range(MAX_LEVELS):
         inner = [each.values() if isinstance(each, dict) else each for each in level]
@@ -161,7 +164,7 @@ class WireFeedback(WireData, kw_only=True):
     retracted: Annotated[bool | None, _said("Takes the feedback back; then no value or text is needed.")] = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError, also when there is not what its kind needs."""
+        """Raises ValueError when the value or text that its kind needs is missing."""
         super().__post_init__()
         if not self.retracted and (missing := self._missing()):
             raise ValueError(f"feedback of kind {self.kind} needs {missing}")
@@ -204,7 +207,7 @@ class TimedEvent(WireEvent, kw_only=True):
     time: Time
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a time that UTC has no year for."""
+        """Raises ValueError for a time whose year in UTC is not between 1 and 9999."""
         self.time = to_utc(self.time)
 
 
@@ -231,11 +234,11 @@ _DECODER: msgjson.Decoder[AnyEvent] = msgjson.Decoder(AnyEvent)
 
 
 def read_event(payload: bytes) -> AnyEvent:
-    """The event in `payload`. Raises EventError for what is too large, not JSON, not storable or of another shape."""
+    """The event in `payload`. Raises EventError when it is too large, not JSON, not storable or of another shape."""
     require_storable(payload)
     try:
         return _DECODER.decode(payload)
-    except ValidationError as error:
+    except ValidationError as error:  # a kind of DecodeError, so it comes before that one
         raise EventError(placed(error), REMEDY) from error
     except RecursionError as error:
         raise EventError("it is JSON nested without end", REMEDY) from error
@@ -244,7 +247,7 @@ def read_event(payload: bytes) -> AnyEvent:
 
 
 def require_storable(payload: bytes) -> None:
-    """EventError for what is too large or has a character that databases cannot hold."""
+    """Raises EventError for a payload that is too large or has a character that databases cannot hold."""
     if len(payload) > MAX_EVENT_BYTES:
         raise EventError(f"it is larger than the {MAX_EVENT_BYTES} bytes an event may have", REMEDY)
     if b"\\" in payload and b"\\u0000" in payload and _NUL.search(payload):  # one byte is looked for the fastest
@@ -252,7 +255,7 @@ def require_storable(payload: bytes) -> None:
 
 
 def placed(error: ValidationError) -> str:
-    """What was wrong, after where it was."""
+    """The message of a validation error with the place in front, at most MAX_REASON_CHARS long."""
     text = str(error)
     found = _PLACED.fullmatch(text)
     return (f"{found['place']}: {found['told']}" if found and found["place"] else text)[:MAX_REASON_CHARS]

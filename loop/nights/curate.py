@@ -11,13 +11,13 @@ log = logging.getLogger(__name__)
 
 
 def curate_snapshot(parts: Parts, watermark: int, as_of: datetime) -> Snapshot:
-    """All feedback up to `watermark` as an immutable snapshot."""
+    """An immutable snapshot of all feedback up to the ingestion sequence `watermark`."""
     from loop.curation import curate
 
-    events = parts.store.interactions(watermark), parts.store.feedback(watermark)
-    curated = curate(*events, parts.settings.curation, as_of)
+    interactions, feedback = parts.store.interactions(watermark), parts.store.feedback(watermark)
+    curated = curate(interactions, feedback, parts.settings.curation, as_of)
     judging, needed = curated.report.get("judging_users", 0), parts.settings.gate.min_clusters
-    if judging < needed:
+    if judging < needed:  # said here, before hours of training that the gate cannot promote
         log.warning(
             "%d held-out users can judge a candidate of this snapshot, and `min_clusters` under [gate] asks for %d: "
             "it can be trained, but not promoted before more users have given feedback",

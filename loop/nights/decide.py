@@ -14,6 +14,7 @@ def decide_candidate(parts: Parts, evidence_id: str) -> Decision:
     """
     from loop import gate
 
+    # All that names the candidate's bytes has to agree before the gate's word is bound to them.
     evidence = parts.store.evidence(evidence_id)
     require_evidence(evidence)
     version = version_of(parts.registry, _judged(parts, evidence))
@@ -25,7 +26,7 @@ def decide_candidate(parts: Parts, evidence_id: str) -> Decision:
 
 
 def _judged(parts: Parts, evidence: Evidence) -> Candidate:
-    """The candidate that evidence is about. Raises IntegrityError when it has other bytes."""
+    """The candidate that the evidence is about. Raises IntegrityError when it has other bytes."""
     candidate = parts.store.candidate(evidence.candidate_id)
     if candidate.adapter_sha256 != evidence.candidate_sha256:
         raise IntegrityError(

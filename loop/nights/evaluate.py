@@ -15,7 +15,8 @@ from loop.types import Evidence, Split
 
 
 def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Evidence:
-    """Candidate, champion and anchor on the same held-out items, in one process, each with its recorded bytes."""
+    """Evidence of candidate, champion and anchor on the same items, in one process, each with its recorded bytes."""
+    # Ids are looked up before torch is imported, so that a wrong one is told at once.
     candidate, entries = parts.store.candidate(candidate_id), parts.ledger.entries()
     require_torch()
     from evals.evidence import collect
@@ -44,6 +45,7 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
         anchor_sha256=promotion.adapter_of(parts.registry, anchor),
         suites=judged,
     )
+    # The id is a digest of everything that the evidence says, the adapters' sha256 among it.
     evidence = replace(evidence, evidence_id=evidence_id(evidence))
     parts.store.save_evidence(evidence)
     with parts.registry.run(candidate.job_id) as run:
@@ -53,7 +55,7 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
 
 
 def _scores(evidence: Evidence) -> Iterator[tuple[str, float]]:
-    """Mean scores of every suite by the names the registry's pages show."""
+    """Mean scores of every suite, under the names that the registry's pages show."""
     from evals.standings import standings
 
     for standing in standings(evidence.suites):

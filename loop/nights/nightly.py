@@ -1,4 +1,4 @@
-"""The order of the stages: one night, run or resumed, as a persisted state machine under a lease."""
+"""One night, run or resumed: its stages in their order, as a persisted state machine under a lease."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping
@@ -23,27 +23,28 @@ from loop.types import Night, NightStatus, Stage, Verdict
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS = 60.0
+"""Duration of the lease, which is renewed while a night runs."""
 NIGHT = "night-"
-"""How the ids of nights begin; their number follows."""
+"""Beginning of the ids of nights; their number follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a stage leaves behind: the id of its output, and for some stages a verdict or reasons to skip the rest."""
+    """Result of a stage: the id of its output, and for some stages a verdict or reasons to skip the rest."""
 
     output: str | None
-    """None where the stage made nothing."""
+    """Id of what the stage made; None where it made nothing."""
     verdict: Verdict | None = None
     reasons: tuple[str, ...] = ()
     ends: NightStatus | None = None
-    """What the night becomes where it ends here: only its report follows."""
+    """Status of a night that ends with this stage: only its report follows."""
 
 
 def run(parts: Parts, as_of: datetime, *, abandon: str = "") -> Night:
-    """One night, from its first unfinished stage to its report.
+    """Run one night, from its first unfinished stage to its report.
 
-    A night that was interrupted goes on and keeps the `as_of` it began with; `abandon` is the reason to close it as
-    FAILED instead and begin a new one. Raises LeaseHeldError while another night runs.
+    An interrupted night goes on and keeps the `as_of` that it began with; with `abandon`, a reason, it is closed as
+    FAILED instead and a new one begins. Raises LeaseHeldError while another night runs.
     """
     with parts.store.lease("night", LEASE_SECONDS):
         night = _open(parts, as_of, abandon)
@@ -52,7 +53,7 @@ def run(parts: Parts, as_of: datetime, *, abandon: str = "") -> Night:
             parts.progress(stage, 0, 1, "begins")
             night = _close_stage(night, stage, _outcome(parts, night, stage), parts.clock())
             parts.progress(stage, 1, 1, "ended")
-            parts.store.save_night(night)
+            parts.store.save_night(night)  # after every stage: a night that is killed goes on from here
         return night
 
 
@@ -61,17 +62,18 @@ def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
     if nights and nights[-1].finished_at is None:
         last = nights[-1]
         if not abandon:
-            reached = [*last.outputs]
+            reached = list(last.outputs)
             log.warning("%s of %s goes on after %s", last.night_id, last.as_of, reached[-1] if reached else "nothing")
             return last
         reasons = (*last.reasons, f"abandoned: {abandon}")
         given_up = replace(last, status=NightStatus.FAILED, reasons=reasons, finished_at=parts.clock())
         parts.store.save_night(given_up)
-        record_night(parts, given_up)
+        record_night(parts, given_up)  # without a report stage, nothing else tells the registry why it failed
     night = Night(
         night_id=f"{NIGHT}{len(nights) + 1:04d}",
         as_of=as_of,
         status=NightStatus.RUNNING,
+        # Who serves now: training continues it and evidence compares with it, whoever moves the champion meanwhile.
         champion_version=champion(parts.ledger.entries()),
         outputs={},
         started_at=parts.clock(),
@@ -81,17 +83,17 @@ def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
 
 
 def _outcome(parts: Parts, night: Night, stage: Stage) -> Outcome:
-    """What a stage leaves behind; bytes that are not the recorded ones close the night, so that the next can begin."""
+    """Result of a stage; bytes that are not the recorded ones close the night, so that the next can begin."""
     try:
         return STAGES[stage](parts, night)
     except IntegrityError as error:
-        if stage is Stage.REPORT:
+        if stage is Stage.REPORT:  # a closed night still writes its report, and would fail at it for ever
             raise
         return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=NightStatus.FAILED)
 
 
 def _next_stage(night: Night) -> Stage | None:
-    if night.status is not NightStatus.RUNNING:
+    if night.status is not NightStatus.RUNNING:  # skipped and failed nights, too, leave a page that says why
         return None if Stage.REPORT in night.outputs else Stage.REPORT
     return next((stage for stage in Stage if stage not in night.outputs), None)
 
@@ -101,7 +103,7 @@ def _close_stage(night: Night, stage: Stage, outcome: Outcome, now: datetime) ->
         night,
         outputs={**night.outputs, stage: outcome.output} if outcome.output is not None else night.outputs,
         verdict=outcome.verdict or night.verdict,
-        reasons=(*night.reasons, *outcome.reasons),
+        reasons=night.reasons + outcome.reasons,
         status=outcome.ends or night.status,
     )
     if stage is not Stage.REPORT:
@@ -126,7 +128,7 @@ def _validate(parts: Parts, night: Night) -> Outcome:
 
 
 def parent_version(night: Night, every: int) -> int:
-    """What a night's training continues: the champion, on every `every`th night the base model (0: on none)."""
+    """Version that a night's training continues: the champion, on every `every`th night the base model (0: never)."""
     number = int(night.night_id.removeprefix(NIGHT))
     return BASE if every and number % every == 0 else night.champion_version
 
@@ -134,6 +136,7 @@ def parent_version(night: Night, every: int) -> int:
 def _train(parts: Parts, night: Night) -> Outcome:
     parent = parent_version(night, parts.settings.training.consolidate_every)
     job = job_id(parts, night.outputs[Stage.CURATE], parent)
+    # Looked up by the job first: without new feedback a night ends before it trains, not after.
     known = {candidate.candidate_id for candidate in parts.store.candidates_of(job)}
     if judged := _judged(parts, known):
         candidate_id = judged.outputs[Stage.TRAIN]
@@ -143,8 +146,10 @@ def _train(parts: Parts, night: Night) -> Outcome:
     try:
         trained = train_candidate(parts, night.outputs[Stage.CURATE], parent, night.night_id)
     except TrainingError as error:
+        # Memory may be free another night; any other failure would repeat itself.
         ends = NightStatus.SKIPPED if isinstance(error, LowMemoryError) else NightStatus.FAILED
         return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=ends)
+    # Another job may come to the same bytes: judged again, they would have a second chance to pass by luck.
     if judged := _judged(parts, {trained.candidate_id}):
         reason = f"the training came to the bytes of candidate {trained.candidate_id}, which {judged.night_id} judged"
         return Outcome(trained.candidate_id, reasons=(reason,), ends=NightStatus.SKIPPED)
@@ -176,7 +181,7 @@ def _promote(parts: Parts, night: Night) -> Outcome:
     decision_id = night.outputs[Stage.DECIDE]
     try:
         promotion = promote_version(parts, int(night.outputs[Stage.REGISTER]), decision_id, night.night_id)
-    except StaleChampionError as error:
+    except StaleChampionError as error:  # somebody moved the champion meanwhile, which is no fault of the night
         return Outcome(NOT_PROMOTED, reasons=(f"not promoted: {error.what}",))
     return Outcome(promotion.entry_hash)
 

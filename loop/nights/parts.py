@@ -1,4 +1,4 @@
-"""The connectors that a night works with."""
+"""Everything that the stages of a night work with."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from loop.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The connectors a night works with."""
+    """Connectors, settings and clock of a night."""
 
     log: EventLog
     store: Store

@@ -1,4 +1,4 @@
-"""What no ledger row and no kept night needs any more is taken off the disk, by kind; the registry is left alone."""
+"""Removal of files that no ledger row and no kept night needs any more; the registry is left alone."""
 
 import json
 import shutil
@@ -14,9 +14,9 @@ from loop.ports import Ledger, Store
 from loop.types import Night, Promotion, Stage
 
 FOLDERS = (CANDIDATES, JOBS, SNAPSHOTS, DOCS, DOWNLOADS, REFERENCE, ANSWERS)
-"""Below the home; each has an entry for each id, or in the caches for each model."""
+"""Folders below the home, with an entry for each id, or in the caches for each model."""
 REMOVED = ".pruned-"
-"""How the name of what is being deleted begins: a killed prune leaves it, the next one goes on with it."""
+"""Prefix of an entry that is being deleted: a prune that is killed leaves it, and the next one goes on with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,45 +24,46 @@ class Unneeded:
     """A file or folder that may go."""
 
     folder: str
-    """Which of `FOLDERS` it is in."""
+    """The one of `FOLDERS` that it is in."""
     path: Path
     bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What has to stay."""
+    """Files that have to stay."""
 
     names: Mapping[str, frozenset[str]]
-    """Of entries, by their folder."""
+    """Names of the entries that stay, by folder."""
     since: float
-    """When the oldest kept night began, in seconds since 1970: what was written later stays, also by hand."""
+    """Start of the oldest kept night in seconds since 1970: files written later stay, also those made by hand."""
     open: bool
-    """A night is open: it may go on with any training that has not ended."""
+    """Whether a night is open: it may go on with any training that has not ended."""
 
 
 def unneeded(home: Path, store: Store, ledger: Ledger, keep: int) -> tuple[Unneeded, ...]:
-    """All that neither the ledger, nor the newest `keep` nights, nor an open night needs; none before a first night.
+    """Entries that neither ledger, nor the newest `keep` nights, nor an open night needs; none before the first night.
 
-    Needed are candidates that a ledger row names, what kept nights made, the snapshots and jobs of both, and the
-    downloads of the anchor and of every champion that a rollback can reach. What was written since the oldest kept
-    night began stays too. Caches are needed by nothing, but by being young.
+    Needed are the candidates that a ledger row names, everything that kept nights made, the snapshots and jobs of both,
+    and the downloads of the anchor and of every champion that a rollback can reach. Files written since the oldest kept
+    night began stay, too. Cache files stay for that reason alone.
     """
     nights = store.nights()
     kept = [night for number, night in enumerate(nights) if number >= len(nights) - keep or night.finished_at is None]
     if not kept:
         return ()
     needed = _needed(home, kept, ledger.entries())
-    return tuple(
-        Unneeded(folder, entry, sum(file.lstat().st_size for file in _files(entry)))
-        for folder in FOLDERS
-        for entry in _entries(home / folder)
-        if not _stays(folder, entry, needed)
-    )
+    found = []
+    for folder in FOLDERS:
+        for entry in _entries(home / folder):
+            if not _stays(folder, entry, needed):
+                size = sum(file.lstat().st_size for file in _files(entry))
+                found.append(Unneeded(folder, entry, size))
+    return tuple(found)
 
 
 def remove(found: Sequence[Unneeded]) -> None:
-    """Delete all of them; each is renamed first, so that under its name it is there whole or not at all."""
+    """Delete all of them, each renamed first, so that under its own name an entry is never there in part."""
     for each in found:
         doomed = each.path
         if not doomed.name.startswith(REMOVED):
@@ -76,21 +77,20 @@ def _needed(home: Path, nights: Sequence[Night], entries: Sequence[Promotion]) -
     manifests = {folder.name: _manifest(folder) for folder in _entries(home / CANDIDATES)}
     in_ledger = {entry.adapter_sha256 for entry in entries if entry.adapter_sha256}
     candidates = _outputs(nights, Stage.TRAIN)
+    # The ledger names a candidate by the sha256 of its adapter alone.
     candidates |= {name for name, made in manifests.items() if made.get("adapter_sha256") in in_ledger}
     origins = [manifests[name] for name in candidates if name in manifests]
     snapshots = _outputs(nights, Stage.CURATE) | {str(made.get("snapshot_id")) for made in origins}
     running = [night for night in nights if night.finished_at is None]
-    versions = {
-        *promotion.champions(entries),
-        promotion.anchor(entries),
-        *(night.champion_version for night in running),
-    }
+    versions = set(promotion.champions(entries))
+    versions.add(promotion.anchor(entries))
+    versions.update(night.champion_version for night in running)
     names = {
         CANDIDATES: candidates,
         JOBS: candidates | {str(made.get("job_id")) for made in origins},  # a training that failed has its job's id
         SNAPSHOTS: snapshots,
         DOCS: snapshots,
-        DOWNLOADS: {*map(str, versions)} | _outputs(running, Stage.REGISTER),
+        DOWNLOADS: {str(version) for version in versions} | _outputs(running, Stage.REGISTER),
     }
     return Needed(
         names={folder: frozenset(found) for folder, found in names.items()},
@@ -104,13 +104,14 @@ def _outputs(nights: Sequence[Night], stage: Stage) -> set[str]:
 
 
 def _stays(folder: str, entry: Path, needed: Needed) -> bool:
-    if entry.name.startswith(REMOVED):
+    if entry.name.startswith(REMOVED):  # however young: its deletion has begun
         return False
     if (
         entry.name in needed.names.get(folder, ())
         or max(file.lstat().st_mtime for file in _files(entry)) > needed.since
     ):
         return True
+    # A job without a manifest has not ended: its checkpoints are what an open night goes on from.
     return needed.open and folder == JOBS and not (entry / MANIFEST).exists()
 
 
@@ -119,14 +120,14 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _files(entry: Path) -> Iterator[Path]:
-    """An entry and, of a folder, all that is in it."""
+    """An entry and, if it is a folder, everything in it; links are not followed."""
     yield entry
     if entry.is_dir() and not entry.is_symlink():
         yield from entry.rglob("*")
 
 
 def _manifest(candidate: Path) -> dict[str, Any]:
-    """Of a candidate; empty where there is none. Raises IntegrityError for one that cannot be read."""
+    """Manifest of a candidate; empty where there is none. Raises IntegrityError for one that cannot be read."""
     file = candidate / MANIFEST
     if not file.exists():
         return {}

@@ -8,7 +8,7 @@ from loop.ports import BASE_MODEL, DTYPE
 
 
 def register_candidate(parts: Parts, candidate_id: str) -> int:
-    """A version in the registry for the candidate; the same bytes keep their version.
+    """The candidate's version in the registry; the same bytes keep their version.
 
     Raises IntegrityError when the candidate's adapter was altered, NotFoundError when it is gone.
     """
@@ -17,6 +17,7 @@ def register_candidate(parts: Parts, candidate_id: str) -> int:
     tags = {
         "snapshot_id": candidate.snapshot_id,
         "parent_version": str(candidate.parent_version),
+        # A path of this machine is made absolute: other programs load the version from other folders.
         BASE_MODEL: str(base.absolute() if base.exists() else base),
         DTYPE: parts.settings.model.dtype,
     }

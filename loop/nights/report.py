@@ -16,12 +16,13 @@ from loop.types import Decision, Json, Night, NightStatus, Stage
 
 
 def write_report(parts: Parts, night: Night) -> Path:
-    """The night's page under `<home>/nights/`, also kept with the candidate's run in the registry.
+    """Write the night's page under `<home>/nights/`, kept with the candidate's run in the registry, too.
 
-    It is the last thing that a night does, so it tells of a night that has ended.
+    Nothing of a night follows it, so the page speaks of a night that has ended.
     """
     from loop import report
 
+    # The night is saved as DONE only after this stage; its page must not show it as running.
     ended = replace(night, status=NightStatus.DONE) if night.status is NightStatus.RUNNING else night
     outputs, store = night.outputs, parts.store
     candidate = store.candidate(outputs[Stage.TRAIN]) if Stage.REGISTER in outputs else None
@@ -54,7 +55,7 @@ def write_report(parts: Parts, night: Night) -> Path:
 
 
 def record_night(parts: Parts, night: Night) -> None:
-    """A night's run in the registry: named by what came of it, with its reasons, snapshot, page and Data Docs."""
+    """Describe a night's run in the registry: a name with its outcome, its reasons, snapshot, page and Data Docs."""
     outputs, store = night.outputs, parts.store
     decision = store.decision(outputs[Stage.DECIDE]) if Stage.DECIDE in outputs else None
     kept = [(page(parts.home, night.night_id), "report")]
@@ -64,12 +65,12 @@ def record_night(parts: Parts, night: Night) -> None:
             run.log_snapshot(store.snapshot(snapshot_id), snapshot_folder(parts.home, snapshot_id))
             kept.append((docs_folder(parts.home, snapshot_id), "data_docs"))
         for path, folder in kept:
-            if path.exists():
+            if path.exists():  # a night given up has no page, an early end no Data Docs
                 run.log_artifacts(path, folder)
 
 
 def _decisions(store: Store, nights: Sequence[Night]) -> Mapping[str, Decision]:
-    """By id, the decisions of `nights`; a page does without one that is not there any more."""
+    """Decisions of `nights` by id, without those that the store no longer has."""
     found = {}
     for night in nights:
         with suppress(NotFoundError):
@@ -79,14 +80,16 @@ def _decisions(store: Store, nights: Sequence[Night]) -> Mapping[str, Decision]:
 
 
 def _read_steps(path: Path) -> list[dict[str, float]]:
-    """A resumed training writes its last steps again: the newest line of a step counts. 0.1.0 kept them elsewhere."""
+    """Metrics of every step; none of a job of 0.1.0, which kept them elsewhere."""
     if not path.exists():
         return []
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [*{line["step"]: line for line in lines}.values()]
+    # A resumed training writes the steps since its checkpoint again: the newest line of a step counts.
+    newest = {line["step"]: line for line in lines}
+    return list(newest.values())
 
 
 def _read_answers(path: Path) -> list[dict[str, Json]]:
-    """What candidate and champion answered; nothing where the candidate's folder was removed since."""
+    """Answers of candidate and champion; none where the candidate's folder was removed since."""
     answers: list[dict[str, Json]] = json.loads(path.read_text()) if path.exists() else []
     return answers

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def train_candidate(parts: Parts, snapshot_id: str, parent: int, night_id: str = "") -> Candidate:
-    """Continue a version on a snapshot's train split, 0 is the base; goes on where a killed training stopped.
+    """Train `parent` (0: the base model) on a snapshot's train split; goes on where a killed training stopped.
 
-    A job that is finished gives the same candidate again, and trains anew where its files are gone.
+    A finished job gives its candidate again; where the candidate's files are gone it is trained anew.
     """
-    parts.store.snapshot(snapshot_id)
+    parts.store.snapshot(snapshot_id)  # a wrong id is told before the seconds that torch takes to import
     with importing():
         from loop import training
 
@@ -43,6 +43,7 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int, night_id: str =
             parts.progress("train", step.step, step.of, note)
         parts.progress("train", 1, 1, "ended")
         candidate = training.candidate(job)
+        # Delivered before the store has it: every candidate in the store has its files.
         candidates.deliver(parts.home, candidate)
         ended = {f"ended/{name}": value for name, value in candidate.metrics.items()}
         run.log_metrics(ended, int(candidate.metrics["steps"]))
@@ -51,10 +52,10 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int, night_id: str =
 
 
 def job_id(parts: Parts, snapshot_id: str, parent: int) -> str:
-    """Id of what a training is made from; the same inputs give the same job, whatever bytes it comes to."""
+    """Id of a training's inputs: equal inputs are one job, whatever bytes it ends with."""
     made_from = {
         "snapshot": snapshot_id,
-        "parent": promotion.adapter_of(parts.registry, parent),
+        "parent": promotion.adapter_of(parts.registry, parent),  # its bytes: a number says nothing of them
         "base": fingerprint(base_folder(parts.settings)),
         "training": asdict(parts.settings.training),
         "dtype": parts.settings.model.dtype,

@@ -7,8 +7,8 @@ from loop.types import Validation
 
 
 def validate_snapshot(parts: Parts, snapshot_id: str) -> Validation:
-    """The expectation suite's word on a snapshot; its Data Docs go beside it."""
+    """Validate a snapshot by the expectation suite, whose Data Docs are written below the home."""
     curation = parts.store.snapshot(snapshot_id).curation
-    snapshot.verify(parts.home, snapshot_id)
+    snapshot.verify(parts.home, snapshot_id)  # what the suite passes has to be what the manifest names
     folder = snapshot_folder(parts.home, snapshot_id)
     return parts.validator(folder, parts.settings.validation, curation, docs_folder(parts.home, snapshot_id))

@@ -1,4 +1,4 @@
-"""Versions as models that answer: which one serves, and how one is loaded with its recorded bytes."""
+"""Versions as models that answer: the one that serves, and loading one with its recorded bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def serving_version(parts: Parts) -> int:
-    """The champion according to the ledger; 0 is the base model."""
+    """The version that the ledger says serves; 0 is the base model."""
     return promotion.champion(parts.ledger.entries())
 
 
 def load_version(settings: Settings, registry: Registry, entries: Sequence[Promotion], version: int) -> "LanguageModel":
-    """A registered version ready to answer, 0 is the base model.
+    """A registered version (0: the base model), ready to answer.
 
-    Its adapter has the bytes that the registry and the ledger's `entries` recorded, and belongs to this base model.
+    Its adapter has the bytes that the registry and the ledger's `entries` recorded, and was trained on this base model.
     """
     require_torch()
     return load_adapter(settings, adapter_folder(settings, registry, entries, version))
 
 
 def load_base(settings: Settings) -> "LanguageModel":
-    """The base model without an adapter, for which no registry is needed."""
+    """The base model without an adapter, ready to answer; no registry is needed for it."""
     return load_adapter(settings, None)
 
 
@@ -53,7 +53,7 @@ def adapter_folder(settings: Settings, registry: Registry, entries: Sequence[Pro
 
 
 def load_adapter(settings: Settings, adapter: Path | None) -> "LanguageModel":
-    """The base model with the adapter in a folder, or alone."""
+    """The base model with the adapter of a folder, or alone."""
     from loop.models import load
 
     batch = settings.evaluation.batch_prompts
@@ -61,5 +61,5 @@ def load_adapter(settings: Settings, adapter: Path | None) -> "LanguageModel":
 
 
 def base_folder(settings: Settings) -> Path:
-    """Where the base model lies that the settings name."""
+    """Folder of the base model that the settings name."""
     return find(settings.model.base, *settings.addresses.models)

@@ -1,7 +1,7 @@
-"""Decisions become champions here, and bad nights are undone: the ledger decides, the registry's aliases follow.
+"""Promotion and rollback of champions: the ledger decides, the registry's aliases follow.
 
-Every move is one row of the ledger, written by compare-and-set before an alias changes. Aliases are a projection of the
-ledger that anyone may repeat at any time, so a crash between the two is repaired by `reconcile`.
+Every move is one row of the ledger, written by compare-and-set before an alias changes. The aliases are a projection of
+the ledger that can be repeated at any time, so `reconcile` repairs a crash between the two.
 """
 
 from loop.promotion.aliases import reconcile

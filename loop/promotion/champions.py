@@ -1,15 +1,15 @@
-"""What the ledger says, as pure folds over its rows: who serves, who served before, who is the anchor."""
+"""State of the ledger, as pure folds over its rows: who serves, who served before, who is the anchor."""
 
 from collections.abc import Sequence
 
 from loop.types import Action, Promotion
 
 BASE = 0
-"""The base model without an adapter: the first champion, never registered."""
+"""Version of the base model without an adapter: the first champion, never registered."""
 
 
 def champions(entries: Sequence[Promotion]) -> tuple[int, ...]:
-    """The champions in their order, the serving one last: a promotion pushes, a rollback pops to its target."""
+    """The stack of champions, the serving one last: a promotion pushes, a rollback pops down to its target."""
     stack = [BASE]
     for entry in entries:
         if entry.action is Action.PROMOTE:
@@ -27,16 +27,19 @@ def champion(entries: Sequence[Promotion]) -> int:
 def sha256_of_champion(entries: Sequence[Promotion]) -> str | None:
     """The sha256 that the ledger recorded for the adapter that serves; None for the base model."""
     serving = champion(entries)
+    # An approval does not move the champion, so its row is not the one that made it serve.
     moves = (entry for entry in reversed(entries) if entry.action is not Action.ANCHOR)
     return next((entry.adapter_sha256 for entry in moves if entry.to_version == serving), None)
 
 
 def anchor(entries: Sequence[Promotion]) -> int:
-    """The champion a human approved last and nobody rolled back since; the base model when there is none."""
+    """The champion that a person approved last and nobody rolled back since; the base model when there is none."""
+    # A rollback that takes a champion back takes its approval with it, and the one before counts again.
     standing = champions(entries)
     approved = (entry.to_version for entry in reversed(entries) if entry.action is Action.ANCHOR)
     return next((version for version in approved if version in standing), BASE)
 
 
 def _last_index(stack: Sequence[int], version: int) -> int:
+    # The last: a version promoted twice is in the stack twice, and a rollback goes to the nearest.
     return len(stack) - 1 - stack[::-1].index(version)

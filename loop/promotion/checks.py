@@ -1,4 +1,4 @@
-"""What must hold before a row is written: the right model, the right decision, the right bytes."""
+"""Checks before a row is written: the right model, the right decision, the right bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +10,18 @@ from loop.types import Decision, Promotion, Verdict
 
 
 def adapter_of(registry: Registry, version: int) -> str | None:
-    """The sha256 recorded for a version's adapter; None for the base model. Raises NotFoundError."""
+    """The sha256 that the registry has for a version's adapter; None for the base model. Raises NotFoundError."""
     return None if version == BASE else _registered(registry, version).adapter_sha256
 
 
 def verified(registry: Registry, entries: Sequence[Promotion], version: int) -> RegisteredVersion:
-    """A version whose adapter has one sha256 in its bytes, in the registry and, where it served before, in the ledger.
+    """The registered version, after a check that bytes, registry and ledger (if it served before) have one sha256.
 
     Raises NotFoundError for an unknown version, IntegrityError when any of the three differs.
     """
     found = _registered(registry, version)
-    registry.fetch(version)
+    registry.fetch(version)  # compares the bytes with the registry's sha256
+    # Files and registry may have been altered together: only the ledger, whose rows are chained, shows that.
     if any(entry.to_version == version and entry.adapter_sha256 != found.adapter_sha256 for entry in entries):
         raise IntegrityError(
             f"the registry's sha256 of version {version} is not the one in the ledger",
@@ -30,7 +31,7 @@ def verified(registry: Registry, entries: Sequence[Promotion], version: int) -> 
 
 
 def fetch(registry: Registry, entries: Sequence[Promotion], version: int, base_fingerprint: str) -> Path:
-    """The folder of a version's adapter, verified as in `verified`, for a base model with this fingerprint.
+    """Folder of a version's adapter, checked as by `verified`, for a base model with this fingerprint.
 
     Raises UsageError when the adapter was trained on another base: on one of the same shape it would answer nonsense.
     """
@@ -39,7 +40,7 @@ def fetch(registry: Registry, entries: Sequence[Promotion], version: int, base_f
 
 
 def require_base(found: RegisteredVersion, base_fingerprint: str) -> None:
-    """UsageError when a version's adapter was trained on a base model with another fingerprint."""
+    """Raises UsageError when a version's adapter was trained on a base model with another fingerprint."""
     trained_on = found.tags.get("base_fingerprint")
     if trained_on not in {None, base_fingerprint}:
         raise UsageError(
@@ -49,7 +50,7 @@ def require_base(found: RegisteredVersion, base_fingerprint: str) -> None:
 
 
 def require_model(entries: Sequence[Promotion], model: str) -> None:
-    """UsageError when the ledger is another model's."""
+    """Raises UsageError when the ledger belongs to another model."""
     if entries and entries[-1].model != model:
         raise UsageError(
             f"this ledger belongs to the model {entries[-1].model}, not to {model}",
@@ -58,7 +59,7 @@ def require_model(entries: Sequence[Promotion], model: str) -> None:
 
 
 def require_permission(decision: Decision | None, reason: str) -> None:
-    """UsageError unless the gate or a human with a reason says so."""
+    """Raises UsageError unless the gate's decision or a person's reason allows the promotion."""
     if decision is None and not reason.strip():
         raise UsageError("a promotion without a decision needs a reason", "say why with --reason; the ledger keeps it")
     if decision is not None and decision.verdict is not Verdict.PROMOTE:
@@ -69,7 +70,7 @@ def require_permission(decision: Decision | None, reason: str) -> None:
 
 
 def require_candidate(found: RegisteredVersion, decision: Decision) -> None:
-    """UsageError unless the version is the candidate that was judged, IntegrityError unless its bytes are."""
+    """Raises UsageError unless the version is the judged candidate, IntegrityError unless it has the judged bytes."""
     if found.candidate_id != decision.candidate_id:
         raise UsageError(
             f"the decision is about candidate {decision.candidate_id}, version {found.version} is {found.candidate_id}",
@@ -84,16 +85,18 @@ def require_candidate(found: RegisteredVersion, decision: Decision) -> None:
 
 
 def require_fresh(entries: Sequence[Promotion], decision: Decision) -> None:
-    """StaleChampionError unless the decision is unused and was made against the champion, IntegrityError for its bytes.
+    """Raises StaleChampionError unless the decision is unused and was made against the champion that serves.
 
     A decision promotes once: after a rollback its champion serves again, but the night it came from was a bad one.
+    Raises IntegrityError when the champion has other bytes than the decision names.
     """
+    # Looked for in all rows: a rollback does not take the row away that used it.
     if any(entry.decision_id == decision.decision_id for entry in entries):
         raise StaleChampionError(
             f"decision {decision.decision_id} was used before, and its version no longer serves",
             "evaluate a new candidate, or promote on your own word with --force --reason",
         )
-    if champion(entries) != decision.champion_version:
+    if champion(entries) != decision.champion_version:  # what beats one champion need not beat the next
         raise overtaken(entries)
     if sha256_of_champion(entries) != decision.champion_sha256:
         raise IntegrityError(
@@ -104,7 +107,7 @@ def require_fresh(entries: Sequence[Promotion], decision: Decision) -> None:
 
 
 def overtaken(entries: Sequence[Promotion]) -> StaleChampionError:
-    """The error that tells who serves now, and who moved the champion last."""
+    """The error that says who serves now and who moved the champion last."""
     last = entries[-1] if entries else None
     who = (
         f"since {last.actor}'s {last.action} at {last.recorded_at:%Y-%m-%d %H:%M} UTC" if last else "by an empty ledger"

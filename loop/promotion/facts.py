@@ -1,4 +1,4 @@
-"""What the ledger says of each version, for the version's page in the registry: who moved it, when and why."""
+"""The ledger's facts on each version, for its page in the registry: who moved it, when and why."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,25 +7,27 @@ from loop.promotion.champions import BASE, champions
 from loop.types import Action, Promotion
 
 HEADING = "\n\n**In the ledger**\n\n"
-"""Between a version's description and its lines of the ledger, so that these can be written again."""
+"""Heading between a version's description and its lines of the ledger, so that these can be written again."""
 LINES = 8
+"""Newest lines of the ledger on a page."""
 REASON_CHARACTERS = 200
+"""Longest reason on a page or in a tag."""
 PAGE_CHARACTERS = 5_000
-"""What MLflow's databases keep of a description; PostgreSQL refuses a longer one."""
+"""Longest description that MLflow's databases keep; PostgreSQL refuses a longer one."""
 
 
 @dataclass(slots=True)
 class Facts:
-    """One version's part of the ledger."""
+    """Rows of the ledger on one version, as tags and lines."""
 
     tags: dict[str, str] = field(default_factory=dict)
-    """The newest promotion, rollback and approval; each has a time, an actor and a reason."""
+    """Time, actor and reason of the newest promotion, rollback and approval."""
     lines: list[str] = field(default_factory=list)
-    """Markdown, one line a row, oldest first."""
+    """Lines of Markdown, one for each row, oldest first."""
 
 
 def facts(entries: Sequence[Promotion]) -> Mapping[int, Facts]:
-    """Of every version that a row is about; the base model has no page."""
+    """Facts of every version that a row is about, but the base model, which has no page."""
     found: dict[int, Facts] = {}
     for position, entry in enumerate(entries):
         for version, word, said in _said(entries[:position], entry):
@@ -40,20 +42,23 @@ def described(description: str, about: Facts) -> str:
     judged, _, _ = description.partition(HEADING)
     older = len(about.lines) - LINES
     more = [f"- {older} earlier rows: `nightshift history`"] if older > 0 else []
-    ending = HEADING + "\n".join([*more, *about.lines[-LINES:]])
+    ending = HEADING + "\n".join(more + about.lines[-LINES:])
+    # Of a page that would be too long the description is cut, and not the ledger's lines.
     return judged[: PAGE_CHARACTERS - len(ending)] + ending
 
 
 def _said(before: Sequence[Promotion], entry: Promotion) -> Iterator[tuple[int, str, str]]:
-    """The versions a row is about, the word their tags begin with, and what became of each."""
+    """Versions that a row is about, each with the first word of its tags and a sentence on what happened to it."""
     match entry.action:
         case Action.PROMOTE:
             yield entry.to_version, "promoted", f"promoted over version {entry.from_version}"
         case Action.ANCHOR:
             yield entry.to_version, "anchored", "made the anchor"
         case Action.ROLLBACK:
-            standing = champions(before)
-            for version in standing[len(champions([*before, entry])) :]:
+            # One rollback may go back over several champions: all above its target were rolled back.
+            standing, after = champions(before), list(before)
+            after.append(entry)
+            for version in standing[len(champions(after)) :]:
                 yield version, "rolled_back", f"rolled back to version {entry.to_version}"
             yield entry.to_version, "restored", f"champion again in place of version {entry.from_version}"
 

@@ -25,7 +25,7 @@ def link(
     reason: str,
     recorded_at: datetime,
 ) -> Promotion:
-    """The row that follows `previous`; sequences count from 1."""
+    """The row that follows `previous`, hashed; sequences count from 1."""
     entry = Promotion(
         sequence=next_sequence(previous),
         action=action,
@@ -38,7 +38,7 @@ def link(
         reason=reason,
         recorded_at=recorded_at,
         previous_hash=_hash_of(previous),
-        entry_hash="",
+        entry_hash="",  # filled in below: the hash covers every field but itself
     )
     return replace(entry, entry_hash=entry_hash(entry))
 
@@ -49,12 +49,12 @@ def entry_hash(entry: Promotion) -> str:
 
 
 def next_sequence(previous: Promotion | None) -> int:
-    """The sequence of the row that follows `previous`."""
+    """Sequence of the row that follows `previous`."""
     return 1 if previous is None else previous.sequence + 1
 
 
 def verify(entries: Iterable[Promotion]) -> None:
-    """Raises IntegrityError naming the first row that was changed, removed or put in after it was written.
+    """Raises IntegrityError at the first row that was changed, removed or inserted later.
 
     Rows missing at the end leave a valid chain; the registry's aliases, which then name a later version, show those.
     """
@@ -68,6 +68,7 @@ def follow(previous: Promotion | None, entry: Promotion) -> None:
     """Raises IntegrityError unless `entry` is unchanged and the direct successor of `previous`."""
     if entry.entry_hash != entry_hash(entry):
         raise _broken(entry, "its hash does not fit its content")
+    # A row rewritten with a fresh hash passes the check above: its successor still carries the old one.
     if (entry.sequence, entry.previous_hash) != (next_sequence(previous), _hash_of(previous)):
         raise _broken(entry, "it does not follow the row before it")
 

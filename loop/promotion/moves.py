@@ -1,4 +1,4 @@
-"""The three moves: promote, rollback, approve. Each is checks, one row, then the aliases."""
+"""The three moves promote, rollback and approve: each makes its checks, writes one row, then sets the aliases."""
 
 from collections.abc import Sequence
 
@@ -30,18 +30,17 @@ def promote(
     reason: str,
     clock: Clock,
 ) -> Promotion:
-    """Make `version` the champion, on a PROMOTE decision or, without one, on a human's word with a reason.
+    """Make `version` the champion, on a PROMOTE decision or, without one, on a person's word with a reason.
 
     Repeated for the version that already serves, it returns the row that made it champion. Raises StaleChampionError
-    when the champion is not the one the decision was made against or the decision was used before, UsageError when the
-    decision does not allow it, NotFoundError and IntegrityError when the adapter is missing, or adapter or decision
-    are not as they were when the gate decided.
+    for a decision that was used before or is about another champion, UsageError for one that does not allow it,
+    NotFoundError when the adapter is missing, IntegrityError when adapter or decision were altered since.
     """
     entries = ledger.entries()
     require_model(entries, model)
     require_permission(decision, reason)
     found = verified(registry, entries, version)
-    if champion(entries) == version:
+    if champion(entries) == version:  # before the decision: a promotion repeated after a crash has used it already
         return _again(ledger, registry, entries)
     if decision is not None:
         require_decision(decision)
@@ -65,9 +64,9 @@ def promote(
 def rollback(ledger: Ledger, registry: Registry, *, to: int | None, actor: str, reason: str, clock: Clock) -> Promotion:
     """Return to the champion before this one, or to the earlier champion `to`; 0 is the base model.
 
-    Twice back is two steps back; to the version that already serves, it returns the row that made it champion. Raises
-    NothingToRollBackError at the bottom, NotFoundError when `to` never was a champion, IntegrityError when its adapter
-    is altered, StaleChampionError when somebody else moved the champion meanwhile.
+    Two rollbacks go two steps back. For the version that already serves, it returns the row that made it champion.
+    Raises NothingToRollBackError while the base model serves, NotFoundError when `to` is no earlier champion,
+    IntegrityError when its adapter was altered, StaleChampionError when somebody else moved the champion meanwhile.
     """
     entries = ledger.entries()
     standing = champions(entries)
@@ -81,6 +80,7 @@ def rollback(ledger: Ledger, registry: Registry, *, to: int | None, actor: str, 
         raise NotFoundError(
             f"version {target} is not an earlier champion", f"roll back to one of {names}, or promote it"
         )
+    # The target alone is checked, so that a champion with broken files can be left.
     sha256 = verified(registry, entries, target).adapter_sha256 if target != BASE else None
     if champion(entries) == target:
         return _again(ledger, registry, entries)
@@ -108,7 +108,7 @@ def approve(
     """
     entries = ledger.entries()
     require_model(entries, model)
-    if version not in champions(entries) or not entries:
+    if version not in champions(entries) or not entries:  # the base model serves before there is a row to follow
         raise NotFoundError(
             f"version {version} is not a champion",
             "promote it first; the anchor is a champion that was not rolled back",
@@ -129,16 +129,17 @@ def approve(
 
 
 def _write(ledger: Ledger, registry: Registry, entry: Promotion) -> Promotion:
-    """Ledger first, aliases after."""
+    """Write the row, then the aliases, so that `reconcile` can repair a crash between the two."""
     try:
         ledger.append(entry)
     except StaleChampionError as error:
+        # Read again: the rows that this move was planned on do not have the one that overtook it.
         raise overtaken(ledger.entries()) from error
     reconcile(ledger, registry)
     return entry
 
 
 def _again(ledger: Ledger, registry: Registry, entries: Sequence[Promotion]) -> Promotion:
-    """The row that made the champion what it is, with the aliases repaired."""
+    """The row that made the serving version champion, after the aliases are repaired."""
     reconcile(ledger, registry)
     return next(entry for entry in reversed(entries) if entry.action is not Action.ANCHOR)

@@ -1,7 +1,7 @@
-"""One night as one self-contained HTML page: the verdict, why, from what, and how to make it again.
+"""The page of a night, one self-contained HTML file: its verdict, the reasons, the data, and how to make it again.
 
-The page is imported where it is used: its sentences (`loop.report.outcomes`, `loop.report.glossary`) are also for
-commands that answer at once.
+The page is imported only when it is used: its sentences (`loop.report.outcomes`, `loop.report.glossary`) also serve
+commands that have to answer at once.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Held-out answers to be read: beside each pair of answers what the user wanted, so that a score can be understood."""
+"""Held-out answers for people to read: each pair of answers beside what the user wanted, which explains the scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -6,21 +6,22 @@ from loop.report.page import Card, Cards, Tone
 
 ANSWERS_SHOWN = 12
 TEXTS_SHOWN = 2
-"""Newest answers of one user that are shown as wanted, and as rejected."""
+"""Most of a user's newest answers that are shown as wanted, and as rejected."""
 CHECKS_SHOWN = 8
 LONGEST = 2_000
-"""Characters of one text; a page is read, not searched."""
+"""Most characters of one text: a page is read, not searched."""
 
 Answer = Mapping[str, object]
-"""item_id, prompt, champion_answer, candidate_answer, champion_score and candidate_score; wanted, rejected and checks
-are lists of texts that nights before 0.2 did not keep."""
+"""Fields item_id, prompt, champion_answer, candidate_answer, champion_score and candidate_score; wanted, rejected and
+checks are lists of texts that nights before 0.2 did not keep."""
 
 
 def answer_cards(answers: Sequence[Answer]) -> Cards:
-    """The largest losses and gains, half of each where there are enough: what got worse is read first."""
+    """Cards of the largest losses, then the largest gains, half of each where there are enough."""
     better = sorted((answer for answer in answers if _change(answer) > 0), key=_change, reverse=True)
     worse = sorted((answer for answer in answers if _change(answer) < 0), key=_change)
     half = ANSWERS_SHOWN // 2
+    # Losses first, because they are to be read first; either side fills what the other leaves free.
     losses = worse[: max(half, ANSWERS_SHOWN - len(better))]
     gains = better[: ANSWERS_SHOWN - len(losses)]
     equal = [answer for answer in answers if _change(answer) == 0][: ANSWERS_SHOWN - len(losses) - len(gains)]
@@ -29,14 +30,15 @@ def answer_cards(answers: Sequence[Answer]) -> Cards:
         "first, then the largest gains. A score is 1 where an answer is what the user wanted and 0 where it has "
         "nothing of it."
     )
-    return Cards("Answers before and after", [_card(answer) for answer in (*losses, *gains, *equal)], note)
+    return Cards("Answers before and after", [_card(answer) for answer in losses + gains + equal], note)
 
 
 def _card(answer: Answer) -> Card:
     texts: list[tuple[str, str, Tone]] = []
     texts += [("The user wrote, chose or approved", text, "good") for text in _texts(answer, "wanted")]
     texts += [("The user rejected", text, "bad") for text in _texts(answer, "rejected")]
-    if checks := [*_texts(answer, "checks", CHECKS_SHOWN)]:
+    checks = list(_texts(answer, "checks", CHECKS_SHOWN))
+    if checks:
         texts.append(("The application checks", "\n".join(checks), "good"))
     change = _change(answer)
     tone: Tone = "good" if change > 0 else "bad" if change < 0 else "plain"
@@ -46,7 +48,7 @@ def _card(answer: Answer) -> Card:
 
 
 def _texts(answer: Answer, name: str, most: int = TEXTS_SHOWN) -> Iterator[str]:
-    """The newest texts; none in answers that were written before they were kept."""
+    """Newest texts of a field; none in answers of nights that did not keep it."""
     found = answer.get(name)
     if isinstance(found, list):
         yield from map(_clipped, found[-most:])
@@ -66,4 +68,4 @@ def _change(answer: Answer) -> float:
     before, after = answer["champion_score"], answer["candidate_score"]
     if isinstance(before, float | int) and isinstance(after, float | int):
         return after - before
-    return 0.0
+    return 0.0  # a score that was not taken is neither a loss nor a gain

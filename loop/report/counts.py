@@ -1,4 +1,4 @@
-"""What each count of curation means, for people who read a night's page."""
+"""Meanings of curation's counts, for people who read a night's page."""
 
 from collections.abc import Iterator, Mapping
 
@@ -35,12 +35,13 @@ MEANINGS: Mapping[str, str] = {
     "examples": "examples in the snapshot",
     "judging_users": "held-out users whose feedback judges candidates; the gate needs `min_clusters` of them",
 }
-"""In the order in which curation goes."""
+"""Meaning of each count, in the order of curation's steps."""
 
 
 def explained(curation: Mapping[str, int]) -> Iterator[tuple[str, int, str]]:
-    """Name, number and meaning of every count, in curation's order; of a day's quarantine the day."""
+    """Name, number and meaning of every count, in curation's order; a day's quarantine names the day."""
     known = {name: place for place, name in enumerate(MEANINGS)}
+    # Counts without a meaning are shown as well, at the end.
     for name in sorted(curation, key=lambda name: (known.get(name.partition("/")[0], len(known)), name)):
         kind, _, day = name.partition("/")
         meaning = f"in quarantine, of accounts first seen on {day}" if day else MEANINGS.get(kind, "")

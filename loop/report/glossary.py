@@ -1,4 +1,4 @@
-"""Every word that a reader of a night meets, in one sentence: for the page, the command and loop/README.md."""
+"""Glossary of the words that a night uses, a sentence each: for its page, the command and loop/README.md."""
 
 import re
 from collections.abc import Mapping
@@ -109,39 +109,43 @@ GLOSSARY: Mapping[str, str] = {
     ),
     "version": "An adapter in the registry, by its number; 0 is the base model.",
 }
-"""Alphabetical, without regard to case."""
+"""Meaning of each word, in alphabetical order without regard to case."""
 
 NAMES = frozenset({"answers", "approved", "format", "preference", "implicit_reward", "p"})
-"""Suites and figures, most of them common words."""
+"""Names of suites and figures, most of which are common words, too."""
 
 BEGIN, END = "<!-- glossary -->", "<!-- /glossary -->"
-"""Where loop/README.md has the glossary."""
+"""Marks in loop/README.md around the glossary."""
 
 
 def fragment(term: str) -> str:
-    """The fragment by which the entry of `term` is linked."""
+    """URL fragment of the entry of `term`."""
     return f"term-{term.lower().replace(' ', '-')}"
 
 
 def markdown() -> str:
     """The glossary as it stands in loop/README.md, its marks included."""
-    return "\n".join([BEGIN, *(f"- **{term}**: {meaning}" for term, meaning in GLOSSARY.items()), END])
+    entries = [f"- **{term}**: {meaning}" for term, meaning in GLOSSARY.items()]
+    return "\n".join([BEGIN, *entries, END])
 
 
 def pattern() -> re.Pattern[str]:
-    """Finds terms in running text, longest first, in singular and plural.
+    """Pattern of the terms in running text, in singular and plural.
 
-    Verdicts are found in capitals only; a name that is mostly a common word only where a line begins with it as a name:
-    alone, or before a colon, a bracket or what it is set against.
+    Verdicts are found in capitals only. A name that is a common word, too, is found only at the beginning of a line:
+    alone, or before a colon, a bracket or "against".
     """
+    # Longest first, because an alternative that matches ends the search: "held-out user" goes before "user".
     names = sorted(GLOSSARY.keys() - NAMES, key=len, reverse=True)
     words = "|".join(re.escape(n) if n.isupper() else f"[{n[0].upper()}{n[0]}]{re.escape(n[1:])}s?" for n in names)
     names_only = "|".join(sorted(NAMES))
+    # What stands before and after keeps out commands, settings, paths and parts of longer words.
     return re.compile(rf"(?<![\w`/.-])(?:{words})(?![\w`/-])|^(?:{names_only})(?=:|$| \(| against)", re.MULTILINE)
 
 
 def term_of(found: str) -> str:
-    """The glossary's own spelling of what `pattern` found."""
+    """The glossary's spelling of a word that `pattern` found. Raises KeyError for any other."""
+    # As it stands first: verdicts are in capitals, and "answers" is a term of its own, not a plural.
     for name in (found, found.lower(), found.lower().removesuffix("s")):
         if name in GLOSSARY:
             return name

@@ -1,4 +1,4 @@
-"""What the page of a night says, in the order a reviewer asks."""
+"""Contents of a night's page, in the order of a reviewer's questions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,13 +44,13 @@ MADE: Mapping[Stage, str] = {
     Stage.PROMOTE: "promotion's row in the ledger",
     Stage.REPORT: "this page",
 }
-"""What each stage leaves behind."""
+"""Name of each stage's output."""
 EARLIER_SHOWN = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NightReport:
-    """Everything a night left behind that a page can show; what a skipped night never made is absent."""
+    """Everything of a night that its page shows; outputs that a skipped night did not make are absent."""
 
     night: Night
     model: str
@@ -60,12 +60,12 @@ class NightReport:
     decision: Decision | None = None
     version: int | None = None
     steps: Sequence[Mapping[str, float]] = field(default=())
-    """Training metrics by step, each with `step`."""
+    """Metrics of each training step, each with its `step`."""
     answers: Sequence[Mapping[str, object]] = field(default=())
-    """What `evals.evidence.collect` gave to be read."""
+    """Answers for people to read, from `evals.evidence.collect`."""
     earlier: Sequence[Night] = field(default=())
     decisions: Mapping[str, Decision] = field(default_factory=dict)
-    """By id, those of the earlier nights."""
+    """Decisions of the earlier nights, by id."""
     rows: Sequence[Promotion] = field(default=())
     """The ledger when the page is written."""
     serving: int | None = None
@@ -73,7 +73,7 @@ class NightReport:
 
 
 def render(report: NightReport) -> str:
-    """The page. Raw user text appears only in the answers, escaped."""
+    """The page as HTML. Raw user text appears only in the answers, escaped."""
     night = report.night
     lead = f"{headline(night, report.rows)}\nNext: {next_step(night, report.rows)}."
     title, blocks = f"{report.model}, {night.night_id}", list(_blocks(report))
@@ -82,6 +82,7 @@ def render(report: NightReport) -> str:
 
 def _tone(report: NightReport) -> Tone:
     night = report.night
+    # Green is for what serves: a promotion that waits for a person must not look as if it did.
     if night.verdict is Verdict.PROMOTE and not promoted(night, report.rows):
         return "unsure"
     return "bad" if night.status is NightStatus.FAILED else TONES[night.verdict]
@@ -102,10 +103,10 @@ def _blocks(report: NightReport) -> Iterator[Block]:
 
 
 def _judged(report: NightReport) -> Iterator[Block]:
-    """What speaks for or against the candidate: alarms, tests, answers, scores."""
+    """Blocks that speak for or against the candidate: alarms, tests, answers, scores."""
     if report.candidate is not None and (found := alarms(report.candidate.metrics)):
         note = "The keys stand under [training] in the settings file."
-        yield Table("Alarms of this training", ("alarm", "what is wrong, and what to do"), [*found.items()], note)
+        yield Table("Alarms of this training", ("alarm", "what is wrong, and what to do"), list(found.items()), note)
     if report.decision is not None and report.decision.tests:
         yield from _decision(report.decision)
     if report.answers:
@@ -131,6 +132,7 @@ def _who(report: NightReport) -> Block:
 
 
 def _champion_after(report: NightReport) -> int:
+    # The ledger's word goes first: somebody may have moved the champion while the night ran.
     if report.serving is not None:
         return report.serving
     made = report.version if promoted(report.night, report.rows) else None
@@ -146,6 +148,7 @@ def _decision(decision: Decision) -> Iterator[Block]:
 
 
 def _test_row(test: TestResult) -> tuple[object, ...]:
+    # The head of the column says "p" already.
     p = "" if test.p_value is None else p_value(test.p_value, needed=0.05).removeprefix("p = ").removeprefix("p ")
     outcome = "passed" if test.passed else "not passed"
     found = effect(test.effect, test.low, test.high)
@@ -164,28 +167,33 @@ def _standing_row(standing: Standing) -> tuple[object, ...]:
     found = standing.difference
     anchor = "" if standing.anchor is None else f"{standing.anchor:.3f}"
     difference = effect(found.mean, found.low, found.high)
-    scores = anchor, f"{standing.champion:.3f}", f"{standing.candidate:.3f}"
-    return (standing.suite, standing.role, *scores, difference, found.items, found.clusters)
+    champion, candidate = f"{standing.champion:.3f}", f"{standing.candidate:.3f}"
+    return (standing.suite, standing.role, anchor, champion, candidate, difference, found.items, found.clusters)
 
 
 def _data(snapshot: Snapshot) -> Iterator[Block]:
     yield Figure("Examples by split and objective", plots.bars(snapshot.counts, x="examples in the snapshot"))
     note = "Nothing is deleted: what waits or is held back is looked at again every night."
-    rows = [*explained(snapshot.curation)]
+    rows = list(explained(snapshot.curation))
     yield Table("What curation did with the feedback", ("count", "how many", "what it is"), rows, note)
 
 
 def _training(steps: Sequence[Mapping[str, float]], metrics: Mapping[str, float]) -> Iterator[Block]:
-    if facts := [*size(metrics)]:
+    facts = list(size(metrics))
+    if facts:
         yield Facts("How large the training was", facts)
-    shown = {name: [(step["step"], step[name]) for step in steps if name in step] for name in CURVES}
-    if drawn := {name: points for name, points in shown.items() if len(points) > 1}:
+    drawn = {}
+    for name in CURVES:
+        curve = [(step["step"], step[name]) for step in steps if name in step]
+        if len(curve) > 1:  # a single point draws no line
+            drawn[name] = curve
+    if drawn:
         note = f"Means over the last quarter of the steps: {others(metrics)}." if others(metrics) else ""
         yield Figure("Training", plots.curves(drawn, x="step"), note)
 
 
 def _earlier(report: NightReport) -> Block:
-    nights = report.earlier[-EARLIER_SHOWN:][::-1]
+    nights = report.earlier[-EARLIER_SHOWN:][::-1]  # the page stays short however many nights there were
     rows = [(n.night_id, f"{n.as_of:%Y-%m-%d %H:%M}", outcome(n, report.rows), _why(report, n)) for n in nights]
     older = len(report.earlier) - len(nights)
     note = f"The newest first; `nightshift nights` lists {older} older ones." if older else "The newest first."
@@ -206,6 +214,7 @@ def _reproduce(report: NightReport) -> Block:
             ("candidate's adapter", report.candidate.adapter_sha256),
         ]
     if Stage.CURATE in outputs:
+        # Named, because without it the command continues the champion, who may be another one by then.
         parent = f" --from {report.candidate.parent_version}" if report.candidate else ""
         facts.append(("train it again", f"`nightshift train {outputs[Stage.CURATE]}{parent}`"))
     if report.version is not None:

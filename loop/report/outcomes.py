@@ -1,4 +1,4 @@
-"""What came of a night, in the sentences that the night's page, the command and the registry say alike."""
+"""Outcome of a night, in the sentences that its page, the command and the registry share."""
 
 from collections.abc import Sequence
 from typing import assert_never
@@ -6,7 +6,7 @@ from typing import assert_never
 from loop.types import Action, Decision, Night, NightStatus, Promotion, Stage, Verdict
 
 NOT_PROMOTED = "not promoted"
-"""The output of a night's promote stage where nothing was promoted, and how its reason begins."""
+"""Output of a promote stage that promoted nothing, and the beginning of its reason."""
 LAST_WORD = "a person has the last word (`promote` under [gate] is false)"
 
 
@@ -17,7 +17,7 @@ def promoted(night: Night, rows: Sequence[Promotion] = ()) -> bool:
 
 
 def outcome(night: Night, rows: Sequence[Promotion] = ()) -> str:
-    """A cell of a table: the verdict or how the night ended; a PROMOTE that did not come to serve says so."""
+    """The outcome in a few words, for a table: the verdict or the status; a PROMOTE that does not serve says so."""
     if night.verdict is Verdict.PROMOTE:
         by_hand = _by_hand(night, rows)
         if by_hand is not None:
@@ -27,7 +27,7 @@ def outcome(night: Night, rows: Sequence[Promotion] = ()) -> str:
 
 
 def headline(night: Night, rows: Sequence[Promotion] = ()) -> str:
-    """One line: the night, its outcome, why where it was not promoted, and who serves after it."""
+    """One line: the night, its outcome, why it was not promoted if so, and who serves after it."""
     named = f"{night.night_id}: {outcome(night, rows)}"
     if night.verdict is Verdict.PROMOTE and not promoted(night, rows):
         named = f"{named}: {_why_not_promoted(night)}"
@@ -37,16 +37,18 @@ def headline(night: Night, rows: Sequence[Promotion] = ()) -> str:
 def why(night: Night, decision: Decision | None) -> str:
     """The decisive reason as one sentence; empty where a night has none yet."""
     found = reasons(night, decision)
+    # A suite that was left out decides nothing, although its reason may stand first.
     return next((reason for reason in found if ": left out, " not in reason), found[0] if found else "")
 
 
 def reasons(night: Night, decision: Decision | None) -> tuple[str, ...]:
-    """Everything that the night and its decision give as reasons, the decisive one first."""
-    return (*(decision.reasons if decision else ()), *night.reasons)
+    """All reasons of the night and its decision, the decisive one first."""
+    decided = decision.reasons if decision else ()
+    return decided + night.reasons
 
 
 def next_step(night: Night, rows: Sequence[Promotion] = ()) -> str:
-    """What a person does next, as a command where there is one."""
+    """Next step for a person, as a command where there is one."""
     match night.status:
         case NightStatus.RUNNING:
             return '`nightshift run` finishes it, `nightshift run --abandon "REASON"` gives it up'
@@ -56,24 +58,25 @@ def next_step(night: Night, rows: Sequence[Promotion] = ()) -> str:
             return "nothing is lost, the next `nightshift run` looks at all feedback again"
         case NightStatus.DONE:
             return _after(night, rows)
-        case _:
+        case _:  # here as below: a new member without a sentence fails the type check
             assert_never(night.status)
 
 
 def version_name(version: int) -> str:
-    """A version as a person calls it."""
+    """Name of a version for people."""
     return f"version {version}" if version else "the base model"
 
 
 def _by_hand(night: Night, rows: Sequence[Promotion]) -> Promotion | None:
-    """The row in which somebody promoted on this night's decision after the night did not."""
+    """The row of a person's promotion on this night's decision, where the night itself did not promote."""
+    # The night's own row is on the same decision: only its hash tells it from a person's.
     decision_id, entry_hash = night.outputs.get(Stage.DECIDE), night.outputs.get(Stage.PROMOTE)
     later = (row for row in rows if decision_id and row.decision_id == decision_id and row.entry_hash != entry_hash)
     return next(later, None) if entry_hash in {None, NOT_PROMOTED} else None
 
 
 def _moved_meanwhile(night: Night, rows: Sequence[Promotion]) -> Promotion | None:
-    """The last row in which somebody moved the champion between the night's beginning and its end."""
+    """The last row that moved the champion between the beginning and the end of the night."""
     until = night.finished_at
     return next(
         (
@@ -81,6 +84,7 @@ def _moved_meanwhile(night: Night, rows: Sequence[Promotion]) -> Promotion | Non
             for row in reversed(rows)
             if row.action is not Action.ANCHOR
             and row.recorded_at >= night.started_at
+            # A night that still runs has no end: whatever has moved since its beginning counts.
             and (until is None or row.recorded_at <= until)
         ),
         None,
@@ -96,7 +100,7 @@ def _why_not_promoted(night: Night) -> str:
 
 
 def _meaning(night: Night) -> str:
-    """What an outcome other than PROMOTE means."""
+    """Meaning of the outcome in a sentence; empty for a PROMOTE."""
     match night.verdict:
         case Verdict.REJECT:
             return "The candidate is not good enough."
@@ -118,7 +122,7 @@ def _meaning(night: Night) -> str:
 
 
 def _reached(night: Night) -> str:
-    return f"{[*night.outputs][-1]} was its last stage" if night.outputs else "it has just begun"
+    return f"{list(night.outputs)[-1]} was its last stage" if night.outputs else "it has just begun"
 
 
 def _serving(night: Night, rows: Sequence[Promotion]) -> str:
@@ -137,14 +141,13 @@ def _serving(night: Night, rows: Sequence[Promotion]) -> str:
 
 
 def _after(night: Night, rows: Sequence[Promotion]) -> str:
-    """What follows a night that came to its end."""
+    """Next step after a night that came to its end."""
     version, decision_id = night.outputs.get(Stage.REGISTER, ""), night.outputs.get(Stage.DECIDE, "")
     ask = f'`nightshift ask --version {version} "..."` asks it'
     match night.verdict:
         case Verdict.PROMOTE if promoted(night, rows):
-            before = version_name(
-                by_hand.from_version if (by_hand := _by_hand(night, rows)) else night.champion_version
-            )
+            by_hand = _by_hand(night, rows)
+            before = version_name(by_hand.from_version if by_hand else night.champion_version)
             return f'{ask}, `nightshift rollback --reason "..."` brings {before} back'
         case Verdict.PROMOTE if _why_not_promoted(night) == LAST_WORD:
             return f"{ask}, `nightshift promote {version} --decision {decision_id}` lets it serve"

@@ -1,4 +1,4 @@
-"""A self-contained HTML page out of figures, tables, cards and lists; every text is escaped."""
+"""A self-contained HTML page made of figures, tables, cards and lists; every text is escaped."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -32,7 +32,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of plain values, on a phone a card each; `wide` is for long texts side by side, such as users' own words."""
+    """Rows of plain values, each a card on a phone; `wide` is for long texts side by side, such as users' own words."""
 
     title: str
     headers: Sequence[str]
@@ -52,7 +52,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Sentences:
-    """A list of sentences; what stands between backticks is a command or a setting."""
+    """A list of sentences, with commands and settings between backticks."""
 
     title: str
     lines: Sequence[str]
@@ -61,7 +61,7 @@ class Sentences:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Texts of one prompt, each with its name and a tone."""
+    """Texts on one prompt, each with its name and tone."""
 
     title: str
     texts: Sequence[tuple[str, str, Tone]]
@@ -69,7 +69,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """One card a prompt: users' own words, to be read."""
+    """Cards, one for each prompt: users' own words, for people to read."""
 
     title: str
     cards: Sequence[Card]
@@ -80,9 +80,9 @@ Block = Figure | Table | Facts | Sentences | Cards
 
 
 def page(title: str, *, badge: str, tone: Tone, lead: str, blocks: Sequence[Block]) -> str:
-    """The page as one HTML document without scripts, fonts or links to anywhere; `tone` colours the badge.
+    """The page as one HTML document without scripts, fonts or outward links; `tone` colours the badge.
 
-    Where a word of the glossary first occurs it is linked to its entry at the foot.
+    A word of the glossary is linked, where it first occurs, to its entry at the foot of the page.
     """
     named = [(type(block).__name__, block) for block in blocks]
     entries = [(term, fragment(term), meaning) for term, meaning in GLOSSARY.items()]
@@ -93,18 +93,19 @@ def page(title: str, *, badge: str, tone: Tone, lead: str, blocks: Sequence[Bloc
 
 
 def code(text: object, shown: Callable[[str], Markup] = escape) -> Markup:
-    """`text` escaped, what stands between backticks set as code; what stands outside is `shown`."""
+    """`text` escaped, with the parts between backticks set as code; the parts outside are passed through `shown`."""
     parts = str(text).split("`")
     if len(parts) % 2 == 0:  # a backtick without its other half is no mark
         return shown(str(text))
+    # Commands are not `shown`: a link inside one would be in the way of who copies it.
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if n % 2 else shown(part) for n, part in enumerate(parts)
     )
 
 
 def _linker() -> Callable[[object], Markup]:
-    """Links the words of the glossary in running text, each where the page first has it."""
-    words, seen = pattern(), set[str]()
+    """A function that links the words of the glossary in a text, each where the page first has it."""
+    words, seen = pattern(), set[str]()  # of one page: each page links a word once
 
     def link(found: re.Match[str]) -> str:
         term = term_of(found.group())
@@ -124,4 +125,5 @@ def _template() -> "Template":
     from jinja2 import Environment, FileSystemLoader
 
     folder = FileSystemLoader(Path(__file__).parent)
+    # Escaping is on for every value: blocks hold what users wrote, and only Markup passes as it is.
     return Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template("page.html")

@@ -1,4 +1,4 @@
-"""The plots of the report as HTML and SVG text: pure functions of the numbers they show.
+"""Plots of the report as HTML and SVG text: pure functions of the numbers that they show.
 
 Bars and intervals are HTML, whose text keeps its size on a phone; curves are SVG in the page's own colours.
 """
@@ -30,12 +30,12 @@ VARIABLES = {
     LINE: "--line",
     PAPER: "--paper",
 }
-"""The page's variable for every colour, so that plots are legible in light and dark."""
+"""CSS variable of the page for each colour, so that plots are legible in light and dark."""
 PARTS = (PLAIN, GOOD, "#c77f1a", BAD, SOFT)
 MARKS = {"PROMOTE": ("o", GOOD), "rolled back": ("o", GOOD), "REJECT": ("X", BAD), "wrong promotion": ("X", BAD)}
-"""Shape and colour of what happened to a champion; anything else is a grey square."""
+"""Shape and colour of each mark on a night; any other mark is a grey square."""
 HALO = {"boxstyle": "square,pad=0.1", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.8}
-"""Behind a label that stands on a line."""
+"""Background of a label that stands on a line."""
 EFFECT = Markup(
     "<div class='effect {}'><p><b>{}</b> <span>{}</span></p><div class='track'><i class='zero'></i>"
     "<i class='span' style='left:{}%;width:{}%'></i><i class='dot' style='left:{}%'></i></div></div>"
@@ -45,28 +45,30 @@ BAR = Markup("<div class='bar'><span>{}</span><div class='track'><i style='width
 CAPTION = Markup("<p class='scale'><span>{}</span></p>")
 """Markup whose gaps are filled with escaped text."""
 WIDTH, PANEL = 7.0, 3.1
-"""Inches at 96 pixels: of a plot that scrolls on a phone, and of one that fits it."""
+"""Widths in inches of 96 pixels: of a plot that scrolls on a phone, and of one that fits it."""
 
 
 def effects(tests: Sequence[TestResult]) -> str:
     """Each test's effect with its 95 % interval around zero, on one scale."""
+    # Where no user saw a difference all bounds are 0, and no scale could be made of them.
     reach = max((abs(bound) for test in tests for bound in (test.low, test.high)), default=0.0) or 1.0
     rows = Markup("").join(_effect(test, reach) for test in tests)
-    return str(rows + ENDS.format(*signed(-reach, reach)))
+    worst, best = signed(-reach, reach)
+    return str(rows + ENDS.format(worst, best))
 
 
 def _effect(test: TestResult, reach: float) -> Markup:
+    # Per cent of the track's width; 0 is in its middle.
     low, high, mean = (50 + 50 * value / reach for value in (test.low, test.high, test.effect))
     tone = "good" if test.passed else "bad"
     outcome = "passed" if test.passed else "not passed"
     said = f"{outcome}, {count(test.clusters, 'user')}, {effect(test.effect, test.low, test.high)}"
-    places = (f"{place:.2f}" for place in (low, high - low, mean))
-    return EFFECT.format(tone, test.name, said, *places)
+    return EFFECT.format(tone, test.name, said, f"{low:.2f}", f"{high - low:.2f}", f"{mean:.2f}")
 
 
 def bars(counts: Mapping[str, float], *, x: str) -> str:
-    """Horizontal bars, first on top, of what `x` names."""
-    most = max(counts.values(), default=0) or 1
+    """Horizontal bars of `counts`, the first on top; `x` is the caption."""
+    most = max(counts.values(), default=0) or 1  # empty counts have no longest bar to divide by
     rows = (BAR.format(name, f"{100 * size / most:.2f}", f"{size:,g}") for name, size in counts.items())
     return str(Markup("").join(rows) + CAPTION.format(x))
 
@@ -87,7 +89,7 @@ def _panel(name: str, points: Sequence[tuple[float, float]], x: str) -> str:
 
 
 def nights(series: Mapping[str, Sequence[tuple[float, float]]], marks: Sequence[str], events: Mapping[int, str]) -> str:
-    """Named curves by day, 0 to 100; each point of the first has a mark, and events stand before their day."""
+    """Named curves by day, from 0 to 100, with a mark on each point of the first; events stand before their day."""
     figure, axes = _canvas(width=WIDTH, height=3.4)
     for before, event in events.items():
         axes.axvline(before - 0.5, color=SOFT, linewidth=1, linestyle=":")
@@ -99,7 +101,7 @@ def nights(series: Mapping[str, Sequence[tuple[float, float]]], marks: Sequence[
         shape, color = MARKS.get(mark, ("s", SOFT))
         axes.plot(night, share, shape, color=color, markersize=10)
         axes.annotate(mark, (night, share), (0, 12), textcoords="offset points", ha="center", fontsize=11, bbox=HALO)
-    axes.set_ylim(-4, 126)
+    axes.set_ylim(-4, 126)  # room above 100 for the labels of marks and events
     axes.set_yticks(range(0, 101, 20))
     axes.margins(x=0.1)
     axes.set_xticks([night for night, _ in shown if night == int(night)])
@@ -109,7 +111,7 @@ def nights(series: Mapping[str, Sequence[tuple[float, float]]], marks: Sequence[
 
 
 def stacks(counts: Mapping[str, Sequence[float]], *, x: str, y: str) -> str:
-    """Stacked columns, numbered from 1: the heights of each named part."""
+    """Stacked columns, numbered from 1; `counts` has the heights of each named part."""
     figure, axes = _canvas(width=WIDTH, height=2.6)
     places = range(1, len(next(iter(counts.values()), ())) + 1)
     below = [0.0] * len(places)
@@ -125,7 +127,7 @@ def stacks(counts: Mapping[str, Sequence[float]], *, x: str, y: str) -> str:
 
 
 def _scrolling(svg: str) -> str:
-    """A plot too wide for a phone scrolls inside itself."""
+    """The plot in a box that scrolls, for one too wide for a phone."""
     return f"<div class='scroll' tabindex='0'>{svg}</div>"
 
 
@@ -136,15 +138,16 @@ def _canvas(width: float, height: float) -> "tuple[Figure, Axes]":
 
 @cache
 def _figures() -> "type[Figure]":
-    """The class of figures in our style; matplotlib takes a second to import."""
+    """The class of figures, after matplotlib is set to our style; imported late, because that takes a second."""
+    # Figures without pyplot, which would keep each of them in memory until it is closed.
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     mpl.use("svg")
     mpl.rcParams.update(
         {
-            "svg.fonttype": "none",
-            "svg.hashsalt": "nightshift",
+            "svg.fonttype": "none",  # text stays text, in the fonts of the page
+            "svg.hashsalt": "nightshift",  # ids are random without it, and equal nights would differ in their bytes
             "font.family": "sans-serif",
             "font.size": 11,
             "text.color": INK,
@@ -165,7 +168,8 @@ def _figures() -> "type[Figure]":
 
 def _svg(figure: "Figure", label: str) -> str:
     text = StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
+    figure.savefig(text, format="svg", metadata={"Date": None})  # no date, so that equal plots have equal bytes
+    # Without the XML declaration and DOCTYPE, which do not belong inside a page.
     drawn = text.getvalue()[text.getvalue().index("<svg") :]
     for color, variable in VARIABLES.items():
         drawn = drawn.replace(color, f"var({variable})")

@@ -1,4 +1,4 @@
-"""A night as the registry's list of runs and the page of its run show it."""
+"""A night in the registry: its title in the list of runs, its tags, and the page of its run."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,13 @@ from loop.types import Decision, Night, Stage
 
 
 def run_title(night: Night) -> str:
-    """The run's name, `night-0007 · PROMOTE · v5`; without a version where the night registered none."""
+    """Name of the run, `night-0007 · PROMOTE · v5`; without a version where the night registered none."""
     version = night.outputs.get(Stage.REGISTER)
     return " · ".join(filter(None, [night.night_id, outcome(night), f"v{version}" if version else ""]))
 
 
 def run_tags(night: Night) -> Mapping[str, str]:
-    """What runs are filtered by; what the night did not come to is absent."""
+    """Tags by which runs are filtered; those of stages that the night did not reach are absent."""
     outputs = night.outputs
     found = {
         "night_id": night.night_id,
@@ -24,13 +24,15 @@ def run_tags(night: Night) -> Mapping[str, str]:
         "version": outputs.get(Stage.REGISTER),
         "champion_before": str(night.champion_version),
         "snapshot_id": outputs.get(Stage.CURATE),
+        # A night skipped before it registered names another night's candidate, which it did not make.
         "candidate_id": outputs.get(Stage.TRAIN) if Stage.REGISTER in outputs else None,
         "decision_id": outputs.get(Stage.DECIDE),
     }
+    # The registry takes texts alone; "None" would be found as a value.
     return {name: str(value) for name, value in found.items() if value}
 
 
 def run_note(night: Night, decision: Decision | None) -> str:
-    """Markdown: what came of the night, why, and what to do next."""
+    """Markdown of the run's page: outcome, reasons and next step."""
     listed = "\n".join(f"- {reason}" for reason in reasons(night, decision))
     return "\n\n".join(filter(None, [headline(night), listed, f"Next: {next_step(night)}."]))

@@ -1,15 +1,15 @@
-"""How large a training was, and what ended it: sentences out of its candidate's metrics."""
+"""Size of a training and what ended it, in words, from its candidate's metrics."""
 
 from collections.abc import Iterator, Mapping
 
 from loop.alarms import what_ended
 
 SHOWN = {"steps", "steps_planned", "skipped", "examples", "dropped", "truncated", "seconds", "budget_hit", "left_out"}
-"""Metrics that the size tells in words."""
+"""Metrics that `size` says in words."""
 
 
 def size(metrics: Mapping[str, float]) -> Iterator[tuple[str, object]]:
-    """Names with their values; nothing of a training that says none."""
+    """Names with their values; none for a training without these metrics."""
     if "steps_planned" in metrics:
         yield "steps", _steps(metrics)
     if "examples" in metrics:
@@ -25,7 +25,7 @@ def size(metrics: Mapping[str, float]) -> Iterator[tuple[str, object]]:
 
 
 def others(metrics: Mapping[str, float]) -> str:
-    """Every other metric, for whoever knows what they mean."""
+    """All other metrics by name and value, for readers who know them."""
     return ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()) if name not in SHOWN)
 
 
@@ -34,6 +34,7 @@ def _steps(metrics: Mapping[str, float]) -> str:
     said = f"{done:.0f} of {planned:.0f}"
     if metrics.get("skipped"):
         said += f", {metrics['skipped']:.0f} of them left out because their gradient leapt or was no number"
+    # Before `patience`: a training that a budget cut has fewer steps than planned as well.
     if metrics.get("budget_hit"):
         return f"{said}; cut short: to train on, raise {what_ended(metrics)}"
     return f"{said}; it stopped when the dev split got no better (`patience`)" if done < planned else said

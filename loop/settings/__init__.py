@@ -1,8 +1,10 @@
-"""nightshift.toml (policy), the environment (addresses, secrets) and flags become one frozen Settings.
+"""Settings from nightshift.toml (policy), the environment (addresses, secrets) and flags, as one frozen object.
 
-The only reader of the environment. Imports nothing heavy, so that training on a bare GPU machine can take its settings
-from here; pydantic validates when a file is loaded.
+No other module reads the environment. Nothing heavy is imported, so that training on a bare GPU machine can take its
+settings from here; pydantic is needed only when a file is loaded.
 """
+
+# `X as X` re-exports a name, for linters and type checkers as well.
 
 from loop.settings.environment import Addresses as Addresses
 from loop.settings.environment import KafkaAccess as KafkaAccess

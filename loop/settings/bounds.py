@@ -1,4 +1,4 @@
-"""What a setting may be: marks that pydantic reads when a file is loaded, so that the sections need no pydantic."""
+"""Bounds of settings: marks that pydantic reads when a file is loaded, so that the sections need no pydantic."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Annotated
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """Bounds of a number; pydantic asks the mark itself, so that this module needs none."""
+    """Bounds of a number, both allowed; pydantic asks the mark for its schema, so this module imports no pydantic."""
 
     low: float
     high: float | None = None
@@ -15,23 +15,24 @@ class Between:
     def __get_pydantic_core_schema__(
         self, source: type, handler: Callable[[type], dict[str, object]]
     ) -> dict[str, object]:
-        """The schema of the number with both bounds in it."""
+        """The schema of the number with its bounds."""
         bounds = {"ge": self.low, **({} if self.high is None else {"le": self.high})}
         schema = handler(source)
+        # Infinity is above every lower bound, and NaN compares with none; a whole number can be neither.
         finite = {"allow_inf_nan": False} if schema["type"] == "float" else {}
         return {**schema, **bounds, **finite}
 
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Pattern of a text, brought to pydantic as `Between` is."""
+    """Pattern that a text has to match; pydantic reads it as it reads `Between`."""
 
     pattern: str
 
     def __get_pydantic_core_schema__(
         self, source: type, handler: Callable[[type], dict[str, object]]
     ) -> dict[str, object]:
-        """The schema of the text with the pattern in it."""
+        """The schema of the text with its pattern."""
         return {**handler(source), "pattern": self.pattern}
 
 

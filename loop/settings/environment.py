@@ -1,4 +1,4 @@
-"""Where the services are and the secrets that open them: read from the environment, never from the settings file."""
+"""Addresses and secrets of services: read from the environment, never from the settings file."""
 
 import os
 from collections.abc import Mapping
@@ -15,60 +15,64 @@ KAFKA = "NIGHTSHIFT_KAFKA_"
 
 @dataclass(frozen=True, slots=True)
 class KafkaAccess:
-    """How the brokers are reached; every field but the first is NIGHTSHIFT_KAFKA_ and its name in capitals."""
+    """Access to the Kafka brokers; each field is read from NIGHTSHIFT_KAFKA_ with its name in capitals."""
 
     servers: tuple[str, ...]
-    """NIGHTSHIFT_KAFKA_SERVERS: host:port, some of the brokers, with commas between them."""
+    """Some of the brokers as host:port, separated by commas."""
     protocol: Protocol = "PLAINTEXT"
     mechanism: Mechanism | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     token_file: Path | None = None
-    """Holds the token for OAUTHBEARER, kept fresh by something else."""
+    """File with the token for OAUTHBEARER, which another program keeps fresh."""
     ca_file: Path | None = None
-    """Certificates that sign the brokers'; None for the system's."""
+    """Certificates by which the brokers' are checked; None for those of the system."""
     cert_file: Path | None = None
     key_file: Path | None = None
     key_password: str | None = field(default=None, repr=False)
     member: str | None = None
-    """Static membership: a name for this process which no other has, so that its restart moves no partitions."""
+    """Unique name of this process (static membership), so that its restart moves no partitions."""
     allow_plaintext: bool = False
-    """Permit connections without encryption to other machines."""
+    """Whether connections to other machines may be without encryption."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where the services are; from the environment, never from the file. None is the embedded default under `home`."""
+    """Addresses of the services, from the environment alone. None is the embedded default under `home`."""
 
     home: Path = Path(".nightshift")
     cache: Path | None = None
-    """What all homes of a user share: converted and downloaded base models. None shares nothing."""
+    """Folder that all homes of a user share, with converted and downloaded base models; None for no sharing."""
     store_url: str | None = None
     ledger_url: str | None = None
     mlflow_uri: str | None = None
     user_secret: str | None = field(default=None, repr=False)
-    """Key of the HMAC that makes user pseudonyms; None is a key generated once under `home`."""
+    """Key of the HMAC that makes user pseudonyms; None for a key generated once under `home`."""
     kafka: KafkaAccess | None = None
-    """None is the embedded event log."""
+    """Access to the event log on Kafka; None for the embedded log."""
 
     @property
     def shared(self) -> bool:
-        """Whether the environment names a store, a ledger or a broker: a project, in whatever folder."""
+        """Whether the environment names a store, a ledger or a broker, which makes any folder a project."""
         return bool(self.store_url or self.ledger_url or self.kafka)
 
     @property
     def models(self) -> tuple[Path, ...]:
-        """Where base models are looked for, and made in the last one that can be written.
+        """Folders in which base models are looked for; new ones are made in the last that can be written.
 
         The home's own come first: its versions were trained on them, and homes made before 0.2 have them there.
         """
-        return (self.home / "models", *([self.cache / "models"] if self.cache else []))
+        folders = [self.home / "models"]
+        if self.cache:
+            folders.append(self.cache / "models")
+        return tuple(folders)
 
 
 def addresses(environment: Mapping[str, str] = os.environ) -> Addresses:
-    """NIGHTSHIFT_HOME, _CACHE, _STORE_URL, _LEDGER_URL, _USER_SECRET, _KAFKA_*, XDG_CACHE_HOME and MLFLOW_TRACKING_URI.
+    """Addresses from NIGHTSHIFT_HOME, _CACHE, _STORE_URL, _LEDGER_URL, _USER_SECRET, _KAFKA_* and MLFLOW_TRACKING_URI.
 
-    Raises UsageError for a Kafka variable that names nothing Kafka knows.
+    XDG_CACHE_HOME and HOME say where the cache is by default. Raises UsageError for a Kafka protocol or mechanism that
+    is unknown.
     """
     return Addresses(
         home=Path(environment.get("NIGHTSHIFT_HOME", ".nightshift")),
@@ -82,16 +86,17 @@ def addresses(environment: Mapping[str, str] = os.environ) -> Addresses:
 
 
 def _cache(environment: Mapping[str, str]) -> Path | None:
-    """NIGHTSHIFT_CACHE, else `nightshift` in the user's cache folder; None for a user who has none."""
+    """The folder NIGHTSHIFT_CACHE, else `nightshift` in the user's cache folder; None for a user without one."""
     if named := environment.get("NIGHTSHIFT_CACHE"):
         return Path(named)
     users = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "")) / ".cache")
+    # Without HOME the path is relative: it would be another folder for each project.
     return users / "nightshift" if users.is_absolute() else None
 
 
 def _kafka(named: Mapping[str, str]) -> KafkaAccess | None:
     servers = tuple(server.strip() for server in named.get("SERVERS", "").split(",") if server.strip())
-    if not servers:
+    if not servers:  # the brokers' addresses alone decide between Kafka and the embedded log
         return None
     return KafkaAccess(
         servers=servers,

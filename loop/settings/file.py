@@ -1,4 +1,4 @@
-"""nightshift.toml and flags become one frozen, checked Settings."""
+"""Settings from nightshift.toml and flags, checked and frozen."""
 
 import tomllib
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ SETTINGS_FILE = "nightshift.toml"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the loop may be told."""
+    """All settings of the loop, by section, and the addresses of services."""
 
     model: ModelSettings = field(default_factory=ModelSettings)
     curation: CurationSettings = field(default_factory=CurationSettings)
@@ -37,7 +37,7 @@ class Settings:
 
 
 def policy(settings: Settings) -> dict[str, Json]:
-    """All but addresses and secrets, as JSON: what a candidate is stored with."""
+    """All settings but addresses and secrets, as JSON; a candidate is stored with them."""
     return {section: values for section, values in asdict(settings).items() if section != "addresses"}
 
 
@@ -47,6 +47,7 @@ def load(path: Path | None = None, overrides: Mapping[str, Json] | None = None) 
     `overrides` maps `section.key` to a value. Raises UsageError for an unreadable file and for unknown or wrong keys.
     """
     sections = _read(path or Path(SETTINGS_FILE), required=path is not None)
+    # Put in before the check, so that a flag is held to the same bounds as the file.
     for dotted, value in (overrides or {}).items():
         section, _, key = dotted.partition(".")
         if isinstance(values := sections.setdefault(section, {}), dict):
@@ -63,7 +64,7 @@ def _read(path: Path, *, required: bool) -> dict[str, dict[str, Json]]:
     if not path.exists() and not required:
         return {}
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        return tomllib.loads(path.read_text("utf-8-sig"))  # without the mark that editors on Windows begin a file with
     except (OSError, ValueError) as error:
         raise UsageError(
             f"cannot read settings from {path}: {error}",
@@ -72,11 +73,12 @@ def _read(path: Path, *, required: bool) -> dict[str, dict[str, Json]]:
 
 
 def _validate(sections: Mapping[str, object]) -> Settings:
+    # Here, not above: a training on a bare GPU machine takes its settings without pydantic.
     from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
     if "addresses" in sections:
         raise UsageError("settings have a section [addresses]", "addresses and secrets come from the environment")
-    strict = ConfigDict(extra="forbid")
+    strict = ConfigDict(extra="forbid")  # a misspelt key must not leave a default in force
     for section in get_type_hints(Settings).values():
         with_config(strict)(section)
     try:
@@ -91,7 +93,7 @@ def _validate(sections: Mapping[str, object]) -> Settings:
 
 
 def _require_agreement(settings: Settings) -> None:
-    """Raises UsageError for settings that are each in bounds and do not go together."""
+    """Raises UsageError for settings that are each within bounds but do not go together."""
     if settings.curation.dev_share + settings.curation.vault_share >= 1:
         raise UsageError(
             "settings are wrong: curation.dev_share and curation.vault_share leave no user to train on",
