@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from loop.intake.capture import Step
 
 LAG_SECONDS = 10.0
-"""Between two looks at how far the store is behind."""
+"""Seconds between two measurements of how far the store is behind the log."""
 IDLE_SECONDS = 0.2
-"""Between two polls of a log in which nothing was."""
+"""Seconds that pass before a log that had nothing to read is polled again."""
 
 
 @click.command(cls=Verb, access=Access.WRITES)
@@ -62,10 +62,12 @@ def _follow(session: Session, address: str | None) -> None:
             raise UsageError(f"--metrics {address} is not HOST:PORT", "for example: --metrics 127.0.0.1:9108")
         click.echo(f"metrics on {host or '127.0.0.1'}:{metrics.serve(host or '127.0.0.1', int(port))}", err=True)
     _require_topics(session)
+    # A service outlives its broker and its database: it waits for them as long as nobody stops it.
     patience = float("inf")
     try:
         rounds = steps(
             session.app.log,
+            # The first use of the store connects to the database, which may be away at that moment too.
             retrying(patience, stop)(lambda: session.app.store),
             batch_size=session.app.settings.log.batch_events,
             patience=patience,
@@ -74,17 +76,19 @@ def _follow(session: Session, address: str | None) -> None:
         )
         _observe(session, rounds, metrics, stop)
     except UnreachableError:
+        # A signal during an outage ends the waiting with this error; the end that was asked for is no fault.
         if not stop.is_set():
             raise
 
 
 def _require_topics(session: Session) -> None:
-    """Says now that the topic of dead letters is absent, not at the first of them."""
+    """Raises NotFoundError at the start for an absent topic, not only when the first dead letter comes."""
     kafka = session.app.settings.addresses.kafka
     if kafka is None:
         return
     from connectors.kafka.topics import absent
 
+    # A broker that is away is waited for by the rounds; here nothing can be said of its topics yet.
     with suppress(UnreachableError):
         if missing := absent(kafka, session.app.settings.log):
             raise NotFoundError(f"Kafka has no topic {' and no topic '.join(missing)}", "nightshift topics create")
@@ -92,10 +96,12 @@ def _require_topics(session: Session) -> None:
 
 def _observe(session: Session, rounds: "Generator[Step | None]", metrics: "CaptureMetrics", stop: Event) -> None:
     look_at = 0.0
+    # Capture ends cleanly when its generator is closed, also when an error leaves this loop.
     with closing(rounds):
         for step in rounds:
             metrics.observe(step, session.app.log.partitions())
             if time.monotonic() >= look_at:
+                # The lag is only shown. An outage is told, and waited for, by the rounds themselves.
                 with suppress(UnreachableError):
                     metrics.behind(session.app.log.ends(), session.app.store.position)
                 look_at = time.monotonic() + LAG_SECONDS
@@ -106,7 +112,7 @@ def _observe(session: Session, rounds: "Generator[Step | None]", metrics: "Captu
 
 
 def _stopped_by_signals() -> Event:
-    """Set by SIGTERM or SIGINT, so that the batch in hand is finished."""
+    """An event set by SIGTERM or SIGINT, so that the batch in hand is finished."""
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -149,12 +155,15 @@ def dlq() -> None:
 def list_letters(session: Session, everything: bool) -> None:
     """Where each came from and why it was refused."""
     letters = [letter for letter in session.app.store.dead_letters() if everything or letter.replayed_at is None]
-    rows = [
-        [terminal.harmless(text) for text in (d.letter_id[:12], f"{d.source}:{d.position}", d.reason)] for d in letters
-    ]
+    rows = []
+    for letter in letters:
+        cells = (letter.letter_id[:12], f"{letter.source}:{letter.position}", letter.reason)
+        # Reasons quote what was refused, which strangers wrote.
+        rows.append([terminal.harmless(text) for text in cells])
     session.show(
         terminal.table(rows, ("letter", "from", "why")) or "none",
-        {"dead_letters": [asdict(d) | {"payload": len(d.payload)} for d in letters]},
+        # Only the size of a payload: JSON has no bytes, and `dlq show` gives those of one letter.
+        {"dead_letters": [asdict(letter) | {"payload": len(letter.payload)} for letter in letters]},
         then=f"nightshift dlq show {letters[0].letter_id[:12]}" if letters else "",
     )
 
@@ -185,7 +194,8 @@ def replay_letters(session: Session, letter_ids: tuple[str, ...]) -> None:
 
     letters = session.app.store.dead_letters()
     sent = still = 0
-    for letter in [_letter(letters, each) for each in letter_ids] or letters:
+    chosen = [_letter(letters, each) for each in letter_ids] or letters
+    for letter in chosen:
         if letter.replayed_at is not None:
             continue
         try:
@@ -193,6 +203,7 @@ def replay_letters(session: Session, letter_ids: tuple[str, ...]) -> None:
         except EventError:
             still += 1
             continue
+        # In this order a crash between the two sends it twice, which capture absorbs; the other order would lose it.
         session.app.log.append([again])
         session.app.store.mark_replayed(letter.letter_id, now())
         sent += 1

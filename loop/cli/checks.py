@@ -1,4 +1,4 @@
-"""What `doctor` looks at: one function per thing that can be wrong before a night begins."""
+"""Checks of `doctor`: one function for each thing that can be wrong before a night begins."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from loop.errors import NightshiftError
 LIBRARIES = ("mlflow", "kafka-python", "great-expectations", "sqlmodel", "crc32c")
 FREE_GIB = 2
 CLOCK_SECONDS = 10
-"""Less than a third of a lease, between two renewals."""
+"""Largest difference between two clocks, in seconds: less than a third of a lease, the time between two renewals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of `doctor`."""
+    """Result of one check, and a line of `doctor`."""
 
     name: str
     ok: bool
@@ -37,13 +37,14 @@ def libraries(_: Session) -> Finding:
 
 
 def torch(_: Session) -> Finding:
-    """What loads models is installed, all of it, or none of it on a machine for the rest of the work."""
+    """The libraries that load models are all installed, or none of them on a machine that does the rest of the work."""
     from loop.models.libraries import TORCH, absent
 
     missing = absent()
     if not missing:
         return Finding("torch", True, ", ".join(f"{name} {_version(name)}" for name in TORCH))
     lacking = f"{' and '.join(missing)} not installed (pip install {' '.join(missing)})"
+    # Some without the others is an installation that went wrong; none of them is somebody's choice.
     if len(missing) < len(TORCH):
         return Finding("torch", False, lacking)
     can, cannot = "intake, curation, validation, decisions and rollback", "run, train, evaluate, ask and demo"
@@ -72,7 +73,7 @@ def clock(session: Session) -> Finding:
 
 
 def event_log(session: Session) -> Finding:
-    """The broker answers, its topics can lose nothing and are those that were stored."""
+    """The broker answers, its topics can lose nothing, and they are the ones that the store has read."""
     kafka = session.app.settings.addresses.kafka
     if kafka is None:
         return Finding("event log", True, "embedded in the store")
@@ -82,6 +83,7 @@ def event_log(session: Session) -> Finding:
     found = faults(kafka, session.app.settings.log)
     if found:
         return Finding("event log", False, "; ".join(found))
+    # A topic that was made anew ends before the stored position, and its events would never be read.
     for partition, end in session.app.log.ends().items():
         require_reach(partition, session.app.store.position(partition), end)
     return Finding("event log", True, f"{session.app.settings.log.topic} on {', '.join(kafka.servers)}")
@@ -97,6 +99,7 @@ def registry(session: Session) -> Finding:
     """The registry answers, its model is this ledger's and its alias says what the ledger says."""
     from loop.promotion import champion
 
+    # The embedded registry is made by the first verb that writes, and `doctor` only looks.
     if not session.app.registered:
         return Finding("registry", True, "nothing was registered yet")
     session.app.registry.require_own()
@@ -113,24 +116,29 @@ def champion(session: Session) -> Finding:
     from loop.promotion.checks import require_base, verified
 
     entries = session.app.ledger.entries()
-    if (serving := champion(entries)) == BASE:
+    serving = champion(entries)
+    if serving == BASE:
         return Finding("champion", True, "the base model serves")
     found = verified(session.app.registry, entries, serving)
     text = f"version {serving}, adapter {found.adapter_sha256[:16]} verified"
-    if (fingerprint := _fingerprint(_folder(session))) is None:
+    # The fingerprint is only looked up: to take it, all weights of the base model would have to be read.
+    fingerprint = _fingerprint(_folder(session))
+    if fingerprint is None:
         return Finding("champion", True, f"{text}; not compared with the base model, whose bytes were not read yet")
     require_base(found, fingerprint)
     return Finding("champion", True, text)
 
 
 def base_model(session: Session) -> Finding:
-    """What is known of the base model without loading, converting or fetching it."""
+    """The base model is known, or can be had; it is not loaded, converted or fetched for that."""
     from loop.models.folders import source
 
-    if (folder := _folder(session)) is not None:
+    folder = _folder(session)
+    if folder is not None:
         return Finding("base model", True, f"{folder}: {_described(folder)}")
     base = session.app.settings.model.base
-    if (file := source(base)) is not None:
+    file = source(base)
+    if file is not None:
         size = f"{file.stat().st_size / 1e6:,.0f} MB"
         return Finding("base model", True, f"{file} ({size}), converted by the first command that needs it")
     if os.environ.get("HF_HUB_OFFLINE", "0") not in {"", "0"}:
@@ -151,8 +159,9 @@ def _fingerprint(folder: Path | None) -> str | None:
 
 
 def _described(folder: Path) -> str:
-    """Kind, size and fingerprint by the files of a model folder; no weights are read."""
+    """Kind, size and fingerprint of a base model, from the files of its folder; no weights are read."""
     config = json.loads((folder / "config.json").read_text())
+    # Models that also read images keep the shape of their language model in a part of the file.
     parts = config.get("text_config", config)
     weights = [file.stat().st_size for file in folder.glob("*.safetensors")]
     fingerprint = _fingerprint(folder)
@@ -173,12 +182,14 @@ def model(session: Session) -> Finding:
     from loop.promotion import champion
     from loop.types import Message, Sampling
 
-    began, entries = time.monotonic(), session.app.ledger.entries()
+    began = time.monotonic()
+    entries = session.app.ledger.entries()
     serving = champion(entries)
     loaded = load_version(session.app.settings, session.app.registry, entries, serving)
     ready = time.monotonic()
     loaded.generate([[Message("user", "Hello")]], Sampling(max_tokens=1, temperature=0.0))
     seconds = f"loaded in {ready - began:.1f} s, a token in {time.monotonic() - ready:.1f} s"
+    # Linux counts ru_maxrss in KiB.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
     name = f"{session.app.settings.model.name}@{serving}"
     return Finding("model", True, f"{name} on {loaded.device} {seconds}; {peak:.1f} GiB of memory at the most")
@@ -186,13 +197,17 @@ def model(session: Session) -> Finding:
 
 def disk(session: Session) -> Finding:
     """There is room for a night."""
-    there = next(folder for folder in (session.app.home, *session.app.home.absolute().parents) if folder.exists())
+    # `doctor` makes no home: before the first night, the nearest folder above it is on the same disk.
+    there = session.app.home
+    if not there.exists():
+        there = next(folder for folder in session.app.home.absolute().parents if folder.exists())
     free = shutil.disk_usage(there).free / 2**30
     return Finding("disk", free >= FREE_GIB, f"{free:.0f} GiB free under {session.app.home} ({FREE_GIB} needed)")
 
 
 def _guarded(name: str, check: Callable[[Session], Finding]) -> tuple[str, Callable[[Session], Finding]]:
     def finding(session: Session) -> Finding:
+        # A check that fails is a finding: the checks after it have to be told as well.
         try:
             return check(session)
         except NightshiftError as error:
@@ -208,4 +223,4 @@ CHECKS = tuple(
     for check in (libraries, torch, store, clock, event_log, ledger, registry, champion, base_model, disk)
 )
 MODEL = _guarded("model", model)
-"""The one that takes a minute, and only where it is asked for."""
+"""The check that loads the champion: it takes a minute, so it runs only where it is asked for."""

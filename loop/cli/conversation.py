@@ -1,4 +1,4 @@
-"""What a model is shown when somebody asks it in the terminal, and how its answer is drawn."""
+"""Messages that a model is shown when somebody asks it in the terminal, and how its answer is drawn."""
 
 import json
 import sys
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from loop.ports import Store
 
 RECENT = 100
-"""Newest interactions that are asked how they were drawn; what most of them say is how production asks."""
+"""Number of newest interactions whose sampling is looked at; the one that most of them have is production's."""
 STDIN = "-"
 Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """How an answer is to be drawn, as far as somebody says so."""
+    """Options that say how an answer is drawn; None where nobody said."""
 
     temperature: float | None = None
     top_p: float | None = None
@@ -32,7 +32,7 @@ class Flags:
 
 
 def opening(system: str | None, file: Path | None) -> list[Message]:
-    """The messages before the first question: a system prompt, those of a file, or none.
+    """The messages before the first question: a system prompt, those of a file, both, or none.
 
     Raises UsageError for a file of another shape, and for two system prompts.
     """
@@ -41,7 +41,8 @@ def opening(system: str | None, file: Path | None) -> list[Message]:
         return messages
     if any(message.role == "system" for message in messages):
         raise UsageError(f"{file} has a system message already", "leave --system away, or take it out of the file")
-    return [Message("system", system), *messages]
+    messages.insert(0, Message("system", system))
+    return messages
 
 
 def question(text: str | None) -> str | None:
@@ -49,6 +50,7 @@ def question(text: str | None) -> str | None:
     asked = sys.stdin.read().strip() if text == STDIN else text
     if asked is None:
         return None
+    # Bytes of standard input that are not UTF-8 may arrive as lone surrogates (PEP 383), which nothing can encode.
     if not asked.strip() or any("\ud800" <= character <= "\udfff" for character in asked):
         raise UsageError("the question is empty or not UTF-8", "write some text")
     return asked
@@ -63,6 +65,7 @@ def _read(file: Path) -> list[Message]:
     remedy = 'write [{"role": "user", "content": "..."}, ...], or an object with such a list as "messages"'
     try:
         found = json.loads(file.read_bytes())
+        # An object with messages is the body of a chat request.
         listed = found["messages"] if isinstance(found, dict) else found
         messages = [message(each) for each in msgspec.convert(listed, list[ChatMessage])]
     except OSError as error:
@@ -79,10 +82,11 @@ def _read(file: Path) -> list[Message]:
 
 
 def sampling(flags: Flags, store: "Store | None") -> tuple[Sampling, str]:
-    """How answers are drawn, and where that comes from: the flags, else what most of the newest interactions say.
+    """How answers are drawn, and who says so: the flags, else most of the newest interactions.
 
     `store` is None where flags alone decide.
     """
+    # A temperature of 0 is greedy as well, so only a positive one contradicts.
     if flags.greedy and flags.temperature:
         raise UsageError("--greedy and --temperature contradict each other", "use one of the two")
     seen = _usual(store) if store else None
@@ -98,7 +102,7 @@ def sampling(flags: Flags, store: "Store | None") -> tuple[Sampling, str]:
 
 
 def decides(flags: Flags) -> bool:
-    """Whether the flags say enough that no interaction has to be looked at."""
+    """Whether the flags say enough, so that no interaction has to be looked at."""
     return flags.greedy or flags.temperature is not None
 
 
@@ -111,6 +115,7 @@ def describe(chosen: Sampling) -> str:
 
 def _usual(store: "Store") -> Sampling | None:
     recent: Sequence[Sampling | None] = [each.sampling for each in store.newest_interactions(RECENT)]
+    # Each request has a seed of its own, which would make every sampling unlike the others.
     counted = Counter(replace(each, seed=None) for each in recent if each)
     return counted.most_common(1)[0][0] if counted else None
 

@@ -41,13 +41,14 @@ class Moment(click.ParamType[datetime]):
             moment = datetime.fromisoformat(str(value))
         except ValueError:
             self.fail(f"{value!r} is not an ISO 8601 time such as 2026-11-22T03:00", param, ctx)
+        # Before the conversion to UTC, which overflows at the ends of datetime's range.
         if not FIRST_YEAR <= moment.year <= LAST_YEAR:
             self.fail(f"{value!r} is not between {FIRST_YEAR} and {LAST_YEAR}", param, ctx)
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def yesterday() -> datetime:
-    """Yesterday's midnight, so that what is imported today is inside every window and already mature."""
+    """Yesterday's midnight (UTC): lines imported today are then inside every window and already mature."""
     return now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
 
 
@@ -79,8 +80,10 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
 
     events = read(file, format_name, secret=session.app.user_secret, start=start)
     reason = "no line says anything"
+    # In batches, because a file may be larger than memory.
     while batch := list(islice(events, APPEND_BATCH)):
         session.app.log.append([encode(event) for event in batch])
+        # A reason of this file, for the error below; the store may hold dead letters of files before it.
         reason = next((event.reason for event in batch if isinstance(event, DeadLetter)), reason)
     done = capture(session.app.log, session.app.store, batch_size=session.app.settings.log.batch_events)
     session.show(
@@ -89,6 +92,7 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
         asdict(done),
         then="nightshift dlq list" if done.dead_letters else "nightshift run",
     )
+    # After the counts were shown, since the lines are kept as dead letters. An empty file is of every format.
     if not done.interactions + done.feedback and file.stat().st_size:
         raise UsageError(
             f"nothing in {file} is of the format {format_name}: {reason}",
@@ -109,8 +113,10 @@ def curate(session: Session, as_of: datetime, until: int | None) -> None:
     """Make a snapshot of all feedback and print its id."""
     snapshot = session.loop.curate(as_of, until=until)
     counts = {**snapshot.counts, **snapshot.curation}
+    lines = [snapshot.snapshot_id]
+    lines += [f"  {count:7d}  {name}" for name, count in counts.items()]
     session.show(
-        "\n".join([snapshot.snapshot_id, *(f"  {count:7d}  {name}" for name, count in counts.items())]),
+        "\n".join(lines),
         {"snapshot_id": snapshot.snapshot_id, "counts": dict(snapshot.counts), "curation": dict(snapshot.curation)},
         then=f"nightshift validate {snapshot.snapshot_id}",
     )

@@ -46,10 +46,10 @@ NEED_NO_SETTINGS = {"init", "schema"}
 """Verbs that help to mend a settings file, and so run without one."""
 OURS = ("loop", "evals", "connectors", "nightshift")
 SPINS = "10000"
-"""How often a thread of torch's OpenMP looks whether the others have come before it sleeps: some 20 microseconds.
+"""Times that a waiting thread of torch's OpenMP looks for the others before it sleeps: some 20 microseconds.
 
-Its own hundred thousands burn the time that a late thread would need where something else keeps the cores busy: ten
-short answers took 58 seconds instead of 4. On a quiet machine it costs no more than two runs differ by.
+OpenMP's default, hundreds of thousands, burns the time that a late thread needs where another program keeps the cores
+busy: ten short answers took 58 seconds instead of 4. On a quiet machine it costs no more than two runs differ by.
 """
 
 
@@ -57,7 +57,7 @@ class Grouped(click.Group):
     """A group of commands that shows each below its heading, with the first line of its help."""
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
-        """One definition list a heading, all with the same left column."""
+        """Write one definition list below each heading, all with the same left column."""
         widest = max(map(len, self.commands))
         for heading, commands in GROUPS.items():
             with formatter.section(click.style(heading, bold=True)):
@@ -86,25 +86,26 @@ def cli(
     """
     _log_to_stderr(verbose=verbose)
     overrides = dict(_assignment(text) for text in assignments)
-    unread = context.invoked_subcommand in NEED_NO_SETTINGS or {"-h", "--help"} & {*sys.argv}
+    # Somebody whose settings file cannot be read has to get help all the same.
+    unread = context.invoked_subcommand in NEED_NO_SETTINGS or {"-h", "--help"} & set(sys.argv)
     loaded = settings.Settings() if unread else settings.load(config, overrides)
     configured = config is not None or Path(settings.SETTINGS_FILE).exists()
     app = App(loaded, configured=configured, progress=ShownProgress())
     context.obj = Session(app, as_json=as_json)
+    # A Kafka consumer that ends without a word would keep its partitions from the others.
     context.call_on_close(app.close)
 
 
 def _log_to_stderr(*, verbose: bool) -> None:
-    """Our stages when `verbose`, warnings always; libraries that set a level of their own are held to warnings.
-
-    kafka-python warns of every try to connect, with tracebacks; the error it ends in says it once. Bitsandbytes, which
-    peft loads wherever it is installed, advises kernels for inference.
-    """
+    """Log our stages with `verbose`, and warnings always."""
     handler = logging.StreamHandler(sys.stderr)
     clear = ERASE_LINE if sys.stderr.isatty() else ""  # where progress is shown, it is shown again below
     handler.setFormatter(logging.Formatter(f"{clear}%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    # Filtered at the handler, because some libraries set a level of their own, below warnings.
     handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith(OURS))
+    # peft loads bitsandbytes wherever it is installed, which then advises kernels for inference.
     handler.addFilter(lambda record: not record.name.startswith("bitsandbytes."))
+    # kafka-python warns of every try to connect, with tracebacks; the error at the end says it once.
     handler.addFilter(lambda record: verbose or not record.name.startswith("kafka."))
     logging.basicConfig(handlers=[handler])
     for package in OURS:
@@ -113,6 +114,7 @@ def _log_to_stderr(*, verbose: bool) -> None:
 
 def _require_utf8(arguments: list[str]) -> None:
     for argument in arguments:
+        # Bytes that are not UTF-8 reach sys.argv as lone surrogates (PEP 383), which no database or model takes.
         if any("\ud800" <= character <= "\udfff" for character in argument):
             raise UsageError(f"{argument!r} is not UTF-8", "set the terminal to UTF-8")
 
@@ -137,10 +139,12 @@ def leave_room_for_neighbours(environment: MutableMapping[str, str]) -> None:
 
 def main() -> None:
     """Run the command line and exit with the code that errors.py states."""
+    # First of all: OpenMP reads its environment once, when a verb imports torch.
     leave_room_for_neighbours(os.environ)
     colours = terminal.colours()
     try:
         _require_utf8(sys.argv)
+        # click raises instead of ending the process, so that all exit codes are given here.
         cli(standalone_mode=False, prog_name="nightshift", color=colours)
     except NightshiftError as error:
         _complain(str(error), colours)

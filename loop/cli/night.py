@@ -1,4 +1,4 @@
-"""The verbs of the night: run, train, register, evaluate, decide, status, nights."""
+"""The verbs of the night: run, train, register, evaluate, decide."""
 
 from datetime import datetime
 
@@ -35,6 +35,7 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
         },
         then='nightshift ask "..."' if promoted(night) else _next_step(session, night),
     )
+    # A night that failed promoted nothing either, so its code comes first.
     if night.status is NightStatus.FAILED:
         raise SystemExit(FAILED)
     if not promoted(night):
@@ -42,7 +43,7 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
 
 
 def _waits_for_a_person(session: Session, night: Night) -> bool:
-    """Whether the gate said PROMOTE and the settings leave the promotion to somebody."""
+    """Whether the gate said PROMOTE and the settings leave the promotion to a person."""
     return night.verdict is Verdict.PROMOTE and not session.app.settings.gate.promote
 
 
@@ -51,6 +52,7 @@ def _next_step(session: Session, night: Night) -> str:
 
     if _waits_for_a_person(session, night):
         return f"nightshift promote {night.outputs[Stage.REGISTER]} --decision {night.outputs[Stage.DECIDE]}"
+    # The backticks mark commands on the night's page.
     return next_step(night).replace("`", "")
 
 
@@ -60,10 +62,12 @@ def _sentence(session: Session, night: Night) -> str:
     result = str(night.verdict or night.status.upper())
     if _waits_for_a_person(session, night):
         result += ", not promoted: gate.promote is off"
-    lines = [f"{night.night_id} {result}", *night.reasons]
+    lines = [f"{night.night_id} {result}"]
+    lines += night.reasons
     if Stage.DECIDE in night.outputs:
         lines.append(explain(session.app.store.decision(night.outputs[Stage.DECIDE])))
-    return "\n".join([*lines, f"report: {night.outputs[Stage.REPORT]}"])
+    lines.append(f"report: {night.outputs[Stage.REPORT]}")
+    return "\n".join(lines)
 
 
 @click.command(cls=Verb, access=Access.WRITES)
@@ -120,6 +124,7 @@ def decide(session: Session, evidence_id: str) -> None:
     Exit 3 unless it is PROMOTE.
     """
     decision = session.loop.decide(evidence_id)
+    # Imported after the call, so that an id that names nothing is refused before anything heavy is loaded.
     from loop.gate import explain
     from loop.nights.versions import version_of
 

@@ -1,4 +1,4 @@
-"""How far long work is: one line on a terminal, rewritten, with the seconds left; a log line a minute elsewhere."""
+"""Progress of long work: on a terminal one line, rewritten, with the seconds left; elsewhere a log line a minute."""
 
 import logging
 import shutil
@@ -7,35 +7,39 @@ import time
 from threading import Lock, Thread
 
 log = logging.getLogger("nightshift.progress")
+# A level of its own: `main` holds the loggers above it to warnings, and a line a minute comes without --verbose too.
 log.setLevel(logging.INFO)
 
 ERASE_LINE = "\r\x1b[2K"
 SECONDS_BETWEEN_LINES = 60.0
 SECONDS_BETWEEN_LOOKS = 0.25
 BEGINS = "begins"
-"""The note of a stage that says no more: the line moves, and that is enough."""
+"""Note of a stage that has only begun; it is not drawn, since the line moves already."""
 BAR = 20
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 class ShownProgress:
-    """See loop.ports.Progress. What was said last is shown, with the time, until it is said to have ended."""
+    """See loop.ports.Progress. The last report is shown, with the time, until one says that the work has ended."""
 
     def __init__(self) -> None:
         self.title = ""
-        """What all of it is about, in front of every line."""
+        """Title of the work as a whole, in front of every line."""
         self._said: tuple[str, int, int, str] | None = None
         self._began = self._heard = 0.0
         self._first = 0
+        # The thread that works reports, and the reminding thread draws in between.
         self._lock = Lock()
         self._watched = sys.stderr.isatty()
+        # A daemon, so that it never keeps the command from ending.
         Thread(target=self._remind, daemon=True).start()
 
     def __call__(self, stage: str, done: int, of: int, note: str) -> None:
-        """Show it where standard error goes."""
+        """Draw the report on a terminal; elsewhere keep it for the next line of the log."""
         with self._lock:
             now, before = time.monotonic(), self._said
+            # Another stage, or another total, has a pace of its own, and resumed work does not begin at 0.
             if before is None or (before[0], before[2]) != (stage, of):
                 self._began, self._first = now, done
             self._heard = now
@@ -50,39 +54,48 @@ class ShownProgress:
                 if self._watched and self._said:
                     self._rewrite()
                 elif self._said:
+                    # The age of a report tells a step that takes long from work that goes on.
                     silent = time.monotonic() - self._heard
                     ago = f"  ({silent / 60:.0f} min ago)" if silent >= SECONDS_BETWEEN_LINES else ""
                     log.info("%s%s", self._plain(), ago)
 
     def _plain(self) -> str:
-        """What was said last, in words."""
+        """The last report in words."""
         stage, done, of, note = self._said or ("", 0, 0, "")
-        counted = [f"{done}/{of}", note, *self._left(done, of)] if of > 1 else [note]
-        return " ".join(filter(None, [self.title, stage, *counted]))
+        parts = [self.title, stage]
+        if of > 1:
+            parts += [f"{done}/{of}", note]
+            parts += self._left(done, of)
+        else:
+            parts.append(note)
+        return " ".join(filter(None, parts))
 
     def _rewrite(self) -> None:
         sys.stderr.write(ERASE_LINE + self._drawn())
         sys.stderr.flush()
 
     def _drawn(self) -> str:
-        """The line of now, at most as wide as the terminal; nothing where the work has ended."""
+        """The line to draw now, narrower than the terminal; empty where the work has ended."""
         if self._said is None:
             return ""
         stage, done, of, note = self._said
         seconds = time.monotonic() - self._began
         what = f"{self.title} {stage:<9}".lstrip()
         if of > 1:
-            parts = [what, bar(done / of), f"{done}/{of}", note, *self._left(done, of)]
+            parts = [what, bar(done / of), f"{done}/{of}", note]
+            parts += self._left(done, of)
         else:
             turning = SPINNER[int(seconds / SECONDS_BETWEEN_LOOKS) % len(SPINNER)]
             parts = [what, turning, "" if note == BEGINS else note, f"{seconds:.0f} s"]
+        # A line that fills the last column may be wrapped, and could not be erased as one line then.
         return "  ".join(filter(None, parts))[: shutil.get_terminal_size().columns - 1]
 
     def _left(self, done: int, of: int) -> list[str]:
-        """Seconds left at the pace so far; nothing before there is a pace."""
+        """Seconds left at the pace so far, as one part of the line; no part before there is a pace."""
         if done <= self._first:
             return []
         pace = (self._heard - self._began) / (done - self._first)
+        # Less the time since the last report, so that the seconds also count down between two reports.
         left = pace * (of - done) - (time.monotonic() - self._heard)
         return [f"{max(left, 0):.0f} s left"]
 

@@ -31,6 +31,7 @@ def prune(session: Session, keep: int, dry_run: bool) -> None:
     from loop.nights.nightly import LEASE_SECONDS
     from loop.nights.prune import remove, unneeded
 
+    # A night that began meanwhile could come to need what was found unneeded. A dry run removes nothing.
     with nullcontext() if dry_run else session.app.store.lease("night", LEASE_SECONDS):
         found = unneeded(session.app.home, session.app.store, session.app.ledger, keep)
         if not dry_run:
@@ -46,11 +47,12 @@ def prune(session: Session, keep: int, dry_run: bool) -> None:
 
 
 def _table(found: Sequence["Unneeded"], what: str) -> str:
-    """A line for each folder with how many entries and bytes, and their sum."""
+    """A line for each folder with its number of entries and its size, and a line with their sums."""
     if not found:
         return "nothing to remove"
     entries, sizes = Counter(each.folder for each in found), Counter[str]()
     for each in found:
         sizes[each.folder] += each.bytes
     lines = [f"{folder:16} {entries[folder]:6d}  {sizes[folder] / 1e6:12,.1f} MB" for folder in entries]
-    return "\n".join([*lines, f"{what:16} {len(found):6d}  {sizes.total() / 1e6:12,.1f} MB"])
+    lines.append(f"{what:16} {len(found):6d}  {sizes.total() / 1e6:12,.1f} MB")
+    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What every verb gets: the loop it works on, and how to print."""
+"""The session that every verb gets: the loop it works on, and the way it prints."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class Session:
 
     @property
     def loop(self) -> Loop:
-        """What the verbs call."""
+        """The library's loop, whose methods the verbs call."""
         return Loop(self.app)
 
     def show(self, text: str, values: Mapping[str, object], *, then: str = "") -> None:
@@ -28,6 +28,7 @@ class Session:
         The next step goes to standard error, so that `$(nightshift curate)` is an id and nothing else.
         """
         if self.as_json:
+            # `str` for times and paths, which JSON does not have.
             click.echo(json.dumps(values, default=str, ensure_ascii=False))
             return
         click.echo(text)

@@ -1,4 +1,4 @@
-"""The verbs around the loop: init writes the settings file, doctor looks for what would go wrong tonight."""
+"""The verbs to set a project up: init writes the settings file, doctor looks for what would go wrong tonight."""
 
 from pathlib import Path
 
@@ -42,9 +42,12 @@ def doctor(session: Session, model: bool) -> None:
     """
     from loop.cli.checks import CHECKS, MODEL
 
-    checks = (*CHECKS, MODEL) if model else CHECKS
+    checks = list(CHECKS)
+    if model:
+        checks.append(MODEL)
     progress, findings = ShownProgress(), []
     for number, (name, check) in enumerate(checks, 1):
+        # One more than there are checks, because a step that equals the total is the end of the work.
         progress("doctor", number, len(checks) + 1, name)
         findings.append(check(session))
     progress("doctor", 1, 1, "ended")

@@ -22,12 +22,12 @@ STALE = 1
 NIGHT_LEASE = "night"
 EVENTS = ("interaction", "feedback", "dead_letter")
 NOT_COUNTED = {"feedback", "evidence"}
-"""Words without a plural."""
+"""Names of tables that have no plural."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A night as it is told: what came of it, why, and what its process does where it has not ended."""
+    """A night as it is told: its result, the reason, and what its process does where the night has not ended."""
 
     night: Night
     result: str
@@ -53,11 +53,9 @@ def status(session: Session, max_age: timedelta | None) -> None:
 
     rows, counts = session.app.ledger.entries(), session.app.store.counts()
     last = next(reversed(seen(session)), None)
-    lines = [
-        *_who_serves(session.app.settings.model.name, champion(rows), anchor(rows), rows),
-        *_last_night(last),
-        *_stored(counts),
-    ]
+    lines = list(_who_serves(session.app.settings.model.name, champion(rows), anchor(rows), rows))
+    lines += _last_night(last)
+    lines += _stored(counts)
     moved = serving_row(rows)
     session.show(
         terminal.table(lines),
@@ -89,30 +87,35 @@ def nights(session: Session) -> None:
 
 
 def seen(session: Session) -> list[Seen]:
-    """Every night, oldest first."""
+    """Every night as it is told, oldest first."""
     rows = session.app.ledger.entries()
     found = session.app.store.nights()
+    # Nights run one at a time, so only the last can be open and have a process that holds the lease.
     holder = session.app.store.holder(NIGHT_LEASE) if found and found[-1].finished_at is None else None
     return [_ended(session, night, rows) if night.finished_at else _unfinished(night, holder) for night in found]
 
 
 def serving_row(rows: Sequence[Promotion]) -> Promotion | None:
-    """The row that made the champion what it is; None for an empty ledger."""
+    """The ledger row that made the champion serve; None for an empty ledger."""
+    # A row that names the anchor moves no champion.
     return next((row for row in reversed(rows) if row.action is not Action.ANCHOR), None)
 
 
 def _ended(session: Session, night: Night, rows: Sequence[Promotion]) -> Seen:
     decision = session.app.store.decision(night.outputs[Stage.DECIDE]) if Stage.DECIDE in night.outputs else None
+    # A night may fail, or be given up, after its verdict: what it came to then is no promotion.
     if night.status is NightStatus.FAILED:
         return Seen(night, night.status.upper(), outcomes.why(night, None))
     result = outcomes.outcome(night, rows)
     if night.verdict is Verdict.PROMOTE and not outcomes.promoted(night, rows):
+        # The result says "not promoted" already. A night without a reason had gate.promote off.
         why = night.reasons[0].removeprefix("not promoted: ") if night.reasons else "gate.promote is off"
         return Seen(night, result, why)
     return Seen(night, result, outcomes.why(night, decision))
 
 
 def _unfinished(night: Night, holder: "Holder | None") -> Seen:
+    # A stage that ended has stored its output, so the first without one is where the night stands.
     stage = next((each for each in Stage if each not in night.outputs), Stage.REPORT)
     process, lives = _process(holder)
     begun = f"began {ago(night.started_at, now())}; {process}"
@@ -120,10 +123,11 @@ def _unfinished(night: Night, holder: "Holder | None") -> Seen:
 
 
 def _process(holder: "Holder | None") -> tuple[str, bool]:
-    """What is known of a night's process, and whether it lives."""
+    """A sentence about the process of a night, and whether that process lives."""
     if holder is None:
         return "no process works on it", False
     name = f"process {holder.process_id} on {holder.host}"
+    # Of another machine's process only the lease tells: a live one renews it long before it ends.
     if holder.alive is None:
         silent = holder.expires_at <= now()
         return (f"{name} is silent since {holder.expires_at:%Y-%m-%d %H:%M} UTC" if silent else name), not silent
@@ -186,13 +190,15 @@ def _next_step(last: Seen | None, counts: Mapping[str, int]) -> str:
 
 
 def _require_fresh(session: Session, max_age: timedelta) -> None:
-    """One line, and exit 1 when no night has ended for `max_age`."""
+    """Show one line for a monitor; exit code 1 when no night has ended for `max_age`."""
     found = seen(session)
     ends = [(each.night.finished_at, each.night.night_id) for each in found if each.night.finished_at]
-    (ended_at, night_id), moment = max(ends, default=(None, "")), now()
+    ended_at, night_id = max(ends, default=(None, ""))
+    moment = now()
     fresh = ended_at is not None and moment - ended_at <= max_age
     text = f"{night_id} ended {ago(ended_at, moment)}" if ended_at else "no night has ended yet"
     text = text if fresh else f"{text}, {span(max_age)} are allowed"
+    # A night that hangs is why the last one that ended is too old.
     if found and found[-1].night.finished_at is None:
         text += f"; {found[-1].night.night_id} is {found[-1].result}, {found[-1].reason}"
     session.show(

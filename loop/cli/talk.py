@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 STARTED = time.monotonic()
-"""When the command began, as far as its own code can tell."""
+"""Time at which this module was imported: the earliest that the command's own code knows of its start."""
 END = {"/quit", "/exit"}
 
 Body = TypeVar("Body", bound=Callable[..., None])
@@ -36,16 +36,18 @@ class Answerer:
     model: "LanguageModel"
     sampling: Sampling
     aloud: bool
-    """Answers are written as they are drawn; otherwise they are given back whole."""
+    """Whether answers are written as they are drawn; otherwise they are only returned, whole."""
 
     def answer(self, messages: list[Message], asked_at: float) -> str:
         """The answer to `messages`; how long its first word took since `asked_at` goes to the log."""
         said: list[str] = []
         for piece in self.model.stream(messages, self.sampling):
+            # White space is no first word yet.
             if not "".join(said).strip() and piece.strip():
                 log.info("first word after %.2f s", time.monotonic() - asked_at)
             said.append(piece)
             if self.aloud:
+                # Only a terminal obeys control characters; a pipe gets the answer as the model gave it.
                 click.echo(terminal.harmless(piece) if sys.stdout.isatty() else piece, nl=False)
         if self.aloud:
             click.echo()
@@ -67,7 +69,8 @@ OPTIONS = (
 
 
 def asking(body: Body) -> Body:
-    """The options that `ask` and `chat` share."""
+    """Decorator with the options that `ask` and `chat` share."""
+    # The decorator applied last comes first in the help.
     for option in reversed(OPTIONS):
         body = option(body)
     return body
@@ -133,6 +136,7 @@ def chat(
             answer = answerer.answer(messages, time.monotonic())
         except KeyboardInterrupt:
             click.echo("  (stopped)", err=True)
+            # A question without an answer would leave two turns of the user in a row.
             messages.pop()
             continue
         messages.append(Message("assistant", answer))
@@ -141,9 +145,12 @@ def chat(
 
 
 def _turns() -> Iterable[str]:
-    """Lines that somebody types, or that a pipe brings."""
+    """Lines that somebody types, or that a pipe brings, without the empty ones."""
     if not sys.stdin.isatty():
-        yield from (text for line in sys.stdin if (text := line.strip()))
+        for line in sys.stdin:
+            text = line.strip()
+            if text:
+                yield text
         return
     import readline  # noqa: F401 - `input` edits and remembers lines with it
 
@@ -151,6 +158,7 @@ def _turns() -> Iterable[str]:
         try:
             text = input("you> ").strip()
         except (EOFError, KeyboardInterrupt):
+            # The cursor still stands behind the prompt.
             click.echo()
             return
         if text in END:
@@ -160,16 +168,24 @@ def _turns() -> Iterable[str]:
 
 
 def _load(session: Session, version: int | None, flags: Flags, *, base: bool) -> Answerer:
-    """The model that is asked, after a line that says which it is and how its answers are drawn."""
+    """Load the model that is asked, after a line that says which it is and how its answers are drawn."""
     from loop.nights.versions import load_base, load_version
     from loop.promotion import champion
 
     entries = session.app.ledger.entries()
-    chosen = 0 if base else version if version is not None else champion(entries)
+    if base:
+        chosen = 0
+    elif version is not None:
+        chosen = version
+    else:
+        chosen = champion(entries)
+    # Where the options decide, no store is opened.
     drawn, why = sampling(flags, None if decides(flags) else session.app.store)
     name = f"{session.app.settings.model.name}@{chosen}"
+    # On standard error, so that standard output holds the answer alone.
     click.echo(click.style(f"{name}: {describe(drawn)} ({why})", dim=True), err=True)
     began = time.monotonic()
+    # The base model needs no registry: it can be asked before anything was registered.
     model = (
         load_version(session.app.settings, session.app.registry, entries, chosen)
         if chosen

@@ -1,4 +1,4 @@
-"""nightshift.toml as `init` writes it: every default with its meaning and what it may be, from the sections."""
+"""nightshift.toml as `init` writes it: each setting with its default, meaning and bounds, from `settings.sections`."""
 
 import ast
 import inspect
@@ -40,26 +40,33 @@ FIRST: tuple[tuple[str, tuple[str, ...], str], ...] = (
         "Older interactions are not learnt from, though the store keeps them.",
     ),
 )
-"""What a newcomer decides before the first night: the question, its settings and what they mean."""
+"""Decisions of a newcomer before the first night: the question, its settings and what they mean."""
 MARK = "FIRST: "
-"""Begins the comment of every setting that stands in FIRST."""
+"""Beginning of the comment of every setting that stands in FIRST."""
 
 
 def render(chosen: settings.Settings, *, kafka: bool = False) -> str:
-    """The commented file; loading it gives `chosen` back. `[log]` is in it with `kafka`, or where it says something."""
+    """The commented file, which loads as `chosen`. It has `[log]` with `kafka`, or where that is not the default."""
     meanings = _meanings()
     marked = {key for _, keys, _ in FIRST for key in keys}
-    lines = [*_comment(HEAD), "#", *_first(chosen), ""]
+    lines = _comment(HEAD)
+    lines.append("#")
+    lines += _first(chosen)
+    lines.append("")
     for name in settings.policy(chosen):
         values = getattr(chosen, name)
+        # [log] is about Kafka; the embedded log has no settings.
         if name == "log" and not kafka and values == settings.LogSettings():
             continue
         owner = type(values)
+        # Bounds stand in Annotated, which is dropped without include_extras.
         kinds = get_type_hints(owner, include_extras=True)
-        lines += [*_comment(meanings[owner.__name__, ""]), f"[{name}]"]
+        lines += _comment(meanings[owner.__name__, ""])
+        lines.append(f"[{name}]")
         for key in fields(values):
             mark = MARK if f"{name}.{key.name}" in marked else ""
             lines += _comment(mark + meanings[owner.__name__, key.name], _allowed(kinds[key.name]))
+            # JSON writes booleans, numbers and texts as TOML does.
             lines.append(f"{key.name} = {json.dumps(getattr(values, key.name))}")
         lines.append("")
     return "\n".join(lines)
@@ -84,29 +91,33 @@ def _comment(*paragraphs: str, indent: str = "# ") -> list[str]:
 
 
 def _allowed(kind: Any) -> str:  # noqa: ANN401 - a type as annotations have them
-    """What a setting may be, as far as its type says more than text or number."""
+    """Sentence on the values that a setting may have; empty where its type says only text or number."""
     if get_origin(kind) is Literal:
         return f"One of {', '.join(map(json.dumps, get_args(kind)))}."
     if kind is bool:
         return "true or false."
     if get_origin(kind) is not Annotated:
         return ""
-    number, *marks = get_args(kind)
+    arguments = get_args(kind)
+    number, marks = arguments[0], arguments[1:]
     whole = "A whole number" if number is int else "A number"
     return next((f"{whole}, {_range(mark)}." for mark in marks if isinstance(mark, Between)), "")
 
 
 def _range(bounds: Between) -> str:
+    # `g` alone keeps six digits, and would round a large bound.
     return f"{bounds.low:g} or more" if bounds.high is None else f"{bounds.low:g} to {bounds.high:.10g}"
 
 
 def _meanings() -> dict[tuple[str, str], str]:
-    """(class, field) -> the docstring that stands under it; (class, "") -> the class's own."""
+    """Docstrings of the settings: of a field under (class, field), of a class under (class, "")."""
+    # From the source, because Python drops the strings below fields.
     classes = [node for node in ast.parse(inspect.getsource(sections)).body if isinstance(node, ast.ClassDef)]
     return {(owner.name, name): text for owner in classes for name, text in _docstrings(owner)}
 
 
 def _docstrings(owner: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    # The string before the first field is the docstring of the class.
     name = ""
     for node in owner.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):

@@ -1,4 +1,4 @@
-"""How people see results: tables and colours on a terminal, plain lines in a pipe or a file."""
+"""Results as people see them: tables and colours on a terminal, plain lines in a pipe or a file."""
 
 import os
 import shutil
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import click
 
 COLUMNS = 80
-"""Where nothing is known of the terminal."""
+"""Width that is assumed where nothing is known of the terminal."""
 NARROWEST = 24
-"""Characters that the last column of a table gets, at least."""
+"""Least number of characters that the last column of a table gets."""
 GAP = "  "
 TONES = {
     "PROMOTE": "green",
@@ -26,16 +26,16 @@ TONES = {
     "ok": "green",
     "BAD": "red",
 }
-"""Colours of the words that a result begins with; `click.echo` leaves them out where nobody sees them."""
+"""Colours of the words that a result begins with; `click.echo` drops them where the output is no terminal."""
 
 
 def colours() -> bool | None:
-    """False where NO_COLOR (no-color.org) or a dumb terminal forbids them, None to let click look at the stream."""
+    """Use of colours: False where NO_COLOR (no-color.org) or a dumb terminal forbids them, None where click decides."""
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def harmless(text: str) -> str:
-    """`text` without what moves a cursor or colours a terminal: strangers and models wrote it."""
+    """`text`, which strangers or models wrote, with all characters escaped that move a cursor or colour a terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
@@ -46,19 +46,25 @@ def toned(text: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], headers: Sequence[str] = ()) -> str:
-    """Rows in columns; on a terminal under headers and with the last column wrapped, elsewhere a line each."""
+    """Rows in columns: on a terminal below headers, with the last column wrapped; elsewhere one line for each row."""
     on_terminal = sys.stdout.isatty()
-    shown = [headers, *rows] if on_terminal and headers else rows
+    shown = list(rows)
+    if on_terminal and headers:
+        shown.insert(0, headers)
+    # The last column has no width of its own: it gets the room that is left.
     widths = [max(map(len, cells)) for cells in zip(*shown, strict=True)][:-1]
     margin = sum(widths) + len(GAP) * len(widths)
     room = max(shutil.get_terminal_size((COLUMNS, 24)).columns - margin, NARROWEST)
     lines = []
     for row in shown:
-        first, *more = textwrap.wrap(row[-1], room) or [""] if on_terminal else [row[-1]]
+        # An empty cell wraps to no line at all, but its row is shown.
+        pieces = (textwrap.wrap(row[-1], room) or [""]) if on_terminal else [row[-1]]
         tone = _bold if row is headers else toned
+        # Padded after colouring, because the codes of a colour take no room.
         cells = [tone(cell) + " " * (width - len(cell)) for cell, width in zip(row, widths, strict=False)]
-        lines.append(GAP.join([*cells, tone(first)]).rstrip())
-        lines += [" " * margin + line for line in more]
+        cells.append(tone(pieces[0]))
+        lines.append(GAP.join(cells).rstrip())
+        lines += [" " * margin + piece for piece in pieces[1:]]
     return "\n".join(lines)
 
 

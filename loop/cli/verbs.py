@@ -1,4 +1,4 @@
-"""A command of ours: one that says whether it needs a project, and whether it may make the project's home folder."""
+"""The class of all verbs: each says whether it needs a project, and whether it may make the home folder."""
 
 from enum import Enum
 from typing import Any
@@ -9,7 +9,7 @@ from loop.cli.session import Session
 
 
 class Access(Enum):
-    """What a verb asks of the folder it is called in."""
+    """Demands of a verb on the folder it is called in."""
 
     ANYWHERE = "works without a project and makes no home"
     READS = "needs a project and makes no home, so that it is safe to look"
@@ -27,6 +27,7 @@ class Verb(click.Command):
         """Run the verb. Raises UsageError in a folder that is no project, where the verb needs one."""
         session = context.find_object(Session)
         if session is not None:
+            # Before the verb opens a port: each is opened once, with what is allowed at that time.
             session.app.may_make_home = self.access is Access.WRITES
             if self.access is not Access.ANYWHERE:
                 session.app.require_project()

@@ -16,10 +16,10 @@ from loop.types import Action, Promotion
 
 
 def login() -> str:
-    """Who runs this; a container's user may have no name."""
+    """Name of the user who runs the command, or the uid where a container's user has no name."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):
+    except (KeyError, OSError):  # the latter from Python 3.13 on
         return f"uid {os.getuid()}"
 
 
@@ -28,7 +28,8 @@ reason_option = click.option("--reason", default="", help="Why; kept in the ledg
 
 
 def _show(session: Session, row: Promotion, asked_at: datetime) -> None:
-    """What was done, or that nothing was left to do when the row is older than the wish."""
+    """Show what was done, or that nothing was left to do."""
+    # The library returns the row that stands already when the version serves; such a row is older than the request.
     name, was_so = row.model, row.recorded_at < asked_at
     done = f"{row.action}: {name}@{row.from_version} -> {name}@{row.to_version}  ledger row {row.sequence}"
     session.show(
@@ -120,6 +121,6 @@ def history(session: Session) -> None:
 
 
 def _cells(row: Promotion) -> tuple[str, ...]:
-    """Number, time, action, move, actor and reason."""
+    """Cells of a row: number, time, action, move, actor and reason."""
     move = f"{row.model}@{row.from_version} -> {row.model}@{row.to_version}"
     return str(row.sequence), f"{row.recorded_at:%Y-%m-%d %H:%M}", row.action, move, row.actor, row.reason

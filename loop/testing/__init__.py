@@ -1,4 +1,4 @@
-"""Ports in memory, with which an application tests what it does with a loop: no database, broker or MLflow is needed.
+"""Ports in memory, for tests of applications that use a loop: no database, broker or MLflow is needed.
 
     loop = open_loop(ports=memory_ports(tmp_path))
 
@@ -14,7 +14,7 @@ __all__ = ["MemoryLedger", "MemoryLog", "MemoryRegistry", "MemoryRun", "MemorySt
 
 
 def memory_ports(folder: Path) -> dict[str, object]:
-    """All ports in memory by their names; the registry keeps its adapters in `folder`."""
+    """All ports in memory by their names, as `open_loop` takes them; the registry keeps its adapters below `folder`."""
     return {
         "log": MemoryLog(),
         "store": MemoryStore(),

@@ -1,11 +1,12 @@
-"""Log, store and ledger in memory, for tests that are about something else than a database or a broker."""
+"""Log, store and ledger in memory, for tests of everything but databases and brokers."""
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import TypeVar
 from uuid import uuid4
 from zlib import crc32
@@ -30,7 +31,7 @@ Noun = TypeVar("Noun")
 
 
 class MemoryLog:
-    """An EventLog; equal keys share a partition."""
+    """An EventLog in memory; events with one key share a partition."""
 
     def __init__(self, topic: str = "events", partitions: int = 1) -> None:
         self.payloads: dict[Partition, list[bytes]] = {Partition(topic, n): [] for n in range(partitions)}
@@ -40,10 +41,12 @@ class MemoryLog:
         self.waited = 0.0
 
     def append(self, envelopes: Sequence[Envelope]) -> None:
-        """Payloads, each in the partition of its key."""
+        """Append each payload to the partition of its key."""
         partitions = self.partitions()
         for envelope in envelopes:
-            self.payloads[partitions[crc32(envelope.key.encode()) % len(partitions)]].append(envelope.payload)
+            # Not `hash`, which differs from one process to the next.
+            number = crc32(envelope.key.encode()) % len(partitions)
+            self.payloads[partitions[number]].append(envelope.payload)
 
     def partitions(self) -> tuple[Partition, ...]:
         """Every partition."""
@@ -54,19 +57,19 @@ class MemoryLog:
         return tuple(partition for partition in self.payloads if partition not in self.placed)
 
     def ends(self) -> Mapping[Partition, int]:
-        """The number of payloads of each partition."""
+        """Offset that the next entry of each partition will get: the number of its payloads."""
         return {partition: len(payloads) for partition, payloads in self.payloads.items()}
 
     def acknowledge(self, partition: Partition, position: int) -> None:
-        """A position that a service would show to its own tools."""
+        """Keep the position that a service would show to its own tools, for tests to look at."""
         self.acknowledged[partition] = position
 
     def wait(self, seconds: float) -> None:
-        """Seconds that were waited, summed in `waited`."""
+        """Add the seconds to `waited`; no time passes."""
         self.waited += seconds
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        """Nothing is done: this log has no partitions to give back."""
 
     def seek(self, partition: Partition, position: int) -> None:
         """The next poll of a partition starts at `position`. Raises NotFoundError for a partition of another log."""
@@ -76,11 +79,12 @@ class MemoryLog:
         self.placed.add(partition)
 
     def poll(self, limit: int, *, wait: bool = True) -> tuple[Batch, ...]:  # noqa: ARG002
-        """At most `limit` entries of all partitions, from where each stands."""
+        """At most `limit` entries of all partitions together, from the position of each."""
         batches = []
         for partition, payloads in self.payloads.items():
             start = self.stands_at[partition]
             taken = payloads[start : start + limit]
+            # The limit is for all partitions together: those after this one get the rest of it.
             limit -= len(taken)
             if taken:
                 self.stands_at[partition] = start + len(taken)
@@ -90,7 +94,7 @@ class MemoryLog:
 
 
 class MemoryStore:
-    """A Store; `ingested` holds every captured event with its sequence."""
+    """A Store in memory; `ingested` holds every captured event with its ingestion sequence."""
 
     def __init__(self) -> None:
         self.offsets: dict[Partition, int] = {}
@@ -100,74 +104,79 @@ class MemoryStore:
         self.leases: set[str] = set()
 
     def position(self, partition: Partition) -> int:
-        """The offset to read next."""
+        """The offset of a partition to read next; 0 for one that was never read."""
         return self.offsets.get(partition, 0)
 
     def ingest(self, parsed: Parsed) -> int:
-        """Events of a batch and its new offset. Raises FencedError when the offset is another one."""
+        """Store the events of a batch and its new offset. Raises FencedError when it starts at another offset."""
         batch = parsed.batch
+        # Before anything is written: another reader of the partition was faster, and its rows stand.
         if batch.start != self.position(batch.partition):
             raise FencedError(f"the offset is not {batch.start} any more", "read the stored position again")
         self.offsets[batch.partition] = batch.next
         before = len(self.ingested)
-        events: tuple[Event, ...] = (*parsed.interactions, *parsed.feedback, *parsed.dead_letters)
+        # In the order of the database, which numbers the rows of a batch kind by kind.
+        events: Iterable[Event] = chain(parsed.interactions, parsed.feedback, parsed.dead_letters)
         for event in events:
+            # An event that was seen before uses a sequence up, but keeps its first one.
             self.last_sequence += 1
             self.ingested.setdefault(_identity(event), (self.last_sequence, event))
         return len(self.ingested) - before
 
     def prepare(self, parsed: Parsed) -> Callable[[], int]:
-        """`ingest`, later."""
+        """`ingest` for a later call; here nothing can be prepared before."""
         return lambda: self.ingest(parsed)
 
     def watermark(self) -> int:
-        """The last ingestion sequence."""
+        """The highest ingestion sequence so far."""
         return self.last_sequence
 
     def interactions(self, until: int) -> Iterator[Interaction]:
-        """Interactions up to a sequence."""
+        """Interactions with an ingestion sequence of at most `until`, oldest first."""
         return (event for at, event in self.ingested.values() if at <= until and isinstance(event, Interaction))
 
     def newest_interactions(self, count: int) -> tuple[Interaction, ...]:
-        """The newest interactions, newest first."""
+        """The last `count` interactions by ingestion, newest first."""
         held = sorted(self.ingested.values(), key=lambda pair: -pair[0])
         return tuple([event for _, event in held if isinstance(event, Interaction)][:count])
 
     def feedback(self, until: int) -> Iterator[Feedback]:
-        """Feedback up to a sequence."""
+        """Feedback with an ingestion sequence of at most `until`, oldest first."""
         return (event for at, event in self.ingested.values() if at <= until and isinstance(event, Feedback))
 
     def dead_letters(self) -> tuple[DeadLetter, ...]:
-        """Every dead letter."""
+        """Every dead letter, oldest first."""
         return tuple(event for _, event in self.ingested.values() if isinstance(event, DeadLetter))
 
     def mark_replayed(self, letter_id: str, at: datetime) -> None:
-        """When a dead letter was sent again."""
+        """Note the time at which a dead letter was sent again."""
         sequence, letter = self.ingested["dead_letter", letter_id]
+        # Always so under this key; the type checker cannot know it.
         if isinstance(letter, DeadLetter):
             self.ingested["dead_letter", letter_id] = sequence, replace(letter, replayed_at=at)
 
     def clock(self) -> datetime:
-        """The time."""
+        """The time in UTC, by this machine's clock."""
         return datetime.now(UTC)
 
     def counts(self) -> Mapping[str, int]:
         """Number of rows of each table."""
-        events = [event for _, event in self.ingested.values()]
-        held = [*events, *self.saved.values()]
-        return {table: sum(isinstance(noun, kind) for noun in held) for table, kind in TABLES.items()}
+        held: list[object] = [event for _, event in self.ingested.values()]
+        held += self.saved.values()
+        return {table: _count(held, kind) for table, kind in TABLES.items()}
 
     def save_night(self, night: Night) -> None:
-        """A night, inserted or replaced."""
+        """Insert the night, or replace the one with its id."""
         self.saved[Night, night.night_id] = night
 
     def nights(self) -> tuple[Night, ...]:
         """Every night, oldest first."""
         nights = [noun for noun in self.saved.values() if isinstance(noun, Night)]
+        # By id where nights began at the same time, as they do by the fixed clock of a test.
         return tuple(sorted(nights, key=lambda night: (night.started_at, night.night_id)))
 
     def save_snapshot(self, snapshot: Snapshot) -> None:
-        """A snapshot."""
+        """Insert the snapshot, or replace the one with its id."""
         self.saved[Snapshot, snapshot.snapshot_id] = snapshot
 
     def snapshot(self, snapshot_id: str) -> Snapshot:
@@ -175,7 +184,7 @@ class MemoryStore:
         return self._one(Snapshot, snapshot_id)
 
     def save_candidate(self, candidate: Candidate) -> None:
-        """A candidate; the first of an id stays."""
+        """Insert the candidate, unless there is one with its id."""
         self.saved.setdefault((Candidate, candidate.candidate_id), candidate)
 
     def candidate(self, candidate_id: str) -> Candidate:
@@ -183,12 +192,12 @@ class MemoryStore:
         return self._one(Candidate, candidate_id)
 
     def candidates_of(self, job_id: str) -> tuple[Candidate, ...]:
-        """Every candidate of a job."""
+        """Every candidate of a job, by id."""
         held = [noun for noun in self.saved.values() if isinstance(noun, Candidate) and noun.job_id == job_id]
         return tuple(sorted(held, key=lambda candidate: candidate.candidate_id))
 
     def save_evidence(self, evidence: Evidence) -> None:
-        """Evidence."""
+        """Insert the evidence, or replace that with its id."""
         self.saved[Evidence, evidence.evidence_id] = evidence
 
     def evidence(self, evidence_id: str) -> Evidence:
@@ -196,7 +205,7 @@ class MemoryStore:
         return self._one(Evidence, evidence_id)
 
     def save_decision(self, decision: Decision) -> None:
-        """A decision."""
+        """Insert the decision, or replace the one with its id."""
         self.saved[Decision, decision.decision_id] = decision
 
     def decision(self, decision_id: str) -> Decision:
@@ -205,7 +214,7 @@ class MemoryStore:
 
     @contextmanager
     def lease(self, name: str, seconds: float) -> Iterator[None]:  # noqa: ARG002 - nobody else can take it over
-        """A lease that this process alone can hold. Raises LeaseHeldError while it does."""
+        """Hold a lease, for which only this process can ask. Raises LeaseHeldError while it is held already."""
         if name in self.leases:
             raise LeaseHeldError(f"the lease {name!r} is held by this process", "wait for it to end")
         self.leases.add(name)
@@ -218,18 +227,20 @@ class MemoryStore:
         """This process, while it holds the lease."""
         if name not in self.leases:
             return None
+        # Nobody else can wait for it, so when it was taken and when it ends make no difference.
         now = self.clock()
         return Holder(socket.gethostname(), os.getpid(), now, now, alive=True)
 
     def _one(self, kind: type[Noun], key: str) -> Noun:
         noun = self.saved.get((kind, key))
+        # None, for an absent key, is of no kind either.
         if not isinstance(noun, kind):
             raise NotFoundError(f"there is no {kind.__name__.lower()} {key!r}", "name one that this store has")
         return noun
 
 
 class MemoryLedger:
-    """A Ledger; tests may tamper with `rows`."""
+    """A Ledger in memory; tests may tamper with `rows`."""
 
     def __init__(self) -> None:
         self.rows: list[Promotion] = []
@@ -240,12 +251,14 @@ class MemoryLedger:
         return self.id
 
     def entries(self) -> tuple[Promotion, ...]:
-        """Every row, verified."""
+        """Every row, oldest first. Raises IntegrityError when a hash does not fit."""
+        # At each reading, as the ledger in a database does: rows may have been tampered with since they were appended.
         verify(self.rows)
         return tuple(self.rows)
 
     def append(self, entry: Promotion) -> None:
-        """A row. Raises StaleChampionError when its number is taken."""
+        """Append a row. Raises StaleChampionError when its sequence is taken."""
+        # Before the chain is checked: the second of two promoters was late, and its row is not broken.
         if any(row.sequence == entry.sequence for row in self.rows):
             raise StaleChampionError(f"ledger row {entry.sequence} is taken", "look at who serves now and decide again")
         follow(self.rows[-1] if self.rows else None, entry)
@@ -264,7 +277,12 @@ TABLES = {
 }
 
 
+def _count(held: Sequence[object], kind: type) -> int:
+    return sum(isinstance(noun, kind) for noun in held)
+
+
 def _identity(event: Event) -> tuple[str, ...]:
+    # The kind is a part of it, because an interaction and a feedback may share source and id.
     if isinstance(event, DeadLetter):
         return "dead_letter", event.letter_id
     if isinstance(event, Interaction):

@@ -1,4 +1,4 @@
-"""The registry in memory."""
+"""Registry and run in memory, for tests without MLflow."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from loop.types import Candidate, Snapshot
 
 
 class MemoryRun:
-    """A Run that keeps what it was told."""
+    """A Run in memory, which keeps everything that is logged to it."""
 
     def __init__(self) -> None:
         self.settings: dict[str, object] = {}
@@ -25,29 +25,29 @@ class MemoryRun:
         self.failed = False
 
     def log_settings(self, settings: Mapping[str, object]) -> None:
-        """Settings, kept in `settings`."""
+        """Keep the settings in `settings`, beside those logged before."""
         self.settings |= settings
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Metrics of a step, kept in `metrics`."""
+        """Keep the metrics of a step in `metrics`."""
         self.metrics.append((step, metrics))
 
     def log_artifacts(self, path: Path, folder: str) -> None:
-        """A file or folder, kept by its path in `artifacts`."""
+        """Keep the path of a file or folder in `artifacts`; nothing is copied."""
         self.artifacts.append((path, folder))
 
     def log_snapshot(self, snapshot: Snapshot, folder: Path) -> None:
-        """The dataset, kept in `snapshots`."""
+        """Keep the dataset in `snapshots`."""
         self.snapshots.append((snapshot, folder))
 
     def name(self, title: str, note: str, tags: Mapping[str, str]) -> None:
-        """Title, note and tags."""
+        """Set title and note, and add tags."""
         self.title, self.note = title, note
         self.tags |= tags
 
 
 class MemoryRegistry:
-    """A Registry; its adapters lie in `folder`, where tests may tamper with them."""
+    """A Registry in memory; its adapters lie in `folder`, where tests may tamper with them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,22 +59,23 @@ class MemoryRegistry:
     def run(self, job_id: str, *, night_id: str = "") -> Iterator[MemoryRun]:
         """The run of a job, which is also that of the night that trains it."""
         run = self.runs.setdefault(job_id, MemoryRun())
+        # So that `night_run` of the same night finds the run that it trained in.
         if night_id:
             self.runs[night_id] = run
         yield run
 
     @contextmanager
     def night_run(self, night_id: str, *, failed: bool = False) -> Iterator[MemoryRun]:
-        """The run of a night."""
+        """The run that a night trained in, or one of its own."""
         run = self.runs.setdefault(night_id, MemoryRun())
         yield run
         run.failed = failed
 
     def require_own(self) -> None:
-        """No other home can see it."""
+        """Nothing is raised: a registry in memory can hold no other ledger's champions."""
 
     def register(self, candidate: Candidate, folder: Path, tags: Mapping[str, str]) -> int:
-        """The version of a candidate, whose adapter is copied into `folder`."""
+        """The version of a candidate, its adapter copied from `folder`; the same bytes keep their first version."""
         require_adapter(folder, candidate.adapter_sha256, "the candidate", "train again")
         for found in self.held.values():
             if found.adapter_sha256 == candidate.adapter_sha256:
@@ -85,7 +86,7 @@ class MemoryRegistry:
         return version
 
     def describe(self, version: int, text: str, tags: Mapping[str, str]) -> None:
-        """Description and more tags."""
+        """Set the description and add tags."""
         found = self._found(version)
         self.held[version] = replace(found, tags={**found.tags, **tags}, description=text)
 
@@ -101,18 +102,19 @@ class MemoryRegistry:
         return folder
 
     def alias(self, name: str) -> int | None:
-        """The version that an alias names."""
+        """The version that an alias names, or None."""
         return self.aliases.get(name)
 
     def set_alias(self, name: str, version: int | None) -> None:
-        """An alias set, or removed with None."""
+        """Set an alias, or remove it with None."""
         if version is None:
             self.aliases.pop(name, None)
         else:
+            # `_found`, so that no alias can name a version that does not exist.
             self.aliases[name] = self._found(version).version
 
     def delete(self, version: int) -> None:
-        """As in MLflow: allowed for the champion too, and its aliases go with it."""
+        """Remove a version, which MLflow allows for the champion too; its aliases go with it."""
         del self.held[version]
         self.aliases = {name: named for name, named in self.aliases.items() if named != version}
 

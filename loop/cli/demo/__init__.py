@@ -19,6 +19,7 @@ def demo(session: Session, seed: int, days: int, folder: Path | None) -> None:
     Night by night: a drift of policies, a night of hostile accounts, a bad promotion and its rollback; ends with a
     table and a report.
     """
+    # Every command imports this module, and these two import the whole loop and numpy.
     from loop.cli.demo.play import play
     from loop.cli.demo.story import summary, table, write_page
 

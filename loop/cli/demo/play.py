@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -37,12 +38,14 @@ from loop.nights.parts import Parts
 from loop.types import Json, Night, Sampling, Split, Stage
 
 MARK = ".nightshift-demo"
-"""A file in every folder that a demo made and the next one may clear."""
+"""Name of a file in every folder that a demo made, which the next demo may clear."""
 DRIFT_DAY = 3
+# A day follows by default: an attack stops its own night, not those after it.
 BRIGADE_DAY = 5
 FRESH_USERS = 20
 FINAL_USERS = 60
 """Fresh users of the last comparison; the frozen base answers them once and is judged by the policies of every day."""
+# Answers end where POLICY ends those of an evaluation (max_new_tokens).
 SAMPLING = Sampling(temperature=0.7, max_tokens=28)
 POLICY: Mapping[str, Json] = {
     "curation.max_examples": 128,
@@ -62,10 +65,10 @@ POLICY: Mapping[str, Json] = {
     "gate.margin": 0.1,
     "gate.guards_from": 30,
 }
-"""What differs from the defaults: a desk with a hundred requests a day, trained in about a minute on two cores.
+"""Settings that differ from the defaults: a desk with a hundred requests a day, trained in about a minute on two cores.
 
-What was said on the two days before is shown again with the day's own, and few examples often: both teach more than
-other ways to spend the same steps (tests/benchmarks/README.md).
+What was said on the two days before is shown again with the day's own feedback, and few examples are shown often: both
+teach more than other ways to spend the same steps (tests/benchmarks/README.md).
 
 In the first nights nobody approves of anything, so the share of undesirable answers is no reason to stop. A guard with
 fewer than 30 users could not tell a loss of its margin from none: their differences spread by about .22, and
@@ -81,21 +84,22 @@ class Desk:
     world: World
     shown: ShownProgress = field(default_factory=ShownProgress)
     as_json: bool = False
-    """Only one JSON object goes to standard output, at the end."""
+    """Whether standard output gets only one JSON object, at the end."""
     loaded: dict[int, LanguageModel] = field(default_factory=dict)
-    """The version that answered last, by its number."""
+    """The model of the version that answered last, by the version's number."""
 
     @cached_property
     def parts(self) -> Parts:
-        """What a night of this desk works with."""
+        """The parts that a night of this desk works with."""
         return replace(self.loop.app.parts, progress=self.progress)
 
     def say(self, text: str) -> None:
-        """Print it; not among the JSON, where that is asked for."""
+        """Print `text`, on standard error where standard output is for the JSON."""
         click.echo(text, err=self.as_json)
 
     def progress(self, stage: str, done: int, of: int, note: str) -> None:
         """See loop.ports.Progress; tells a night's decision as soon as it is recorded, before it has its effect."""
+        # The night has stored its decision by then, and the promotion has had no effect yet.
         if stage == Stage.PROMOTE and done < of:
             nights = self.loop.nights()
             decision_id = nights[-1].outputs[Stage.DECIDE]
@@ -108,22 +112,23 @@ class Desk:
         name = f"{self.loop.app.settings.model.name}@{served}"
         with self._working("serve", f"the day's users ask {name}"):
             traffic = helpdesk.exchange(self.world, number, self._model(served), served=name, sampling=SAMPLING)
-            self.loop.append([*traffic.interactions, *traffic.feedback])
+            self.loop.append(chain(traffic.interactions, traffic.feedback))
         return traffic
 
     def measure(self, requests: Sequence[Request], version: int) -> Measured:
-        """What a version answers to users the loop never sees, judged by the world's own truth."""
+        """A version's answers to users that the loop never sees, judged by the world's own truth."""
         return self.judge(requests, self.answers(requests, version), requests[0].day)
 
     def answers(self, requests: Sequence[Request], version: int) -> tuple[str, ...]:
-        """What a version says."""
+        """Answers of a version to `requests`, in their order."""
         name = f"{self.loop.app.settings.model.name}@{version}" if version else "the frozen base"
         with self._working("measure", f"{len(requests)} fresh users ask {name}"):
+            # A fixed seed: a version gives the same answers whenever it is asked.
             drawn = self._model(version).generate([request.messages for request in requests], replace(SAMPLING, seed=0))
         return tuple(generation.text for generation in drawn)
 
     def judge(self, requests: Sequence[Request], answers: tuple[str, ...], day: int) -> Measured:
-        """The truth about answers, had they been given on `day`."""
+        """The truth about answers, as if they had been given on `day`."""
         truths = [helpdesk.judge(self.world, asked, told, day) for asked, told in zip(requests, answers, strict=True)]
         return Measured(
             satisfied=tuple(truth.satisfied for truth in truths),
@@ -137,10 +142,12 @@ class Desk:
         try:
             yield
         finally:
+            # Work that was cut short has ended too, or its line would go on being drawn.
             self.shown(stage, 1, 1, "ended")
 
     def _model(self, version: int) -> LanguageModel:
         if version not in self.loaded:
+            # Let go first, so that there are never two models in memory.
             self.loaded.clear()
             self.loaded[version] = self.loop.model(version)
         return self.loaded[version]
@@ -150,10 +157,12 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
     """Simulate `days` days in a new project folder; tells what happens, each decision as it falls, a row a day."""
     started = time.monotonic()
     world = World(seed=seed, drift_day=DRIFT_DAY, brigade_day=BRIGADE_DAY)
+    # Absolute, because the demo's commands run in the demo's folder.
     base = find(outer.app.settings.model.base, *outer.app.settings.addresses.models).absolute()
     desk = Desk(project(folder, str(base)), world, as_json=outer.as_json)
     last = helpdesk.fresh(world, days + 1, FINAL_USERS)
     desk.say(f"A help desk learns from its users for {days} days and nights, seed {seed}.\n\n{aligned(HEADERS)}")
+    # Once for all days: the frozen base never changes, only the policies its answers are judged by.
     frozen = desk.answers(last, 0)
     told = []
     for number in range(1, days + 1):
@@ -179,7 +188,7 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
 
 
 def _events(world: World, day: int) -> Iterator[str]:
-    """What befalls the desk in the morning."""
+    """Sentences on what happens to the desk in the morning of a day."""
     if day == world.drift_day:
         yield f"the shop has other policies for {' and '.join(helpdesk.drifting_intents(world))}"
     if day == world.brigade_day:
@@ -195,6 +204,7 @@ def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Loo
     (folder / MARK).touch()
     file = folder / settings.SETTINGS_FILE
     file.write_text(render(settings.load(overrides={"model.base": base, "model.name": "helpdesk", **policy})))
+    # Without the environment's addresses: the demo must not write into the databases of a real loop.
     return Loop(App(replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift"))))
 
 
@@ -225,7 +235,8 @@ def _day(desk: Desk, number: int, base: Measured) -> Day:
 
 
 def _learnt(parts: Parts, night: Night) -> Mapping[str, int]:
-    """Train examples of the night's snapshot by the kind of feedback they came from."""
+    """Number of train examples in the night's snapshot, by the kind of feedback they came from."""
+    # A night that was skipped may have a snapshot, but nothing was learnt from it.
     if Stage.TRAIN not in night.outputs:
         return {}
     examples = snapshot.read(parts.home, night.outputs[Stage.CURATE], Split.TRAIN)
@@ -233,7 +244,7 @@ def _learnt(parts: Parts, night: Night) -> Mapping[str, int]:
 
 
 def _mistake(desk: Desk, day: int, folder: Path) -> Mistake:
-    """Somebody promotes the first version that does not serve; users suffer; the command rolls it back."""
+    """The first version that does not serve is promoted by hand, measured with fresh users, and rolled back."""
     loop = desk.loop
     champion = desk.loop.champion()
     others = [each.version for each in loop.app.registry.versions() if each.version != champion]
@@ -247,20 +258,23 @@ def _mistake(desk: Desk, day: int, folder: Path) -> Mistake:
     began = time.monotonic()
     _command(desk, folder, "rollback", "--reason", "users complain")
     seconds = time.monotonic() - began
+    # Without the fetched copies, so that the bytes compared are those that the registry gives again.
     shutil.rmtree(loop.app.home / DOWNLOADS)
     restored = _bytes(loop, loop.champion())
     return Mistake(wrong=wrong, champion=champion, measured=measured, restored=restored == before, seconds=seconds)
 
 
 def _bytes(loop: Loop, version: int) -> str | None:
-    """sha256 of a version's adapter as it is on disk now; None for the base model."""
+    """sha256 of the bytes of a version's adapter as the registry gives it; None for the base model."""
     return adapter_sha256(loop.app.registry.fetch(version)) if version else None
 
 
 def _command(desk: Desk, folder: Path, *arguments: str) -> None:
-    """The real command, as the person on call types it; what it prints is shown."""
+    """Run the real command, as the person on call types it, and show what it prints."""
     desk.say(f"$ nightshift {shlex.join(arguments)}")
-    command = [sys.executable, "-m", "loop.cli", *arguments]
+    command = [sys.executable, "-m", "loop.cli"]
+    command += arguments
+    # A home that the caller's environment names would be another project's.
     environment = {**os.environ, "NIGHTSHIFT_HOME": ".nightshift"}
     done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
     desk.say(done.stdout.rstrip())

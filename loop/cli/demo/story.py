@@ -1,4 +1,4 @@
-"""What the demo saw, day by day, as a terminal table and as one self-contained page."""
+"""The demo's results, day by day, as a table on the terminal and as one self-contained page."""
 
 import textwrap
 from collections import Counter
@@ -20,7 +20,7 @@ ANSWERS_SHOWN = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What fresh users got: the world's own truth, which the loop never sees."""
+    """Answers to fresh users and the world's own truth about them, which the loop never sees."""
 
     satisfied: tuple[bool, ...]
     harmful: tuple[bool, ...]
@@ -34,7 +34,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """Who served, what the night decided, and what fresh users think of the champion and the frozen base then."""
+    """A day: the version that served, the night, and what fresh users then think of champion and frozen base."""
 
     number: int
     served: int
@@ -42,7 +42,7 @@ class Day:
     night: Night
     decision: Decision | None
     learnt: Mapping[str, int]
-    """Examples trained on, by the kind of feedback they came from; none on a night that was skipped."""
+    """Number of examples trained on, by the kind of feedback they came from; empty for a night that was skipped."""
     champion: int
     fresh: Measured
     base: Measured
@@ -57,9 +57,9 @@ class Mistake:
     champion: int
     measured: Measured
     restored: bool
-    """The champion's adapter is back, byte for byte."""
+    """Whether the champion's adapter is back, byte for byte."""
     seconds: float
-    """Of the rollback command, start-up included."""
+    """Duration of the rollback command, start-up included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +71,10 @@ class Story:
     days: tuple[Day, ...]
     mistake: Mistake
     events: Mapping[int, str]
-    """What befell the desk, by day."""
+    """Names of the events at the desk, by day."""
     requests: tuple[Request, ...]
     drifted: tuple[str, ...]
-    """Intents whose policy changed once."""
+    """Intents whose policy changed during the demo."""
     final: Measured
     base: Measured
     seconds: float
@@ -82,13 +82,14 @@ class Story:
     @property
     def gain(self) -> tuple[float, float, float]:
         """Satisfaction of fresh users, last champion minus frozen base: mean and 95 % interval."""
+        # Both answered the same requests, so the interval is that of paired differences.
         pairs = zip(self.final.satisfied, self.base.satisfied, strict=True)
         found = stats.estimate(np.array([float(now) - float(was) for now, was in pairs]), len(self.final.satisfied))
         return found.mean, found.low, found.high
 
     @property
     def recovered(self) -> tuple[int, int]:
-        """Of the last fresh users, how many asked about what had changed: those satisfied, and all of them."""
+        """Last fresh users who asked about a policy that had changed: number of satisfied ones, and of all."""
         pairs = zip(self.requests, self.final.satisfied, strict=True)
         affected = [satisfied for asked, satisfied in pairs if asked.intent.name in self.drifted]
         return sum(affected), len(affected)
@@ -114,9 +115,9 @@ class Story:
 
 HEADERS = ("day", "served", "feedback", "night", "champion", "satisfied", "base", "seconds")
 WIDTHS = (3, 6, 8, 12, 8, 9, 4, 7)
-"""Of the columns: rows that are printed one by one stand under each other."""
+"""Widths of the columns, fixed because each row is printed before the next is known."""
 COLUMNS = 79
-"""Of a line, on a terminal of 80."""
+"""Longest line, for a terminal of 80 columns."""
 
 
 def row(day: Day) -> tuple[str, ...]:
@@ -134,7 +135,7 @@ def row(day: Day) -> tuple[str, ...]:
 
 
 def aligned(cells: Sequence[str]) -> str:
-    """Cells under each other, as every row of the table has them."""
+    """One row of the table, each cell right-aligned in the width of its column."""
     return "  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
 
 
@@ -147,7 +148,9 @@ def decided(number: int, decision: Decision) -> str:
         if test.role == "superiority"
     ]
     reasons = () if decision.verdict is Verdict.PROMOTE else decision.reasons
-    return _wrapped(f"night {number}: {', '.join([decision.verdict, *figures[:1]])}", *reasons)
+    told: list[str] = [decision.verdict]
+    told += figures[:1]
+    return _wrapped(f"night {number}: {', '.join(told)}", *reasons)
 
 
 def undecided(number: int, night: Night) -> str:
@@ -157,7 +160,7 @@ def undecided(number: int, night: Night) -> str:
 
 
 def _wrapped(first: str, *others: str) -> str:
-    """Lines of a terminal; all but the first are indented."""
+    """Paragraphs wrapped for a terminal; all lines but the first are indented."""
     indent = "  "
     lines = textwrap.wrap(first, COLUMNS, subsequent_indent=indent)
     for other in others:
@@ -167,7 +170,9 @@ def _wrapped(first: str, *others: str) -> str:
 
 def table(story: Story) -> str:
     """All days, aligned for a terminal."""
-    return "\n".join(map(aligned, [HEADERS, *(row(day) for day in story.days)]))
+    rows: list[Sequence[str]] = [HEADERS]
+    rows += [row(day) for day in story.days]
+    return "\n".join(map(aligned, rows))
 
 
 def summary(story: Story) -> str:
@@ -190,7 +195,7 @@ def summary(story: Story) -> str:
 
 
 def write_page(story: Story) -> Path:
-    """The report of the demo beside its project folder's settings."""
+    """Write the report of the demo beside the settings of its project folder."""
     path = story.folder / "report.html"
     restored = story.mistake.restored
     path.write_text(
@@ -199,7 +204,7 @@ def write_page(story: Story) -> Path:
             badge=f"{100 * story.gain[0]:+.0f} points" if restored else "FAILED",
             tone="good" if restored and story.gain[1] > 0 else "bad",
             lead=summary(story),
-            blocks=[*_blocks(story)],
+            blocks=list(_blocks(story)),
         )
     )
     return path
@@ -213,20 +218,28 @@ def _blocks(story: Story) -> Iterator[Block]:
     kinds = Counter(feedback.kind for day in story.days for feedback in day.feedback)
     yield Figure("Feedback by kind", plots.bars(dict(kinds.most_common()), x="events"))
     signals = sorted({signal for day in story.days for signal in day.learnt})
-    learnt = {signal: [day.learnt.get(signal, 0) for day in story.days] for signal in signals}
+    # Each signal gets a figure for every night, 0 where it gave none, so that the columns stack.
+    learnt = {signal: _each_night(story, signal) for signal in signals}
     yield Figure("What was learnt from", plots.stacks(learnt, x="night", y="train examples"))
     yield _answers(story)
     nights = [(day.night.night_id, f"nights/{day.night.night_id}/report.html") for day in story.days]
     yield Facts("A page for every night", nights, f"below {story.folder}/.nightshift")
 
 
+def _each_night(story: Story, signal: str) -> list[int]:
+    """Number of examples that a signal gave in each night."""
+    return [day.learnt.get(signal, 0) for day in story.days]
+
+
 def _curve(story: Story) -> str:
-    """Day by day; on the one after the last night, the wrong promotion and its rollback."""
+    """Curves of satisfaction by day; the day after the last night has the wrong promotion and its rollback."""
     after = len(story.days) + 1
     champion: list[tuple[float, float]] = [(day.number, 100 * day.fresh.share) for day in story.days]
+    # The rollback came on the day of the mistake, which half a step shows.
     champion += [(after, 100 * story.mistake.measured.share), (after + 0.5, 100 * story.final.share)]
     base = [(day.number, 100 * day.base.share) for day in story.days]
-    marks = [*(outcome(day.night) for day in story.days), "wrong promotion", "rolled back"]
+    marks = [outcome(day.night) for day in story.days]
+    marks += ["wrong promotion", "rolled back"]
     return plots.nights({"champion": champion, "frozen base": base}, marks, story.events)
 
 
