@@ -9,7 +9,7 @@ import pytest
 from evals.worlds import helpdesk
 from loop import settings, types
 from loop.app import App
-from loop.cli.demo.play import Desk, _events
+from loop.cli.demo.play import Desk, _events, of_the_demo
 from loop.cli.demo.story import (
     HEADERS,
     WIDTHS,
@@ -170,6 +170,19 @@ def test_the_page_marks_what_happened_and_says_why(tmp_path):
         "quarantine",
     ):
         assert shown in page, shown
+
+
+def test_the_demos_commands_know_nobodys_services():
+    real = {
+        "PATH": "/bin",
+        "NIGHTSHIFT_HOME": "/srv/home",
+        "NIGHTSHIFT_LEDGER_URL": "postgresql://db/ledger",
+        "NIGHTSHIFT_STORE_URL": "postgresql://db/store",
+        "NIGHTSHIFT_KAFKA_SERVERS": "broker:9092",
+        "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+    }
+    assert of_the_demo(real) == {"PATH": "/bin", "NIGHTSHIFT_HOME": ".nightshift"}
+    assert not settings.addresses(of_the_demo(real)).shared
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["for people", "as JSON"])

@@ -274,7 +274,17 @@ def _command(desk: Desk, folder: Path, *arguments: str) -> None:
     desk.say(f"$ nightshift {shlex.join(arguments)}")
     command = [sys.executable, "-m", "loop.cli"]
     command += arguments
-    # A home that the caller's environment names would be another project's.
-    environment = {**os.environ, "NIGHTSHIFT_HOME": ".nightshift"}
-    done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    done = subprocess.run(  # noqa: S603 - our own command
+        command, cwd=folder, env=of_the_demo(os.environ), check=True, stdout=subprocess.PIPE, text=True
+    )
     desk.say(done.stdout.rstrip())
+
+
+def of_the_demo(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the addresses of anybody's services: the demo's mistake is made on the demo's ledger."""
+    kept = {
+        name: text
+        for name, text in environment.items()
+        if not name.startswith("NIGHTSHIFT_") and name != "MLFLOW_TRACKING_URI"
+    }
+    return kept | {"NIGHTSHIFT_HOME": ".nightshift"}
