@@ -221,7 +221,7 @@ def test_a_reference_that_is_not_the_champion_stops_the_training(base, tmp_path)
     (work.folder / "checkpoint.pt").unlink()
     [cached] = work.cache.glob("*.json")
     write_cache(cached, {key: logp - 40 * i for i, (key, logp) in enumerate(read_cache(cached).items())})
-    with pytest.raises(TrainingError, match="ln 2"):
+    with pytest.raises(TrainingError, match="before the first step"):
         steps(work)
 
 
