@@ -5,7 +5,7 @@ Data Docs and failures hold counts, bounds and names of columns, never a value: 
 
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -55,7 +55,7 @@ def _never_null(column: str) -> Rule:
     return Rule("ExpectColumnValuesToNotBeNull", column, f"{{}} of {{}} examples have no {column}.")
 
 
-def _one_of(column: str, values: Collection[str]) -> Rule:
+def _one_of(column: str, values: Iterable[str]) -> Rule:
     failure = f"{{}} of {{}} examples have an unknown {column}; required: one of {', '.join(values)}."
     return Rule("ExpectColumnValuesToBeInSet", column, failure, {"value_set": list(values)})
 

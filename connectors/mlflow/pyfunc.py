@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import loop
+from loop import types
 from loop.types import Candidate
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LOADER = "loop.models.pyfunc"
 PACKAGE = "loop"
-ROOT = Path(loop.__file__).parent
+ROOT = Path(types.__file__).parent
 ALSO_NEEDED = frozenset({"mlflow", "gguf"})
 """Packages that no source imports: MLflow itself, and the reader of GGUF files, which transformers imports."""
 ROOT_IMPORT = re.compile(rf"^(\s*(?:from|import)\s+){PACKAGE}(?=[\s.])", re.MULTILINE)
