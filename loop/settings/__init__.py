@@ -7,6 +7,7 @@ from here; pydantic validates when a file is loaded.
 from loop.settings.environment import Addresses as Addresses
 from loop.settings.environment import KafkaAccess as KafkaAccess
 from loop.settings.environment import addresses as addresses
+from loop.settings.environment import without_addresses as without_addresses
 from loop.settings.file import SETTINGS_FILE as SETTINGS_FILE
 from loop.settings.file import Settings as Settings
 from loop.settings.file import load as load

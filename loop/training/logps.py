@@ -65,7 +65,7 @@ class Scorer:
 
     @property
     def number(self) -> torch.dtype:
-        """What log-probabilities are computed in."""
+        """Dtype in which log-probabilities are computed."""
         return torch.bfloat16 if self.autocast else self.model.dtype
 
     def size(self, examples: Sequence[Encoded]) -> int:
