@@ -40,8 +40,6 @@ GROUPS: Mapping[str, tuple[click.Command, ...]] = {
     "Serving": (talk.ask, talk.chat),
 }
 """Every verb under the heading where `--help` shows it."""
-GLOBAL = frozenset({"--config", "--set", "--json", "--verbose", "-v"})
-"""Options of every command, which click finds only before the verb."""
 NEED_NO_SETTINGS = {"init", "schema"}
 """Verbs that help to mend a settings file, and so run without one."""
 OURS = ("loop", "evals", "connectors", "nightshift")
@@ -154,7 +152,7 @@ def main() -> None:
         sys.exit(1)
     except click.ClickException as error:
         error.show()
-        if isinstance(error, click.NoSuchOption) and error.option_name in GLOBAL:
+        if isinstance(error, click.NoSuchOption) and any(error.option_name in option.opts for option in cli.params):
             click.echo(f"Options for every command stand before it: nightshift {error.option_name} ...", err=True)
         sys.exit(2)
     except click.Abort:

@@ -76,19 +76,12 @@ def _by_hand(night: Night, rows: Sequence[Promotion]) -> Promotion | None:
 
 
 def _moved_meanwhile(night: Night, rows: Sequence[Promotion]) -> Promotion | None:
-    """The last row that moved the champion between the beginning and the end of the night."""
-    until = night.finished_at
-    return next(
-        (
-            row
-            for row in reversed(rows)
-            if row.action is not Action.ANCHOR
-            and row.recorded_at >= night.started_at
-            # A night that still runs has no end: whatever has moved since its beginning counts.
-            and (until is None or row.recorded_at <= until)
-        ),
-        None,
-    )
+    """The last row in which somebody moved the champion between the night's beginning and its end."""
+    for row in reversed(rows):
+        before_the_end = night.finished_at is None or row.recorded_at <= night.finished_at
+        if row.action is not Action.ANCHOR and night.started_at <= row.recorded_at and before_the_end:
+            return row
+    return None
 
 
 def _why_not_promoted(night: Night) -> str:

@@ -9,6 +9,7 @@ settings from here; pydantic is needed only when a file is loaded.
 from loop.settings.environment import Addresses as Addresses
 from loop.settings.environment import KafkaAccess as KafkaAccess
 from loop.settings.environment import addresses as addresses
+from loop.settings.environment import without_addresses as without_addresses
 from loop.settings.file import SETTINGS_FILE as SETTINGS_FILE
 from loop.settings.file import Settings as Settings
 from loop.settings.file import at_home as at_home

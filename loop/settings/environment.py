@@ -10,7 +10,7 @@ from loop.errors import UsageError
 
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
-KAFKA = "NIGHTSHIFT_KAFKA_"
+OURS, KAFKA, MLFLOW = "NIGHTSHIFT_", "NIGHTSHIFT_KAFKA_", "MLFLOW_TRACKING_URI"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,15 @@ def addresses(environment: Mapping[str, str] = os.environ) -> Addresses:
         cache=_cache(environment),
         store_url=environment.get("NIGHTSHIFT_STORE_URL"),
         ledger_url=environment.get("NIGHTSHIFT_LEDGER_URL"),
-        mlflow_uri=environment.get("MLFLOW_TRACKING_URI"),
+        mlflow_uri=environment.get(MLFLOW),
         user_secret=environment.get("NIGHTSHIFT_USER_SECRET"),
         kafka=_kafka({name.removeprefix(KAFKA): text for name, text in environment.items() if name.startswith(KAFKA)}),
     )
+
+
+def without_addresses(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without all that `addresses` reads of ours, under which a command knows nobody's services."""
+    return {name: text for name, text in environment.items() if not name.startswith(OURS) and name != MLFLOW}
 
 
 def _cache(environment: Mapping[str, str]) -> Path | None:

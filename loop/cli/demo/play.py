@@ -282,9 +282,4 @@ def _command(desk: Desk, folder: Path, *arguments: str) -> None:
 
 def of_the_demo(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment without the addresses of anybody's services: the demo's mistake is made on the demo's ledger."""
-    kept = {
-        name: text
-        for name, text in environment.items()
-        if not name.startswith("NIGHTSHIFT_") and name != "MLFLOW_TRACKING_URI"
-    }
-    return kept | {"NIGHTSHIFT_HOME": ".nightshift"}
+    return settings.without_addresses(environment) | {"NIGHTSHIFT_HOME": ".nightshift"}
