@@ -1,13 +1,17 @@
 """A small project folder for tests through the command: settings, a tiny random model, a day of feedback."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from loop.events import encode
+
 from loop.intake.events import encode
-from loop.types import Feedback, FeedbackKind, Interaction, Message
+from loop.types import Feedback, FeedbackKind, Interaction, Message, Stage
 from tests.tiny import tiny_model
 
 DAY_ONE = datetime(2026, 1, 1, 8, tzinfo=UTC)
@@ -83,3 +87,23 @@ def command(*arguments: str) -> list[str]:
 def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("NIGHTSHIFT_", "MLFLOW_"))}
     return {**kept, "HF_HUB_OFFLINE": "1"}
+
+
+def killed_at(stage: Stage, *arguments: str, folder: Path) -> list[str]:
+    """Stages that a night began until it was killed, as soon as it said that `stage` began."""
+    seen: list[str] = []
+    verbose = command("-v", *arguments)
+    with subprocess.Popen(verbose, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True) as night:
+        for line in night.stderr or ():
+            seen += stages_started(line)
+            if seen and seen[-1] == stage:
+                night.kill()
+                break
+        night.communicate()
+    assert night.returncode == -signal.SIGKILL
+    return seen
+
+
+def stages_started(log: str) -> list[str]:
+    """Stages that a night of `-v` says it began."""
+    return re.findall(r"night-\d+: (\w+)$", log, re.MULTILINE)

@@ -1,19 +1,14 @@
 """A night that is killed at any stage goes on where it stopped: nothing is repeated, lost or doubled."""
 
 import json
-import re
 import shutil
-import signal
 import sqlite3
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from loop.types import Stage
-from tests.project import AS_OF, command, environment, make_project, nightshift
-
-STARTED = re.compile(r"night-0001: (\w+)$")
+from tests.project import AS_OF, killed_at, make_project, nightshift, stages_started
 
 
 @pytest.fixture(scope="module")
@@ -24,25 +19,6 @@ def imported(tmp_path_factory) -> Path:
         done = nightshift(*arguments, folder=folder)
         assert done.returncode == 0, done.stderr
     return folder
-
-
-def stages_started(log: str) -> list[str]:
-    return [found[1] for line in log.splitlines() if (found := STARTED.search(line))]
-
-
-def run_until(stage: Stage, folder: Path) -> list[str]:
-    """Run a night and SIGKILL it as soon as it says that `stage` began; returns the stages that began."""
-    arguments = command("-v", "run", "--as-of", AS_OF)
-    seen: list[str] = []
-    with subprocess.Popen(arguments, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True) as night:
-        for line in night.stderr:
-            seen += stages_started(line)
-            if seen and seen[-1] == stage:
-                night.send_signal(signal.SIGKILL)
-                break
-        night.stderr.read()
-    assert night.returncode == -signal.SIGKILL
-    return seen
 
 
 def rows(folder: Path, database: str, table: str) -> int:
@@ -60,7 +36,7 @@ def stages_finished(folder: Path) -> list[str]:
 @pytest.mark.parametrize("stage", list(Stage))
 def test_a_night_killed_in_a_stage_ends_without_repeating_the_finished_ones(imported, tmp_path, stage):
     folder = shutil.copytree(imported, tmp_path / "project")
-    before = run_until(stage, folder)
+    before = killed_at(stage, "run", "--as-of", AS_OF, folder=folder)
     finished = stages_finished(folder)
     resumed = nightshift("-v", "run", "--as-of", AS_OF, folder=folder)
     assert resumed.returncode in {0, 3}, resumed.stderr

@@ -1,18 +1,15 @@
-"""A home that an earlier release made goes on under this one: nothing it promised is lost."""
+"""A home that earlier code made goes on under this one: nothing it promised is lost."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from tests.homes import MADE_IN, unpack
+from tests.homes import NAMES, SEED, unpack
 from tests.project import nightshift
 
-SEED = ("--set", "training.seed=2")
-"""The night that was left open had this seed."""
 
-
-@pytest.fixture(params=sorted(MADE_IN))
+@pytest.fixture(params=NAMES)
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return unpack(request.param, tmp_path)
 
