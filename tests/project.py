@@ -8,8 +8,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from loop.events import encode
-
 from loop.intake.events import encode
 from loop.types import Feedback, FeedbackKind, Interaction, Message, Stage
 from tests.tiny import tiny_model
