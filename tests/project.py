@@ -10,6 +10,7 @@ from pathlib import Path
 
 from loop.intake.events import encode
 from loop.types import Feedback, FeedbackKind, Interaction, Message, Stage
+from tests import forked
 from tests.tiny import tiny_model
 
 DAY_ONE = datetime(2026, 1, 1, 8, tzinfo=UTC)
@@ -73,9 +74,7 @@ def edited(user: int) -> tuple[Interaction, Feedback]:
 
 def nightshift(*arguments: str, folder: Path, **named: str) -> "subprocess.CompletedProcess[str]":
     """The command, run in `folder` to its end, with these variables."""
-    return subprocess.run(
-        command(*arguments), cwd=folder, env=environment() | named, capture_output=True, text=True, check=False
-    )
+    return forked.completed(arguments, folder, environment() | named)
 
 
 def command(*arguments: str) -> list[str]:
