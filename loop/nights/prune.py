@@ -10,7 +10,7 @@ from typing import Any
 from loop import promotion
 from loop.errors import IntegrityError
 from loop.home import ANSWERS, CANDIDATES, DOCS, DOWNLOADS, JOBS, MANIFEST, REFERENCE, SNAPSHOTS
-from loop.ports import Ledger, Store
+from loop.ports import Ledger, NightStore
 from loop.types import Night, Promotion, Stage
 
 FOLDERS = (CANDIDATES, JOBS, SNAPSHOTS, DOCS, DOWNLOADS, REFERENCE, ANSWERS)
@@ -41,7 +41,7 @@ class Needed:
     """Whether a night is open: it may go on with any training that has not ended."""
 
 
-def unneeded(home: Path, store: Store, ledger: Ledger, keep: int) -> tuple[Unneeded, ...]:
+def unneeded(home: Path, store: NightStore, ledger: Ledger, keep: int) -> tuple[Unneeded, ...]:
     """Entries that neither ledger, nor the newest `keep` nights, nor an open night needs; none before the first night.
 
     Needed are the candidates that a ledger row names, everything that kept nights made, the snapshots and jobs of both,

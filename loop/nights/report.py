@@ -10,7 +10,7 @@ from loop.errors import NotFoundError
 from loop.home import SHOWN_ANSWERS, STEPS, candidate_folder, docs_folder, job_folder, page, snapshot_folder
 from loop.nights.parts import Parts
 from loop.nights.versions import serving_version
-from loop.ports import Store
+from loop.ports import Records
 from loop.report.run import run_note, run_tags, run_title
 from loop.types import Decision, Json, Night, NightStatus, Stage
 
@@ -69,7 +69,7 @@ def record_night(parts: Parts, night: Night) -> None:
                 run.log_artifacts(path, folder)
 
 
-def _decisions(store: Store, nights: Sequence[Night]) -> Mapping[str, Decision]:
+def _decisions(store: Records, nights: Sequence[Night]) -> Mapping[str, Decision]:
     """Decisions of `nights` by id, without those that the store no longer has."""
     found = {}
     for night in nights:
