@@ -249,5 +249,10 @@ def _first_description(candidate: Candidate) -> str:
 def _registered(found: "ModelVersion") -> RegisteredVersion:
     tags = dict(found.tags)
     return RegisteredVersion(
-        int(found.version), tags["candidate_id"], tags["adapter_sha256"], tags, found.description or ""
+        version=int(found.version),
+        candidate_id=tags["candidate_id"],
+        adapter_sha256=tags["adapter_sha256"],
+        base_fingerprint=tags.get("base_fingerprint"),
+        tags=tags,
+        description=found.description or "",
     )

@@ -15,6 +15,8 @@ from loop.ports.log import EventLog as EventLog
 from loop.ports.log import Partition as Partition
 from loop.ports.model import Generation as Generation
 from loop.ports.model import Generator as Generator
+from loop.ports.nights import LEASE_SECONDS as LEASE_SECONDS
+from loop.ports.nights import NIGHT_LEASE as NIGHT_LEASE
 from loop.ports.nights import Holder as Holder
 from loop.ports.nights import Leases as Leases
 from loop.ports.nights import NightStore as NightStore

@@ -56,6 +56,12 @@ class Holder:
     """Whether the process lives; None on another machine, where only `expires_at` says anything."""
 
 
+NIGHT_LEASE = "night"
+"""Name of the lease of a night, and of whatever must not run beside one."""
+LEASE_SECONDS = 60.0
+"""Duration of that lease, which is renewed while its holder works."""
+
+
 class Leases(Protocol):
     """Leases by name, each of at most one live process."""
 

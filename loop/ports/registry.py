@@ -19,6 +19,8 @@ class RegisteredVersion:
     version: int
     candidate_id: str
     adapter_sha256: str
+    base_fingerprint: str | None
+    """Fingerprint of the base model that the adapter was trained on; None of a version registered without one."""
     tags: Mapping[str, str]
     description: str = ""
     """Text for people, in Markdown."""

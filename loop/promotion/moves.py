@@ -142,4 +142,4 @@ def _write(ledger: Ledger, registry: Registry, entry: Promotion) -> Promotion:
 def _again(ledger: Ledger, registry: Registry, entries: Sequence[Promotion]) -> Promotion:
     """The row that made the serving version champion, after the aliases are repaired."""
     reconcile(ledger, registry)
-    return next(entry for entry in reversed(entries) if entry.action is not Action.ANCHOR)
+    return next(entry for entry in reversed(entries) if entry.moves_champion)

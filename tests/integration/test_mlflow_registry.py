@@ -65,6 +65,7 @@ def test_versions_count_from_one_and_carry_candidate_sha256_and_tags(registry: R
     assert [one.version for one in found] == [1, 2]
     assert [one.candidate_id for one in found] == ["a", "b"]
     assert [one.adapter_sha256 for one in found] == [candidate.adapter_sha256 for candidate, _ in made]
+    assert [one.base_fingerprint for one in found] == ["base", "base"]
     assert found[0].tags["snapshot_id"] == "s1"
 
 

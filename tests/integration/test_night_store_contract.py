@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from loop.canonical import digest
 from loop.errors import LeaseHeldError, NotFoundError
 from loop.ports import Leases, NightStore, Records, Store
-from loop.types import Candidate, Decision, Evidence, Night, NightStatus, Snapshot, Stage
+from loop.types import Candidate, Decision, Evidence, Night, NightStatus, Outputs, Snapshot
 from tests import nouns
 from tests.stores import STORES, opened_store
 
@@ -32,7 +32,7 @@ def night_of(night_id: str, started_at: datetime) -> Night:
         as_of=NOON,
         status=NightStatus.DONE,
         champion_version=0,
-        outputs={Stage.CURATE: "s"},
+        outputs=Outputs(snapshot_id="s"),
         started_at=started_at,
     )
 

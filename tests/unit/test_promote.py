@@ -109,7 +109,7 @@ def tamper(house: House, version: int) -> None:
 
 def test_an_adapter_is_not_put_on_a_base_it_was_not_trained_on(house: House, tmp_path: Path) -> None:
     folder = tmp_path / "c5"
-    version = house.registry.register(make_candidate(folder, "c5"), folder, {"base_fingerprint": "base"})
+    version = house.registry.register(make_candidate(folder, "c5"), folder, {})
     assert fetch(house.registry, (), version, "base") == house.registry.fetch(version)
     with pytest.raises(UsageError, match="another base model"):
         fetch(house.registry, (), version, "another")

@@ -102,8 +102,8 @@ class Desk:
         # The night has stored its decision by then, and the promotion has had no effect yet.
         if stage == Stage.PROMOTE and done < of:
             nights = self.loop.nights()
-            decision_id = nights[-1].outputs[Stage.DECIDE]
-            self.say(decided(len(nights), self.loop.app.store.decision(decision_id)))
+            if decision_id := nights[-1].outputs.decision_id:
+                self.say(decided(len(nights), self.loop.app.store.decision(decision_id)))
         self.shown(stage, done, of, note)
 
     def serve(self, number: int) -> Traffic:
@@ -217,7 +217,7 @@ def _day(desk: Desk, number: int, base: Measured) -> Day:
     night = run(parts, as_of=helpdesk.midnight(number + 1))
     ran_at = time.monotonic()
     champion = desk.loop.champion()
-    decision_id = night.outputs.get(Stage.DECIDE)
+    decision_id = night.outputs.decision_id
     if decision_id is None:
         desk.say(undecided(number, night))
     return Day(
@@ -237,9 +237,9 @@ def _day(desk: Desk, number: int, base: Measured) -> Day:
 def _learnt(parts: Parts, night: Night) -> Mapping[str, int]:
     """Number of train examples in the night's snapshot, by the kind of feedback they came from."""
     # A night that was skipped may have a snapshot, but nothing was learnt from it.
-    if Stage.TRAIN not in night.outputs:
+    if night.outputs.candidate_id is None or night.outputs.snapshot_id is None:
         return {}
-    examples = snapshot.read(parts.home, night.outputs[Stage.CURATE], Split.TRAIN)
+    examples = snapshot.read(parts.home, night.outputs.snapshot_id, Split.TRAIN)
     return Counter(example.signal for example in examples)
 
 
