@@ -13,7 +13,7 @@ from typing import Literal
 
 from evals import stats
 from evals.wording import NOTHING, count, effect, none, p_value, passed, points, signed
-from loop.canonical import digest
+from loop.hashing import digest
 from loop.identity import decision_id
 from loop.settings import GateSettings
 from loop.types import Decision, Evidence, PairedScore, SuiteEvidence, SuiteRole, TestResult, Verdict

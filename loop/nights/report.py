@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from loop.errors import NotFoundError
+from loop.files import write_text
 from loop.home import SHOWN_ANSWERS, STEPS, candidate_folder, docs_folder, job_folder, page, snapshot_folder
 from loop.nights.parts import Parts
 from loop.nights.versions import serving_version
@@ -48,8 +49,7 @@ def write_report(parts: Parts, night: Night) -> Path:
         )
     )
     path = page(parts.home, night.night_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    write_text(path, text)
     record_night(parts, ended)
     return path
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import fields, replace
 from datetime import datetime
 
-from loop.canonical import digest
 from loop.errors import IntegrityError
+from loop.hashing import digest
 from loop.types import Action, Promotion
 
 GENESIS = "0" * 64

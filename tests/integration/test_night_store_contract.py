@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from loop.canonical import digest
 from loop.errors import LeaseHeldError, NotFoundError
+from loop.hashing import digest
 from loop.ports import Leases, NightStore, Records, Store
 from loop.types import Candidate, Decision, Evidence, Night, NightStatus, Outputs, Snapshot
 from tests import nouns

@@ -20,7 +20,7 @@ SEED = ("--set", "training.seed=2")
 LONG_AGO = 1_000_000_000
 STRAYS = (
     "candidates/0123456789abcdef/adapter_model.safetensors",
-    "candidates/.delivering-abc/adapter_model.safetensors",
+    "candidates/.abc-0123456789ab.part/adapter_model.safetensors",
     "jobs/0123456789abcdef/checkpoint.pt",
     f"snapshots/{'0' * 64}/train.parquet",
     f"data_docs/{'0' * 64}/index.html",

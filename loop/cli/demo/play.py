@@ -29,6 +29,7 @@ from loop.cli.session import Session
 from loop.cli.template import render
 from loop.curation import snapshot
 from loop.errors import UsageError
+from loop.files import write_text
 from loop.hashing import adapter_sha256
 from loop.home import DOWNLOADS
 from loop.library import Loop
@@ -203,7 +204,7 @@ def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Loo
     folder.mkdir(parents=True)
     (folder / MARK).touch()
     file = folder / settings.SETTINGS_FILE
-    file.write_text(render(settings.load(overrides={"model.base": base, "model.name": "helpdesk", **policy})))
+    write_text(file, render(settings.load(overrides={"model.base": base, "model.name": "helpdesk", **policy})))
     # Without the environment's addresses: the demo must not write into the databases of a real loop.
     return Loop(App(replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift"))))
 
