@@ -44,7 +44,7 @@ def encode(event: Event) -> Envelope:
             key, document = event.letter_id, _letter_document(event)
     payload = _utf8_json(document)
     # The reader's own check: a producer is told here what capture would only put among the dead letters.
-    decode(payload)
+    read_event(payload)
     return Envelope(key, payload)
 
 
