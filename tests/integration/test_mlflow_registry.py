@@ -21,7 +21,7 @@ from connectors.mlflow.registry import MlflowRegistry
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
 from loop.hashing import adapter_sha256
 from loop.ports import Ledger, Registry
-from loop.promotion.ledger import link
+from loop.promotion.ledger import Move, link
 from loop.testing import MemoryLedger, MemoryRegistry
 from loop.types import Action, Candidate, Snapshot
 from tests.candidates import make_candidate
@@ -284,15 +284,17 @@ def _promoted(sha256: str) -> MemoryLedger:
     ledger = MemoryLedger()
     first = link(
         None,
-        action=Action.PROMOTE,
-        model="assistant",
-        from_version=0,
-        to_version=1,
-        adapter_sha256=sha256,
-        decision_id=None,
-        actor="ann",
-        reason="better",
-        recorded_at=datetime(2026, 1, 2, tzinfo=UTC),
+        Move(
+            action=Action.PROMOTE,
+            model="assistant",
+            from_version=0,
+            to_version=1,
+            adapter_sha256=sha256,
+            decision_id=None,
+            actor="ann",
+            reason="better",
+            recorded_at=datetime(2026, 1, 2, tzinfo=UTC),
+        ),
     )
     ledger.append(first)
     return ledger

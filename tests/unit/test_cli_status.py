@@ -21,7 +21,7 @@ from loop.app import App
 from loop.cli.durations import Duration, span
 from loop.cli.main import cli
 from loop.cli.session import Session
-from loop.promotion.ledger import link
+from loop.promotion.ledger import Move, link
 from loop.types import Action, Decision, Night, NightStatus, Outputs, Verdict, Without
 
 NOW = datetime.now(UTC)
@@ -75,15 +75,17 @@ def move(session: Session, action: Action, to: int, *, actor: str, reason: str, 
     rows = session.app.ledger.entries()
     row = link(
         rows[-1] if rows else None,
-        action=action,
-        model="assistant",
-        from_version=rows[-1].to_version if rows else 0,
-        to_version=to,
-        adapter_sha256="a" * 64 if to else None,
-        decision_id=decision_id,
-        actor=actor,
-        reason=reason,
-        recorded_at=NOW - timedelta(minutes=200),
+        Move(
+            action=action,
+            model="assistant",
+            from_version=rows[-1].to_version if rows else 0,
+            to_version=to,
+            adapter_sha256="a" * 64 if to else None,
+            decision_id=decision_id,
+            actor=actor,
+            reason=reason,
+            recorded_at=NOW - timedelta(minutes=200),
+        ),
     )
     session.app.ledger.append(row)
     return row.entry_hash

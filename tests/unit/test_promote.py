@@ -28,7 +28,7 @@ from loop.promotion import (
     reconcile,
     rollback,
 )
-from loop.promotion.ledger import link
+from loop.promotion.ledger import Move, link
 from loop.testing import MemoryLedger, MemoryRegistry
 from loop.types import Action, Decision, Promotion, Verdict
 from tests.candidates import judged, make_candidate, sha256_of
@@ -457,13 +457,15 @@ def test_rollbacks_undo_promotions_in_reverse_order(moves: list[int | None]) -> 
 def _row(rows: list[Promotion], action: Action, version: int) -> Promotion:
     return link(
         rows[-1] if rows else None,
-        action=action,
-        model="assistant",
-        from_version=champion(rows),
-        to_version=version,
-        adapter_sha256=None,
-        decision_id=None,
-        actor="ann",
-        reason="",
-        recorded_at=NOON,
+        Move(
+            action=action,
+            model="assistant",
+            from_version=champion(rows),
+            to_version=version,
+            adapter_sha256=None,
+            decision_id=None,
+            actor="ann",
+            reason="",
+            recorded_at=NOON,
+        ),
     )
