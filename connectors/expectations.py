@@ -143,57 +143,53 @@ def _differences(table: pl.DataFrame) -> int:
 def _bounds(table: pl.DataFrame, settings: ValidationSettings, report: Mapping[str, int]) -> list[Bound]:
     """The bounds of everything that is judged on the snapshot as a whole."""
     train = table.filter(pl.col("split") == Split.TRAIN)
-    unpaired = train.filter(pl.col("objective") == Objective.UNPAIRED).explode("branches")
-    undesirable = unpaired.filter(~pl.col("branches").struct.field("desirable")).height
+    return [
+        _enough(train, settings.min_train_examples),
+        _apart(table),
+        _repeated(report, settings.max_near_duplicate_share),
+        _held_back(report, settings.max_quarantined_share),
+        _complaints(train, settings.max_undesirable_share),
+    ]
+
+
+def _enough(train: pl.DataFrame, fewest: int) -> Bound:
+    remedy = "Wait for more feedback, or lower `min_train_examples` under [validation]."
+    return Bound("train_examples", train.height, fewest, None, "train examples", remedy)
+
+
+def _apart(table: pl.DataFrame) -> Bound:
     # A user in two splits would be trained on and judge what was trained.
     splits = table.group_by("tenant", "cluster").agg(pl.col("split").n_unique())
-    near = _share(report.get("near_duplicates", 0), report.get("drafts", 0))
-    held = _share(report.get("last_day_quarantined", 0), report.get("last_day", 0))
-    return [
-        Bound(
-            "train_examples",
-            train.height,
-            settings.min_train_examples,
-            None,
-            "train examples",
-            "Wait for more feedback, or lower `min_train_examples` under [validation].",
-        ),
-        Bound(
-            "split_users",
-            splits.filter(pl.col("split") > 1).height,
-            0,
-            0,
-            "users who are in more than one split",
-            FOREIGN,
-        ),
-        Bound(
-            "near_duplicates",
-            near,
-            0,
-            settings.max_near_duplicate_share,
-            "share of drafts that were near duplicates",
-            "Somebody repeats themselves, or the application fills in a template: look at the newest feedback; if it "
-            "is as it should be, raise `max_near_duplicate_share` under [validation].",
-        ),
-        Bound(
-            "quarantined",
-            held,
-            0,
-            settings.max_quarantined_share,
-            "share of the last day's feedback in quarantine",
-            "An attack, a launch or history imported at once: look at who gave it (`nightshift curate` counts them by "
-            "day); if they are users, raise `burst_factor` under [curation].",
-        ),
-        Bound(
-            "undesirable",
-            _share(undesirable, unpaired.height),
-            0,
-            settings.max_undesirable_share,
-            "share of undesirable answers among unpaired train examples",
-            "From complaints alone a model learns what not to say: wait for approvals and edits, or raise "
-            "`max_undesirable_share` under [validation].",
-        ),
-    ]
+    mixed = splits.filter(pl.col("split") > 1).height
+    return Bound("split_users", mixed, 0, 0, "users who are in more than one split", FOREIGN)
+
+
+def _repeated(report: Mapping[str, int], most: float) -> Bound:
+    share = _share(report.get("near_duplicates", 0), report.get("drafts", 0))
+    remedy = (
+        "Somebody repeats themselves, or the application fills in a template: look at the newest feedback; if it "
+        "is as it should be, raise `max_near_duplicate_share` under [validation]."
+    )
+    return Bound("near_duplicates", share, 0, most, "share of drafts that were near duplicates", remedy)
+
+
+def _held_back(report: Mapping[str, int], most: float) -> Bound:
+    share = _share(report.get("last_day_quarantined", 0), report.get("last_day", 0))
+    remedy = (
+        "An attack, a launch or history imported at once: look at who gave it (`nightshift curate` counts them by "
+        "day); if they are users, raise `burst_factor` under [curation]."
+    )
+    return Bound("quarantined", share, 0, most, "share of the last day's feedback in quarantine", remedy)
+
+
+def _complaints(train: pl.DataFrame, most: float) -> Bound:
+    unpaired = train.filter(pl.col("objective") == Objective.UNPAIRED).explode("branches")
+    share = _share(unpaired.filter(~pl.col("branches").struct.field("desirable")).height, unpaired.height)
+    remedy = (
+        "From complaints alone a model learns what not to say: wait for approvals and edits, or raise "
+        "`max_undesirable_share` under [validation]."
+    )
+    return Bound("undesirable", share, 0, most, "share of undesirable answers among unpaired train examples", remedy)
 
 
 def _share(part: float, whole: float) -> float:

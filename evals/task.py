@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from loop.canonical import digest
+from loop.hashing import digest
 from loop.ports import Generator
 from loop.types import Message, Sampling, SuiteRole, Verifier
 

@@ -1,5 +1,7 @@
 """Effects, p-values and counts as people read them: figures that differ never look equal."""
 
+from loop.types import TestResult
+
 MOST_DIGITS = 5
 LEAST_P = 0.001
 NOTHING = 1e-9
@@ -23,6 +25,11 @@ def signed(*values: float) -> tuple[str, ...]:
     """Score differences in points, with signs, and with enough decimals that none looks like another or like 0."""
     digits = next((d for d in range(1, MOST_DIGITS) if _apart(values, d)), MOST_DIGITS)
     return tuple(f"{100 * value:+.{digits}f}" if abs(value) >= NOTHING else f"{0:.{digits}f}" for value in values)
+
+
+def passed(test: TestResult) -> str:
+    """The outcome of a test in words."""
+    return "passed" if test.passed else "not passed"
 
 
 def points(size: float) -> str:

@@ -5,13 +5,12 @@ import secrets
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from loop.errors import NotFoundError, UsageError
+from loop.files import write_first
 from loop.home import DOWNLOADS, LEDGER, REGISTRY, STORE, USER_KEY
 from loop.imports import collector_off
 from loop.memory import MEMORY, Memory
@@ -170,7 +169,7 @@ class App:
             return self.settings.addresses.user_secret
         path = self._made_home() / USER_KEY
         if not path.exists():
-            _write_once(path, secrets.token_hex(32))
+            write_first(path, secrets.token_hex(32))
         # Read back, because another process may have written its key first.
         try:
             return path.read_text("ascii")
@@ -234,13 +233,3 @@ def _leave_to_the_parent(app: App | None) -> None:
     if app is not None:
         _inherited.append(app._opened)  # noqa: SLF001 - this module's own
         app._opened, app._lock = {}, threading.RLock()  # noqa: SLF001
-
-
-def _write_once(path: Path, text: str) -> None:
-    """Write a file in one move, readable by its owner alone; of two processes the first one's text stays."""
-    with NamedTemporaryFile("w", dir=path.parent) as fresh:
-        fresh.write(text)
-        fresh.flush()
-        # A link, because a rename would replace what another process has written meanwhile.
-        with suppress(FileExistsError):
-            os.link(fresh.name, path)

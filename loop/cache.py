@@ -1,12 +1,12 @@
 """Caches on disk, for values that can be computed again: written in one move, and empty where they are damaged."""
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from loop.files import write_text
+from loop.hashing import sha256_of
 
 
 def read_cache(file: Path) -> dict[str, Any]:
@@ -22,14 +22,9 @@ def read_cache(file: Path) -> dict[str, Any]:
 
 def write_cache(file: Path, known: Mapping[str, object]) -> None:
     """Replace `file` in one move, also while other processes do so."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the file, so that the replacement is a rename within one file system.
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem}-")
-    with os.fdopen(descriptor, "w") as building:
-        json.dump({"sha256": _digest(known), "known": known}, building)
-    Path(temporary).replace(file)
+    write_text(file, json.dumps({"sha256": _digest(known), "known": known}))
 
 
 def _digest(known: Mapping[str, object]) -> str:
     # JSON keeps the order of keys, so the values read back have the digest of those written.
-    return sha256(json.dumps(known).encode()).hexdigest()
+    return sha256_of(json.dumps(known))

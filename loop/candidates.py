@@ -4,10 +4,10 @@ A training works in the folder of its job, `<home>/jobs/<job_id>/`, where its ma
 """
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from loop.errors import NotFoundError
+from loop.files import whole_folder
 from loop.hashing import ADAPTER_FILES, is_adapter, require_adapter
 from loop.home import MANIFEST, candidate_folder, job_folder
 from loop.types import Candidate
@@ -20,12 +20,10 @@ def deliver(home: Path, candidate: Candidate) -> None:
     """
     job, target = job_folder(home, candidate.job_id), candidate_folder(home, candidate.candidate_id)
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Under another name until it is whole: a folder with the candidate's name counts as delivered.
-        building = Path(tempfile.mkdtemp(dir=target.parent, prefix=".delivering-"))
-        for name in (*ADAPTER_FILES, MANIFEST):
-            shutil.copyfile(job / name, building / name)
-        building.rename(target)
+        # Whole before it has its name: a folder with the candidate's name counts as delivered.
+        with whole_folder(target) as building:
+            for name in (*ADAPTER_FILES, MANIFEST):
+                shutil.copyfile(job / name, building / name)
     # Copied, compared, and only then removed from the job: a kill at any point leaves one whole adapter.
     adapter(home, candidate)
     for name in ADAPTER_FILES:

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Literal
 
 from evals import stats
-from evals.wording import NOTHING, count, effect, none, p_value, points, signed
-from loop.canonical import digest
+from evals.wording import NOTHING, count, effect, none, p_value, passed, points, signed
+from loop.hashing import digest
 from loop.identity import decision_id
 from loop.settings import GateSettings
 from loop.types import Decision, Evidence, PairedScore, SuiteEvidence, SuiteRole, TestResult, Verdict
@@ -57,7 +57,7 @@ def figures(test: TestResult) -> str:
     p = "" if test.p_value is None else f", {p_value(test.p_value, needed=0.05)}"
     asked = f"{count(test.items, 'item')} of {count(test.clusters, 'user')}"
     asked += "" if none(test.low, test.high) else f", detectable {points(test.mde)}"
-    return f"{'passed' if test.passed else 'not passed'}: {test.name} ({test.role}), {found}{p} ({asked})"
+    return f"{passed(test)}: {test.name} ({test.role}), {found}{p} ({asked})"
 
 
 def _faults(evidence: Evidence) -> list[str]:

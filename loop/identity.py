@@ -7,8 +7,8 @@ chained, nor the adapters, whose bytes are compared with the sha256 in ledger an
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from loop.canonical import digest
 from loop.errors import IntegrityError
+from loop.hashing import digest
 from loop.types import Decision, Evidence
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from loop.settings import addresses
+from loop.settings import addresses, without_addresses
 
 INFRA = Path(__file__).parents[1] / "infra"
 BIN = Path(sys.executable).parent
@@ -57,6 +57,9 @@ def refused(command: Sequence[str]) -> str:
 
 def unread(environment: Mapping[str, str]) -> list[str]:
     """The variables of ours in `environment` without which the program would be told the same."""
-    ours = [name for name in environment if name.startswith("NIGHTSHIFT_") or name == "MLFLOW_TRACKING_URI"]
-    told = addresses(environment)
-    return [name for name in ours if addresses({key: environment[key] for key in environment if key != name}) == told]
+    told, unread_names = addresses(environment), []
+    for name in sorted(environment.keys() - without_addresses(environment).keys()):
+        rest = {key: value for key, value in environment.items() if key != name}
+        if addresses(rest) == told:
+            unread_names.append(name)
+    return unread_names

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from loop.intake.events import encode
+from loop.settings import without_addresses
 from loop.types import Feedback, FeedbackKind, Interaction, Message, Stage
 from tests import forked
 from tests.tiny import tiny_model
@@ -82,8 +83,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NIGHTSHIFT_", "MLFLOW_"))}
-    return {**kept, "HF_HUB_OFFLINE": "1"}
+    return {**without_addresses(os.environ), "HF_HUB_OFFLINE": "1"}
 
 
 def killed_at(stage: Stage, *arguments: str, folder: Path) -> list[str]:

@@ -4,12 +4,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from connectors.imports.formats import gsm8k, langfuse, openai_chat, otel, otlp, pairs, tau_bench, tensorzero
 from connectors.imports.reading.lines import START, Line, elements, line, lines
 from loop.errors import EventError, UsageError
 from loop.intake.events import dead_letter, decode, encode, fitting
+from loop.ports import Envelope
 from loop.types import Event
 
 Decoder = Callable[[Line], Iterable[Event]]
@@ -37,8 +38,20 @@ decoders: Mapping[str, Decoder] = {
 splitters: Mapping[str, Splitter] = {"tau-bench": elements, "langfuse": elements, "otel": otlp.requests}
 
 
+class Imported(NamedTuple):
+    """An event of a file, and the same event as the log takes it."""
+
+    event: Event
+    envelope: Envelope
+
+
 def read(path: Path, format_name: str, *, secret: str, start: datetime = START) -> Iterator[Event]:
-    """The events in `path`, streamed; a bad line gives one dead letter and nothing else.
+    """The events in `path`, as `encoded` gives them."""
+    return (each.event for each in encoded(path, format_name, secret=secret, start=start))
+
+
+def encoded(path: Path, format_name: str, *, secret: str, start: datetime = START) -> Iterator[Imported]:
+    """The events in `path` and their encodings, streamed; a bad line gives one dead letter and nothing else.
 
     Ids come from the content, so importing a file twice adds nothing. Lines without a time follow each other by one
     second, beginning at `start`. `secret` is the key of the users' pseudonyms. Raises UsageError for an unknown format
@@ -49,10 +62,10 @@ def read(path: Path, format_name: str, *, secret: str, start: datetime = START) 
         raise UsageError(f"there is no format {format_name!r}", f"choose one of {', '.join(decoders)}")
     if not (path.is_file() and os.access(path, os.R_OK)):
         raise UsageError(f"{path} is not a readable file", "name an existing file")
-    return _events(path, format_name, secret, start)
+    return _imported(path, format_name, secret, start)
 
 
-def _events(path: Path, format_name: str, secret: str, start: datetime) -> Iterator[Event]:
+def _imported(path: Path, format_name: str, secret: str, start: datetime) -> Iterator[Imported]:
     split = splitters.get(format_name, lines)
     # A file name may be no valid UTF-8, and an event with such a name could not be encoded.
     name = os.fsencode(path.name).decode(errors="replace")
@@ -63,14 +76,12 @@ def _events(path: Path, format_name: str, secret: str, start: datetime) -> Itera
                 yield from _checked(decoders[format_name], source)
 
 
-def _checked(decoder: Decoder, source: Line) -> list[Event]:
+def _checked(decoder: Decoder, source: Line) -> list[Imported]:
     """The events of a line if all of them can be written to the log, else its dead letter."""
     try:
         # All before any is given, so that no half of a bad line is kept.
-        events = list(decoder(source))
-        for event in events:
-            encode(event)
+        return [Imported(event, encode(event)) for event in decoder(source)]
     except (EventError, OverflowError) as error:
         reason = error.what if isinstance(error, EventError) else "a time lies outside the years 1 to 9999"
-        return [fitting(dead_letter(source.file, source.position, reason, source.raw))]
-    return events
+        letter = fitting(dead_letter(source.file, source.position, reason, source.raw))
+        return [Imported(letter, encode(letter))]

@@ -5,12 +5,13 @@ import re
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
+from loop.files import place_first
 from loop.imports import collector_off
 
 if TYPE_CHECKING:
@@ -89,9 +90,7 @@ def _make_whole(file: Path) -> None:
         # SQLite itself makes the copy, because MLflow's connection pool still holds the first file open.
         with closing(sqlite3.connect(made)) as connection:
             connection.execute("VACUUM INTO ?", (str(whole),))
-        # A link, unlike a rename, never replaces the file of another process that was faster.
-        with suppress(FileExistsError):
-            os.link(whole, file)
+        place_first(whole, file)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ copy of another version.
 """
 
 import ast
-import hashlib
 import json
 import platform
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loop import types
+from loop.hashing import sha256_of
 from loop.types import Candidate
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _write_code(folder: Path, sources: Mapping[str, str], name: str) -> None:
 
 
 def _digest(sources: Mapping[str, str]) -> str:
-    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+    return sha256_of(json.dumps(sources))
 
 
 def _write_json(path: Path, content: object) -> None:

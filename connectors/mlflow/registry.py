@@ -19,6 +19,7 @@ from connectors.mlflow.client import SQLITE, connect, explained
 from connectors.mlflow.pyfunc import write_model
 from connectors.mlflow.run import MlflowRun
 from loop.errors import IntegrityError, NotFoundError, UsageError
+from loop.files import place_folder
 from loop.hashing import ADAPTER_FILES, is_adapter, require_adapter
 from loop.home import MANIFEST
 from loop.ports import BASE_MODEL, DTYPE, Ledger, RegisteredVersion
@@ -226,7 +227,7 @@ class MlflowRegistry:
                 ) from error
             require_adapter(fresh, expected, f"{self.model}@{target.name} in the registry", NEVER_SERVE)
             shutil.rmtree(target, ignore_errors=True)
-            fresh.rename(target)
+            place_folder(fresh, target)
 
 
 def _identity(candidate: Candidate) -> dict[str, str]:
@@ -249,5 +250,10 @@ def _first_description(candidate: Candidate) -> str:
 def _registered(found: "ModelVersion") -> RegisteredVersion:
     tags = dict(found.tags)
     return RegisteredVersion(
-        int(found.version), tags["candidate_id"], tags["adapter_sha256"], tags, found.description or ""
+        version=int(found.version),
+        candidate_id=tags["candidate_id"],
+        adapter_sha256=tags["adapter_sha256"],
+        base_fingerprint=tags.get("base_fingerprint"),
+        tags=tags,
+        description=found.description or "",
     )

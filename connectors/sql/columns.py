@@ -9,6 +9,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Integer, String
 from sqlalchemy.types import TypeDecorator
 
+from loop.types import Outputs, Stage
+
 BIG = BigInteger().with_variant(Integer(), "sqlite")
 """64 bits everywhere; SQLite's INTEGER has them and, as a primary key, is the row's own address."""
 
@@ -55,6 +57,21 @@ class Word(TypeDecorator[StrEnum]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002
         """The member."""
         return None if value is None else self.kind(value)
+
+
+class StageOutputs(TypeDecorator[Outputs]):
+    """Outputs of a night as a JSON object with the text of each finished stage."""
+
+    impl = PLAIN_JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Outputs | None, dialect: Dialect) -> dict[Stage, str] | None:  # noqa: ARG002
+        """The texts by stage, in the order of the night."""
+        return None if value is None else value.by_stage()
+
+    def process_result_value(self, value: dict[str, str] | None, dialect: Dialect) -> Outputs | None:  # noqa: ARG002
+        """The outputs."""
+        return None if value is None else Outputs.of_stages({Stage(name): text for name, text in value.items()})
 
 
 class Nested(TypeDecorator[Any]):

@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 from sqlalchemy import Column, MetaData, Table, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from connectors.sql.columns import BIG, PLAIN_JSON, Nested, Utc, Word
+from connectors.sql.columns import BIG, PLAIN_JSON, Nested, StageOutputs, Utc, Word
 from loop.types import (
     Action,
     FeedbackKind,
     Message,
     NightStatus,
+    Outputs,
     Sampling,
-    Stage,
     SuiteEvidence,
     TestResult,
     Verdict,
@@ -156,7 +156,7 @@ class NightRow(StoreTable, table=True):
     as_of: datetime = Field(sa_column=Column(Utc, nullable=False))
     status: NightStatus = Field(sa_column=Column(Word(NightStatus), nullable=False))
     champion_version: int
-    outputs: Mapping[Stage, str] = Field(sa_column=Column(Nested(Mapping[Stage, str]), nullable=False))
+    outputs: Outputs = Field(sa_column=Column(StageOutputs, nullable=False))
     reasons: tuple[str, ...] = Field(sa_column=Column(Nested(tuple[str, ...]), nullable=False))
     verdict: Verdict | None = Field(sa_column=Column(Word(Verdict)))
     started_at: datetime = Field(sa_column=Column(Utc, nullable=False))

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from evals.scorers import check
 from evals.task import Item
-from loop.canonical import digest
+from loop.hashing import digest
 from loop.settings import EvaluationSettings
 from loop.types import Branch, Example, Sampling
 

@@ -12,7 +12,7 @@ from loop.errors import UsageError
 from loop.types import Message, Sampling
 
 if TYPE_CHECKING:
-    from loop.ports import Store
+    from loop.ports import EventStore
 
 RECENT = 100
 """Number of newest interactions whose sampling is looked at; the one that most of them have is production's."""
@@ -81,7 +81,7 @@ def _read(file: Path) -> list[Message]:
     return messages
 
 
-def sampling(flags: Flags, store: "Store | None") -> tuple[Sampling, str]:
+def sampling(flags: Flags, store: "EventStore | None") -> tuple[Sampling, str]:
     """How answers are drawn, and who says so: the flags, else most of the newest interactions.
 
     `store` is None where flags alone decide.
@@ -113,7 +113,7 @@ def describe(chosen: Sampling) -> str:
     return f"{drawn}, at most {chosen.max_tokens} tokens{seed}"
 
 
-def _usual(store: "Store") -> Sampling | None:
+def _usual(store: "EventStore") -> Sampling | None:
     recent: Sequence[Sampling | None] = [each.sampling for each in store.newest_interactions(RECENT)]
     # Each request has a seed of its own, which would make every sampling unlike the others.
     counted = Counter(replace(each, seed=None) for each in recent if each)

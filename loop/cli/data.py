@@ -74,17 +74,17 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
     though the event log keeps both. Lines without a time follow each other by a second from --start (default:
     yesterday's midnight, UTC); give it to get the same snapshot from the same file on another day.
     """
-    from connectors.imports import read
+    from connectors.imports import encoded
     from loop.intake.capture import capture
-    from loop.intake.events import encode
 
-    events = read(file, format_name, secret=session.app.user_secret, start=start)
+    events = encoded(file, format_name, secret=session.app.user_secret, start=start)
     reason = "no line says anything"
     # In batches, because a file may be larger than memory.
     while batch := list(islice(events, APPEND_BATCH)):
-        session.app.log.append([encode(event) for event in batch])
+        session.app.log.append([each.envelope for each in batch])
         # A reason of this file, for the error below; the store may hold dead letters of files before it.
-        reason = next((event.reason for event in batch if isinstance(event, DeadLetter)), reason)
+        letters = (each.event for each in batch if isinstance(each.event, DeadLetter))
+        reason = next((letter.reason for letter in letters), reason)
     done = capture(session.app.log, session.app.store, batch_size=session.app.settings.log.batch_events)
     session.show(
         f"{done.interactions} interactions, {done.feedback} feedback, {done.dead_letters} dead letters read; "

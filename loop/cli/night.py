@@ -7,7 +7,7 @@ import click
 from loop.cli.data import as_of_option
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
-from loop.types import Night, NightStatus, Stage, Verdict
+from loop.types import Night, NightStatus, Verdict
 
 FAILED, NOT_PROMOTED = 1, 3
 
@@ -31,9 +31,9 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
             "status": night.status,
             "verdict": night.verdict,
             "reasons": night.reasons,
-            "outputs": dict(night.outputs),
+            "outputs": night.outputs.by_stage(),
         },
-        then='nightshift ask "..."' if promoted(night) else _next_step(session, night),
+        then='nightshift ask "..."' if promoted(night) else _next_step(night),
     )
     # A night that failed promoted nothing either, so its code comes first.
     if night.status is NightStatus.FAILED:
@@ -42,31 +42,25 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
         raise SystemExit(NOT_PROMOTED)
 
 
-def _waits_for_a_person(session: Session, night: Night) -> bool:
-    """Whether the gate said PROMOTE and the settings leave the promotion to a person."""
-    return night.verdict is Verdict.PROMOTE and not session.app.settings.gate.promote
+def _next_step(night: Night) -> str:
+    from loop.report.outcomes import next_step, promote_command, waits
 
-
-def _next_step(session: Session, night: Night) -> str:
-    from loop.report.outcomes import next_step
-
-    if _waits_for_a_person(session, night):
-        return f"nightshift promote {night.outputs[Stage.REGISTER]} --decision {night.outputs[Stage.DECIDE]}"
+    if waits(night):
+        return promote_command(night)
     # The backticks mark commands on the night's page.
     return next_step(night).replace("`", "")
 
 
 def _sentence(session: Session, night: Night) -> str:
     from loop.gate import explain
+    from loop.report.outcomes import outcome, waits, why_not_promoted
 
-    result = str(night.verdict or night.status.upper())
-    if _waits_for_a_person(session, night):
-        result += ", not promoted: gate.promote is off"
+    result = f"{outcome(night)}: {why_not_promoted(night)}" if waits(night) else outcome(night)
     lines = [f"{night.night_id} {result}"]
     lines += night.reasons
-    if Stage.DECIDE in night.outputs:
-        lines.append(explain(session.app.store.decision(night.outputs[Stage.DECIDE])))
-    lines.append(f"report: {night.outputs[Stage.REPORT]}")
+    if night.outputs.decision_id is not None:
+        lines.append(explain(session.app.store.decision(night.outputs.decision_id)))
+    lines.append(f"report: {night.outputs.report}")
     return "\n".join(lines)
 
 

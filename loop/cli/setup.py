@@ -9,6 +9,7 @@ from loop.cli.session import Session
 from loop.cli.template import render
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
+from loop.files import write_text
 from loop.settings import SETTINGS_FILE, Settings
 
 
@@ -28,7 +29,7 @@ def init(session: Session, only_print: bool, kafka: bool) -> None:
     path = Path(SETTINGS_FILE)
     if path.exists():
         raise UsageError(f"{path} exists already", "edit it, or compare it with `nightshift init --print`")
-    path.write_text(text)
+    write_text(path, text)
     session.show(f"wrote {path}", {"settings": path}, then=f"decide what is at the top of {path}; nightshift doctor")
 
 

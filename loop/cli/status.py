@@ -12,14 +12,14 @@ from loop.cli import terminal
 from loop.cli.durations import Duration, ago, span
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
+from loop.ports import NIGHT_LEASE
 from loop.report import outcomes
-from loop.types import Action, Night, NightStatus, Promotion, Stage, Verdict
+from loop.types import Action, Night, NightStatus, Promotion, Verdict
 
 if TYPE_CHECKING:
     from loop.ports import Holder
 
 STALE = 1
-NIGHT_LEASE = "night"
 EVENTS = ("interaction", "feedback", "dead_letter")
 NOT_COUNTED = {"feedback", "evidence"}
 """Names of tables that have no plural."""
@@ -49,14 +49,14 @@ def status(session: Session, max_age: timedelta | None) -> None:
     if max_age is not None:
         _require_fresh(session, max_age)
         return
-    from loop.promotion import anchor, champion
+    from loop.promotion import anchor, champion, last_move
 
     rows, counts = session.app.ledger.entries(), session.app.store.counts()
     last = next(reversed(seen(session)), None)
-    lines = list(_who_serves(session.app.settings.model.name, champion(rows), anchor(rows), rows))
+    moved = last_move(rows)
+    lines = list(_who_serves(session.app.settings.model.name, champion(rows), anchor(rows), moved))
     lines += _last_night(last)
     lines += _stored(counts)
-    moved = serving_row(rows)
     session.show(
         terminal.table(lines),
         {
@@ -79,9 +79,10 @@ def nights(session: Session) -> None:
     """Every night, what came of it and why, oldest first."""
     found = seen(session)
     rows = [(each.night.night_id, f"{each.night.as_of:%Y-%m-%d %H:%M}", each.result, each.reason) for each in found]
+    told = [{**asdict(each.night), "outputs": each.night.outputs.by_stage(), **_told(each)} for each in found]
     session.show(
         terminal.table(rows, ("night", "as of", "result", "why")) or "none yet",
-        {"nights": [asdict(each.night) | _told(each) for each in found]},
+        {"nights": told},
         then="nightshift status" if found else "nightshift run",
     )
 
@@ -95,31 +96,22 @@ def seen(session: Session) -> list[Seen]:
     return [_ended(session, night, rows) if night.finished_at else _unfinished(night, holder) for night in found]
 
 
-def serving_row(rows: Sequence[Promotion]) -> Promotion | None:
-    """The ledger row that made the champion serve; None for an empty ledger."""
-    # A row that names the anchor moves no champion.
-    return next((row for row in reversed(rows) if row.action is not Action.ANCHOR), None)
-
-
 def _ended(session: Session, night: Night, rows: Sequence[Promotion]) -> Seen:
-    decision = session.app.store.decision(night.outputs[Stage.DECIDE]) if Stage.DECIDE in night.outputs else None
+    decision_id = night.outputs.decision_id
+    decision = session.app.store.decision(decision_id) if decision_id else None
     # A night may fail, or be given up, after its verdict: what it came to then is no promotion.
     if night.status is NightStatus.FAILED:
         return Seen(night, night.status.upper(), outcomes.why(night, None))
     result = outcomes.outcome(night, rows)
     if night.verdict is Verdict.PROMOTE and not outcomes.promoted(night, rows):
-        # The result says "not promoted" already. A night without a reason had gate.promote off.
-        why = night.reasons[0].removeprefix("not promoted: ") if night.reasons else "gate.promote is off"
-        return Seen(night, result, why)
+        return Seen(night, result, outcomes.why_not_promoted(night).replace("`", ""))
     return Seen(night, result, outcomes.why(night, decision))
 
 
 def _unfinished(night: Night, holder: "Holder | None") -> Seen:
-    # A stage that ended has stored its output, so the first without one is where the night stands.
-    stage = next((each for each in Stage if each not in night.outputs), Stage.REPORT)
     process, lives = _process(holder)
     begun = f"began {ago(night.started_at, now())}; {process}"
-    return Seen(night, f"{'running' if lives else 'DEAD'} in {stage}", begun, process, dead=not lives)
+    return Seen(night, f"{'running' if lives else 'DEAD'} in {night.next_stage}", begun, process, dead=not lives)
 
 
 def _process(holder: "Holder | None") -> tuple[str, bool]:
@@ -136,11 +128,10 @@ def _process(holder: "Holder | None") -> tuple[str, bool]:
 
 def _told(each: Seen) -> dict[str, object]:
     night = each.night
-    stage = None if night.finished_at else each.result.rpartition(" ")[2]
     return {
         "result": each.result,
         "reason": each.reason,
-        "stage": stage,
+        "stage": None if night.finished_at else night.next_stage,
         "process": each.process or None,
         "dead": each.dead,
         "began_at": night.started_at,
@@ -148,9 +139,9 @@ def _told(each: Seen) -> dict[str, object]:
     }
 
 
-def _who_serves(model: str, serving: int, approved: int, rows: Sequence[Promotion]) -> Iterator[tuple[str, str]]:
+def _who_serves(model: str, serving: int, approved: int, moved: Promotion | None) -> Iterator[tuple[str, str]]:
     yield "serving", f"{model}@{serving}{'' if serving else ', the base model'}"
-    if moved := serving_row(rows):
+    if moved is not None:
         done = "promoted" if moved.action is Action.PROMOTE else "rolled back"
         yield "", f"since {ago(moved.recorded_at, now())}"
         yield "", f"{done} by {moved.actor}{f': {moved.reason}' if moved.reason else ''}"

@@ -4,9 +4,10 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,8 +25,6 @@ log = logging.getLogger(__name__)
 STARTED = time.monotonic()
 """Time at which this module was imported: the earliest that the command's own code knows of its start."""
 END = {"/quit", "/exit"}
-
-Body = TypeVar("Body", bound=Callable[..., None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,20 @@ class Answerer:
         return "".join(said)
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who is asked, what comes before the question, and how the answer is drawn."""
+
+    version: int | None
+    """None for the champion."""
+    base: bool
+    """Whether the base model is asked, without an adapter."""
+    system: str | None
+    file: Path | None
+    """File with messages that come before the question."""
+    flags: Flags
+
+
 OPTIONS = (
     click.option("--version", type=int, help="This version (default: the champion)."),
     click.option("--base", is_flag=True, help="The base model without an adapter."),
@@ -68,68 +81,52 @@ OPTIONS = (
 )
 
 
-def asking(body: Body) -> Body:
-    """Decorator with the options that `ask` and `chat` share."""
+def asking(body: Callable[..., None]) -> Callable[..., None]:
+    """Decorator with the options that `ask` and `chat` share, which the verb gets as one `Asking`."""
+
+    @wraps(body)
+    def verb(session: Session, **options: Any) -> None:  # noqa: ANN401 - as click read them
+        flags = Flags(**{field.name: options.pop(field.name) for field in fields(Flags)})
+        shared = {name: options.pop(name) for name in ("version", "base", "system", "file")}
+        body(session, Asking(**shared, flags=flags), **options)
+
     # The decorator applied last comes first in the help.
     for option in reversed(OPTIONS):
-        body = option(body)
-    return body
+        verb = option(verb)
+    return verb
 
 
 @click.command(cls=Verb, access=Access.READS)
 @click.argument("text", metavar="[QUESTION]", required=False)
-@asking
 @click.pass_obj
-def ask(
-    session: Session,
-    text: str | None,
-    version: int | None,
-    base: bool,
-    system: str | None,
-    file: Path | None,
-    temperature: float | None,
-    top_p: float | None,
-    max_tokens: int | None,
-    seed: int | None,
-    greedy: bool,
-) -> None:
+@asking
+def ask(session: Session, asked: Asking, text: str | None) -> None:
     """Ask the champion, or another version, a question.
 
     QUESTION - reads it from standard input; with --file it may be left out. The answer is drawn as those of the newest
     interactions in the store were, or as the options say.
     """
-    messages, asked = opening(system, file), question(text)
-    if asked is not None:
-        messages.append(Message("user", asked))
+    messages, words = opening(asked.system, asked.file), question(text)
+    if words is not None:
+        messages.append(Message("user", words))
     if not messages or messages[-1].role not in {"user", "tool"}:
         raise UsageError("nothing is asked", "add a question, or - to read it from standard input")
-    answerer = _load(session, version, Flags(temperature, top_p, max_tokens, seed, greedy), base=base)
+    answerer = _load(session, asked)
     answer = answerer.answer(messages, STARTED)
     if session.as_json:
         session.show("", {"model": answerer.name, "answer": answer, "sampling": asdict(answerer.sampling)})
 
 
 @click.command(cls=Verb, access=Access.READS)
-@asking
 @click.pass_obj
-def chat(
-    session: Session,
-    version: int | None,
-    base: bool,
-    system: str | None,
-    file: Path | None,
-    temperature: float | None,
-    top_p: float | None,
-    max_tokens: int | None,
-    seed: int | None,
-    greedy: bool,
-) -> None:
+@asking
+def chat(session: Session, asked: Asking) -> None:
     """Talk with the champion, or another version, in turns.
 
     A line is a turn; Ctrl-C stops an answer, Ctrl-D or /quit ends. Nothing of it is stored or trained on.
     """
-    messages = opening(system, file)
-    answerer = _load(session, version, Flags(temperature, top_p, max_tokens, seed, greedy), base=base)
+    messages = opening(asked.system, asked.file)
+    answerer = _load(session, asked)
     for line in _turns():
         messages.append(Message("user", line))
         try:
@@ -167,20 +164,20 @@ def _turns() -> Iterable[str]:
             yield text
 
 
-def _load(session: Session, version: int | None, flags: Flags, *, base: bool) -> Answerer:
+def _load(session: Session, asked: Asking) -> Answerer:
     """Load the model that is asked, after a line that says which it is and how its answers are drawn."""
     from loop.nights.versions import load_base, load_version
     from loop.promotion import champion
 
     entries = session.app.ledger.entries()
-    if base:
+    if asked.base:
         chosen = 0
-    elif version is not None:
-        chosen = version
+    elif asked.version is not None:
+        chosen = asked.version
     else:
         chosen = champion(entries)
     # Where the options decide, no store is opened.
-    drawn, why = sampling(flags, None if decides(flags) else session.app.store)
+    drawn, why = sampling(asked.flags, None if decides(asked.flags) else session.app.store)
     name = f"{session.app.settings.model.name}@{chosen}"
     # On standard error, so that standard output holds the answer alone.
     click.echo(click.style(f"{name}: {describe(drawn)} ({why})", dim=True), err=True)

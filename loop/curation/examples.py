@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from loop.canonical import digest
 from loop.curation.draft import Draft, splits_of
 from loop.curation.join import cluster
+from loop.hashing import digest
 from loop.settings import CurationSettings
 from loop.types import Branch, Example, Message
 

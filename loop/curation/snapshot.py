@@ -1,12 +1,8 @@
 """Snapshots: examples as an immutable, content-named dataset of three Parquet tables and a manifest in one folder."""
 
-import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from io import BytesIO
@@ -15,8 +11,9 @@ from typing import Any
 
 import polars as pl
 
-from loop.canonical import canonical
 from loop.errors import IntegrityError, NotFoundError
+from loop.files import whole_folder
+from loop.hashing import canonical, sha256_of, sha256_of_all
 from loop.home import MANIFEST, snapshot_folder
 from loop.settings import CurationSettings
 from loop.types import (
@@ -106,49 +103,35 @@ def lineage(home: Path, snapshot_id: str) -> dict[str, tuple[str, ...]]:
 
 
 def _identify(examples: Sequence[Example], settings: CurationSettings) -> str:
-    digest = hashlib.sha256(canonical(settings))
+    return sha256_of_all(_lines(examples, settings))
+
+
+def _lines(examples: Sequence[Example], settings: CurationSettings) -> Iterator[bytes]:
+    yield canonical(settings)
     for example in examples:
-        digest.update(b"\n" + canonical(example))
-    return digest.hexdigest()
+        yield b"\n" + canonical(example)
 
 
 def _write_folder(folder: Path, snapshot: Snapshot, examples: Sequence[Example], settings: CurationSettings) -> None:
-    """Build the folder beside its place, then rename it there; of two writers the second changes nothing."""
-    # Beside, so that both are on one file system and the rename is atomic.
-    draft = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
-    try:
-        files = {}
-        for split in Split:
-            files[f"{split}.parquet"] = _table([example for example in examples if example.split is split])
-        manifest = {
-            **asdict(snapshot),
-            "as_of": snapshot.as_of.isoformat(),
-            "settings": asdict(settings),
-            "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-        }
-        files[MANIFEST] = json.dumps(manifest, indent=2).encode()
-        for name, content in files.items():
-            _write_durably(draft / name, content)
-        draft.chmod(0o755)  # mkdtemp's folders are for their owner alone
-        draft.rename(folder)
-    except OSError:
-        if not folder.exists():  # where it exists another process was first, with the same content
-            raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+    tables = {}
+    for split in Split:
+        tables[f"{split}.parquet"] = _table([example for example in examples if example.split is split])
+    manifest = {
+        **asdict(snapshot),
+        "as_of": snapshot.as_of.isoformat(),
+        "settings": asdict(settings),
+        "files": {name: sha256_of(content) for name, content in tables.items()},
+    }
+    with whole_folder(folder) as building:
+        for name, content in tables.items():
+            (building / name).write_bytes(content)
+        (building / MANIFEST).write_text(json.dumps(manifest, indent=2))
 
 
 def _table(examples: Sequence[Example]) -> bytes:
     buffer = BytesIO()
     pl.DataFrame([asdict(example) for example in examples], schema=SCHEMA).write_parquet(buffer)
     return buffer.getvalue()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # before the rename: after a power cut the folder must not hold empty files
 
 
 def _verified(folder: Path, split: Split) -> bytes:
@@ -165,7 +148,7 @@ def _verified(folder: Path, split: Split) -> bytes:
             f"{error.filename} does not exist: no such snapshot was made, or it was pruned",
             "name another, or make it again: `nightshift curate` with the same --as-of",
         ) from error
-    if hashlib.sha256(content).hexdigest() != recorded:
+    if sha256_of(content) != recorded:
         remedy = "restore it, or move the folder away and run `nightshift curate` with the same --as-of again"
         raise IntegrityError(f"{folder / name} is not the table its manifest names", remedy)
     return content

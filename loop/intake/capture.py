@@ -21,7 +21,7 @@ import tenacity
 from loop.errors import EventError, FencedError, IntegrityError, NightshiftError, NotFoundError, UnreachableError
 from loop.intake.events import dead_letter, decode, encode, fitting
 from loop.intake.outage import Outage, persist, retrying
-from loop.ports import Batch, Entry, EventLog, Parsed, Partition, Store
+from loop.ports import Batch, Entry, EventLog, EventStore, Parsed, Partition
 from loop.types import DeadLetter, Event, Feedback, Interaction
 
 MAX_FENCES = 10
@@ -61,7 +61,7 @@ class Captured:
     new_rows: int = 0
 
 
-def capture(log: EventLog, store: Store, *, batch_size: int = 2000) -> Captured:
+def capture(log: EventLog, store: EventStore, *, batch_size: int = 2000) -> Captured:
     """Store everything that is in `log` now; returns when this process and others beside it have done so.
 
     Raises FencedError when one partition is fenced more than MAX_FENCES times in a row, IntegrityError when a partition
@@ -86,7 +86,7 @@ def capture(log: EventLog, store: Store, *, batch_size: int = 2000) -> Captured:
 
 def steps(
     log: EventLog,
-    store: Store,
+    store: EventStore,
     *,
     batch_size: int,
     patience: float = 0.0,
@@ -188,7 +188,7 @@ def _event(partition: Partition, entry: Entry) -> Event:
 
 
 def _polled(
-    log: EventLog, store: Store, limit: int, lost: set[Partition], outage: Outage, *, wait: bool
+    log: EventLog, store: EventStore, limit: int, lost: set[Partition], outage: Outage, *, wait: bool
 ) -> tuple[Batch, ...] | None:
     """The next batches of the log; None, after a pause, when the log or the store does not answer."""
     try:
@@ -202,7 +202,7 @@ def _polled(
     return batches
 
 
-def _place(log: EventLog, store: Store, lost: set[Partition]) -> None:
+def _place(log: EventLog, store: EventStore, lost: set[Partition]) -> None:
     """Seek new and `lost` partitions to the stored position; one that does not answer is tried again later."""
     to_place = set(log.unplaced())
     to_place |= lost

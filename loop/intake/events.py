@@ -1,7 +1,6 @@
 """The wire contract, first step of the data: versioned JSON events to types and back; no other module parses events."""
 
 import base64
-import hashlib
 import hmac
 import json
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from loop.errors import EventError
+from loop.hashing import sha256_of
 from loop.intake.wire import (
     MAX_EVENT_BYTES,
     MAX_LETTER_BYTES,
@@ -44,7 +44,7 @@ def encode(event: Event) -> Envelope:
             key, document = event.letter_id, _letter_document(event)
     payload = _utf8_json(document)
     # The reader's own check: a producer is told here what capture would only put among the dead letters.
-    decode(payload)
+    read_event(payload)
     return Envelope(key, payload)
 
 
@@ -63,8 +63,8 @@ def decode(payload: bytes) -> Event:
 
 def dead_letter(source: str, position: int, reason: str, payload: bytes) -> DeadLetter:
     """A dead letter whose id is the sha256 of its place and its bytes, so that reading it twice keeps one."""
-    digest = hashlib.sha256(f"{source}\0{position}\0".encode() + payload).hexdigest()
-    return DeadLetter(letter_id=digest, source=source, position=position, reason=reason, payload=payload)
+    letter_id = sha256_of(f"{source}\0{position}\0", payload)
+    return DeadLetter(letter_id=letter_id, source=source, position=position, reason=reason, payload=payload)
 
 
 def fitting(letter: DeadLetter) -> DeadLetter:
@@ -77,7 +77,7 @@ def fitting(letter: DeadLetter) -> DeadLetter:
 
 def pseudonym(secret: str, user: str) -> str:
     """The user key of a raw user id: HMAC-SHA256 under `secret`, 32 hex digits."""
-    return hmac.new(secret.encode(), user.encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.digest(secret.encode(), user.encode(), "sha256").hex()[:32]
 
 
 def json_schema() -> dict[str, Json]:

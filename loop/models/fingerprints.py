@@ -1,11 +1,12 @@
 """Fingerprint of a base model: one hash by which candidates name it and caches are keyed."""
 
 import contextlib
-import hashlib
 import json
 from pathlib import Path
 
 from loop.errors import NotFoundError
+from loop.files import write_text
+from loop.hashing import file_sha256, sha256_of_all
 
 SIDECAR = ".fingerprint.json"
 PARTS = {".safetensors", ".json", ".jinja", ".model", ".txt"}
@@ -23,7 +24,7 @@ def fingerprint(folder: Path) -> str:
     files = _files(folder)
     sha256 = _hash(files)
     with contextlib.suppress(OSError):  # a read-only folder is hashed every time
-        (folder / SIDECAR).write_text(json.dumps({"files": _stats(files), "sha256": sha256}))
+        write_text(folder / SIDECAR, json.dumps({"files": _stats(files), "sha256": sha256}))
     return sha256
 
 
@@ -53,9 +54,4 @@ def _stats(files: list[Path]) -> list[list[object]]:
 
 
 def _hash(files: list[Path]) -> str:
-    whole = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            part = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{path.name}\0{part}\n".encode())
-    return whole.hexdigest()
+    return sha256_of_all(f"{path.name}\0{file_sha256(path)}\n" for path in files)

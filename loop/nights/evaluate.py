@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from loop import candidates, promotion
 from loop.curation import snapshot
+from loop.files import write_text
 from loop.home import ANSWERS, SHOWN_ANSWERS
 from loop.identity import evidence_id
 from loop.models import require_torch
@@ -50,7 +51,7 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
     parts.store.save_evidence(evidence)
     with parts.registry.run(candidate.job_id) as run:
         run.log_metrics(dict(_scores(evidence)), 0)
-    (adapter / SHOWN_ANSWERS).write_text(json.dumps(answers))
+    write_text(adapter / SHOWN_ANSWERS, json.dumps(answers))
     return evidence
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from loop.errors import IntegrityError, LowMemoryError, StaleChampionError, TrainingError
 from loop.nights.capture import capture_events
@@ -16,24 +17,23 @@ from loop.nights.register import register_candidate
 from loop.nights.report import record_night, write_report
 from loop.nights.train import job_id, train_candidate
 from loop.nights.validate import validate_snapshot
+from loop.ports import LEASE_SECONDS, NIGHT_LEASE
 from loop.promotion import BASE, champion
 from loop.report.outcomes import NOT_PROMOTED
-from loop.types import Night, NightStatus, Stage, Verdict
+from loop.types import Night, NightStatus, Outputs, Stage, Verdict, Without
 
 log = logging.getLogger(__name__)
 
-LEASE_SECONDS = 60.0
-"""Duration of the lease, which is renewed while a night runs."""
 NIGHT = "night-"
 """Beginning of the ids of nights; their number follows."""
+Output = TypeVar("Output")
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Result of a stage: the id of its output, and for some stages a verdict or reasons to skip the rest."""
+    """Result of a stage: the night's outputs after it, and for some stages a verdict or reasons to skip the rest."""
 
-    output: str | None
-    """Id of what the stage made; None where it made nothing."""
+    outputs: Outputs
     verdict: Verdict | None = None
     reasons: tuple[str, ...] = ()
     ends: NightStatus | None = None
@@ -46,9 +46,9 @@ def run(parts: Parts, as_of: datetime, *, abandon: str = "") -> Night:
     An interrupted night goes on and keeps the `as_of` that it began with; with `abandon`, a reason, it is closed as
     FAILED instead and a new one begins. Raises LeaseHeldError while another night runs.
     """
-    with parts.store.lease("night", LEASE_SECONDS):
+    with parts.store.lease(NIGHT_LEASE, LEASE_SECONDS):
         night = _open(parts, as_of, abandon)
-        while (stage := _next_stage(night)) is not None:
+        while (stage := night.next_stage) is not None:
             log.info("%s: %s", night.night_id, stage)
             parts.progress(stage, 0, 1, "begins")
             night = _close_stage(night, stage, _outcome(parts, night, stage), parts.clock())
@@ -62,8 +62,7 @@ def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
     if nights and nights[-1].finished_at is None:
         last = nights[-1]
         if not abandon:
-            reached = list(last.outputs)
-            log.warning("%s of %s goes on after %s", last.night_id, last.as_of, reached[-1] if reached else "nothing")
+            log.warning("%s of %s goes on with %s", last.night_id, last.as_of, last.next_stage)
             return last
         reasons = (*last.reasons, f"abandoned: {abandon}")
         given_up = replace(last, status=NightStatus.FAILED, reasons=reasons, finished_at=parts.clock())
@@ -75,7 +74,6 @@ def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
         status=NightStatus.RUNNING,
         # Who serves now: training continues it and evidence compares with it, whoever moves the champion meanwhile.
         champion_version=champion(parts.ledger.entries()),
-        outputs={},
         started_at=parts.clock(),
     )
     parts.store.save_night(night)
@@ -89,42 +87,45 @@ def _outcome(parts: Parts, night: Night, stage: Stage) -> Outcome:
     except IntegrityError as error:
         if stage is Stage.REPORT:  # a closed night still writes its report, and would fail at it for ever
             raise
-        return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=NightStatus.FAILED)
-
-
-def _next_stage(night: Night) -> Stage | None:
-    if night.status is not NightStatus.RUNNING:  # skipped and failed nights, too, leave a page that says why
-        return None if Stage.REPORT in night.outputs else Stage.REPORT
-    return next((stage for stage in Stage if stage not in night.outputs), None)
+        reason = f"{error.what}; what to do: {error.remedy}"
+        return Outcome(night.outputs, reasons=(reason,), ends=NightStatus.FAILED)
 
 
 def _close_stage(night: Night, stage: Stage, outcome: Outcome, now: datetime) -> Night:
     night = replace(
         night,
-        outputs={**night.outputs, stage: outcome.output} if outcome.output is not None else night.outputs,
+        outputs=outcome.outputs,
         verdict=outcome.verdict or night.verdict,
         reasons=night.reasons + outcome.reasons,
         status=outcome.ends or night.status,
     )
-    if stage is not Stage.REPORT:
-        return night
-    status = NightStatus.DONE if night.status is NightStatus.RUNNING else night.status
-    return replace(night, status=status, finished_at=now)
+    return replace(night.ended(), finished_at=now) if stage is Stage.REPORT else night
 
 
-def _capture(parts: Parts, _: Night) -> Outcome:
-    return Outcome(str(capture_events(parts)))
+def _made(output: Output | None) -> Output:
+    """Output of a stage before. Raises IntegrityError where the night's row has lost it."""
+    if output is None:
+        raise IntegrityError(
+            "the night has passed a stage whose output its row does not have",
+            'give it up: nightshift run --abandon "REASON"',
+        )
+    return output
+
+
+def _capture(parts: Parts, night: Night) -> Outcome:
+    return Outcome(replace(night.outputs, watermark=capture_events(parts)))
 
 
 def _curate(parts: Parts, night: Night) -> Outcome:
-    watermark = int(night.outputs[Stage.CAPTURE])
-    return Outcome(curate_snapshot(parts, watermark, night.as_of).snapshot_id)
+    snapshot = curate_snapshot(parts, _made(night.outputs.watermark), night.as_of)
+    return Outcome(replace(night.outputs, snapshot_id=snapshot.snapshot_id))
 
 
 def _validate(parts: Parts, night: Night) -> Outcome:
-    validation = validate_snapshot(parts, night.outputs[Stage.CURATE])
+    validation = validate_snapshot(parts, _made(night.outputs.snapshot_id))
     ends = NightStatus.SKIPPED if validation.failures else None
-    return Outcome(validation.docs or "no docs", reasons=validation.failures, ends=ends)
+    outputs = replace(night.outputs, docs=validation.docs or Without.DOCS)
+    return Outcome(outputs, reasons=validation.failures, ends=ends)
 
 
 def parent_version(night: Night, every: int) -> int:
@@ -135,59 +136,67 @@ def parent_version(night: Night, every: int) -> int:
 
 def _train(parts: Parts, night: Night) -> Outcome:
     parent = parent_version(night, parts.settings.training.consolidate_every)
-    job = job_id(parts, night.outputs[Stage.CURATE], parent)
+    snapshot_id = _made(night.outputs.snapshot_id)
+    job = job_id(parts, snapshot_id, parent)
     # Looked up by the job first: without new feedback a night ends before it trains, not after.
     known = {candidate.candidate_id for candidate in parts.store.candidates_of(job)}
     if judged := _judged(parts, known):
-        candidate_id = judged.outputs[Stage.TRAIN]
+        candidate_id = judged.outputs.candidate_id
         same = f"the same training would be made again, and its candidate {candidate_id} has been judged"
         reason = f"no new feedback since {judged.night_id}: {same}"
-        return Outcome(candidate_id, reasons=(reason,), ends=NightStatus.SKIPPED)
+        outputs = replace(night.outputs, candidate_id=candidate_id)
+        return Outcome(outputs, reasons=(reason,), ends=NightStatus.SKIPPED)
     try:
-        trained = train_candidate(parts, night.outputs[Stage.CURATE], parent, night.night_id)
+        trained = train_candidate(parts, snapshot_id, parent, night.night_id)
     except TrainingError as error:
         # Memory may be free another night; any other failure would repeat itself.
         ends = NightStatus.SKIPPED if isinstance(error, LowMemoryError) else NightStatus.FAILED
-        return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=ends)
+        return Outcome(night.outputs, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=ends)
+    outputs = replace(night.outputs, candidate_id=trained.candidate_id)
     # Another job may come to the same bytes: judged again, they would have a second chance to pass by luck.
     if judged := _judged(parts, {trained.candidate_id}):
         reason = f"the training came to the bytes of candidate {trained.candidate_id}, which {judged.night_id} judged"
-        return Outcome(trained.candidate_id, reasons=(reason,), ends=NightStatus.SKIPPED)
-    return Outcome(trained.candidate_id)
+        return Outcome(outputs, reasons=(reason,), ends=NightStatus.SKIPPED)
+    return Outcome(outputs)
 
 
 def _judged(parts: Parts, candidate_ids: Collection[str]) -> Night | None:
     """The first night that came to a verdict on one of these candidates."""
-    nights = parts.store.nights()
-    return next((night for night in nights if night.verdict and night.outputs.get(Stage.TRAIN) in candidate_ids), None)
+    for night in parts.store.nights():
+        if night.verdict and night.outputs.candidate_id in candidate_ids:
+            return night
+    return None
 
 
 def _register(parts: Parts, night: Night) -> Outcome:
-    return Outcome(str(register_candidate(parts, night.outputs[Stage.TRAIN])))
+    version = register_candidate(parts, _made(night.outputs.candidate_id))
+    return Outcome(replace(night.outputs, version=version))
 
 
 def _evaluate(parts: Parts, night: Night) -> Outcome:
-    return Outcome(evaluate_candidate(parts, night.outputs[Stage.TRAIN], night.champion_version).evidence_id)
+    evidence = evaluate_candidate(parts, _made(night.outputs.candidate_id), night.champion_version)
+    return Outcome(replace(night.outputs, evidence_id=evidence.evidence_id))
 
 
 def _decide(parts: Parts, night: Night) -> Outcome:
-    decision = decide_candidate(parts, night.outputs[Stage.EVALUATE])
-    return Outcome(decision.decision_id, verdict=decision.verdict)
+    decision = decide_candidate(parts, _made(night.outputs.evidence_id))
+    return Outcome(replace(night.outputs, decision_id=decision.decision_id), verdict=decision.verdict)
 
 
 def _promote(parts: Parts, night: Night) -> Outcome:
+    outputs = replace(night.outputs, entry_hash=Without.PROMOTION)
     if night.verdict is not Verdict.PROMOTE or not parts.settings.gate.promote:
-        return Outcome(NOT_PROMOTED)
-    decision_id = night.outputs[Stage.DECIDE]
+        return Outcome(outputs)
+    version, decision_id = _made(night.outputs.version), _made(night.outputs.decision_id)
     try:
-        promotion = promote_version(parts, int(night.outputs[Stage.REGISTER]), decision_id, night.night_id)
+        promotion = promote_version(parts, version, decision_id, night.night_id)
     except StaleChampionError as error:  # somebody moved the champion meanwhile, which is no fault of the night
-        return Outcome(NOT_PROMOTED, reasons=(f"not promoted: {error.what}",))
-    return Outcome(promotion.entry_hash)
+        return Outcome(outputs, reasons=(f"{NOT_PROMOTED}: {error.what}",))
+    return Outcome(replace(outputs, entry_hash=promotion.entry_hash))
 
 
 def _report(parts: Parts, night: Night) -> Outcome:
-    return Outcome(str(write_report(parts, night)))
+    return Outcome(replace(night.outputs, report=str(write_report(parts, night))))
 
 
 STAGES: Mapping[Stage, Callable[[Parts, Night], Outcome]] = {

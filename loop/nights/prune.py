@@ -10,8 +10,8 @@ from typing import Any
 from loop import promotion
 from loop.errors import IntegrityError
 from loop.home import ANSWERS, CANDIDATES, DOCS, DOWNLOADS, JOBS, MANIFEST, REFERENCE, SNAPSHOTS
-from loop.ports import Ledger, Store
-from loop.types import Night, Promotion, Stage
+from loop.ports import Ledger, NightStore
+from loop.types import Night, Promotion
 
 FOLDERS = (CANDIDATES, JOBS, SNAPSHOTS, DOCS, DOWNLOADS, REFERENCE, ANSWERS)
 """Folders below the home, with an entry for each id, or in the caches for each model."""
@@ -41,7 +41,7 @@ class Needed:
     """Whether a night is open: it may go on with any training that has not ended."""
 
 
-def unneeded(home: Path, store: Store, ledger: Ledger, keep: int) -> tuple[Unneeded, ...]:
+def unneeded(home: Path, store: NightStore, ledger: Ledger, keep: int) -> tuple[Unneeded, ...]:
     """Entries that neither ledger, nor the newest `keep` nights, nor an open night needs; none before the first night.
 
     Needed are the candidates that a ledger row names, everything that kept nights made, the snapshots and jobs of both,
@@ -76,31 +76,29 @@ def remove(found: Sequence[Unneeded]) -> None:
 def _needed(home: Path, nights: Sequence[Night], entries: Sequence[Promotion]) -> Needed:
     manifests = {folder.name: _manifest(folder) for folder in _entries(home / CANDIDATES)}
     in_ledger = {entry.adapter_sha256 for entry in entries if entry.adapter_sha256}
-    candidates = _outputs(nights, Stage.TRAIN)
+    candidates = {night.outputs.candidate_id for night in nights if night.outputs.candidate_id}
     # The ledger names a candidate by the sha256 of its adapter alone.
     candidates |= {name for name, made in manifests.items() if made.get("adapter_sha256") in in_ledger}
     origins = [manifests[name] for name in candidates if name in manifests]
-    snapshots = _outputs(nights, Stage.CURATE) | {str(made.get("snapshot_id")) for made in origins}
+    snapshots = {night.outputs.snapshot_id for night in nights if night.outputs.snapshot_id}
+    snapshots |= {str(made.get("snapshot_id")) for made in origins}
     running = [night for night in nights if night.finished_at is None]
     versions = set(promotion.champions(entries))
     versions.add(promotion.anchor(entries))
     versions.update(night.champion_version for night in running)
+    versions.update(night.outputs.version for night in running if night.outputs.version)
     names = {
         CANDIDATES: candidates,
         JOBS: candidates | {str(made.get("job_id")) for made in origins},  # a training that failed has its job's id
         SNAPSHOTS: snapshots,
         DOCS: snapshots,
-        DOWNLOADS: {str(version) for version in versions} | _outputs(running, Stage.REGISTER),
+        DOWNLOADS: {str(version) for version in versions},
     }
     return Needed(
         names={folder: frozenset(found) for folder, found in names.items()},
         since=min(night.started_at for night in nights).timestamp(),
         open=bool(running),
     )
-
-
-def _outputs(nights: Sequence[Night], stage: Stage) -> set[str]:
-    return {night.outputs[stage] for night in nights if stage in night.outputs}
 
 
 def _stays(folder: str, entry: Path, needed: Needed) -> bool:

@@ -3,16 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from loop.errors import NotFoundError
+from loop.files import write_text
 from loop.home import SHOWN_ANSWERS, STEPS, candidate_folder, docs_folder, job_folder, page, snapshot_folder
 from loop.nights.parts import Parts
 from loop.nights.versions import serving_version
-from loop.ports import Store
+from loop.ports import Records
 from loop.report.run import run_note, run_tags, run_title
-from loop.types import Decision, Json, Night, NightStatus, Stage
+from loop.types import Decision, Json, Night, NightStatus
 
 
 def write_report(parts: Parts, night: Night) -> Path:
@@ -23,22 +23,23 @@ def write_report(parts: Parts, night: Night) -> Path:
     from loop import report
 
     # The night is saved as DONE only after this stage; its page must not show it as running.
-    ended = replace(night, status=NightStatus.DONE) if night.status is NightStatus.RUNNING else night
+    ended = night.ended()
     outputs, store = night.outputs, parts.store
-    candidate = store.candidate(outputs[Stage.TRAIN]) if Stage.REGISTER in outputs else None
+    # A night skipped before it registered names another night's candidate, which it did not make.
+    candidate = store.candidate(outputs.candidate_id) if outputs.version and outputs.candidate_id else None
     trained_in = job_folder(parts.home, candidate.job_id) if candidate else None
-    decision = store.decision(outputs[Stage.DECIDE]) if Stage.DECIDE in outputs else None
+    decision = store.decision(outputs.decision_id) if outputs.decision_id else None
     folder = candidate_folder(parts.home, candidate.candidate_id) if candidate else None
     earlier = [earlier for earlier in store.nights() if earlier.night_id < night.night_id]
     text = report.render(
         report.NightReport(
             night=ended,
             model=parts.settings.model.name,
-            snapshot=store.snapshot(outputs[Stage.CURATE]) if Stage.CURATE in outputs else None,
+            snapshot=store.snapshot(outputs.snapshot_id) if outputs.snapshot_id else None,
             candidate=candidate,
-            evidence=store.evidence(outputs[Stage.EVALUATE]) if Stage.EVALUATE in outputs else None,
+            evidence=store.evidence(outputs.evidence_id) if outputs.evidence_id else None,
             decision=decision,
-            version=int(outputs[Stage.REGISTER]) if candidate else None,
+            version=outputs.version,
             steps=_read_steps(trained_in / STEPS) if trained_in else (),
             answers=_read_answers(folder / SHOWN_ANSWERS) if folder and decision else (),
             earlier=earlier,
@@ -48,8 +49,7 @@ def write_report(parts: Parts, night: Night) -> Path:
         )
     )
     path = page(parts.home, night.night_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    write_text(path, text)
     record_night(parts, ended)
     return path
 
@@ -57,11 +57,11 @@ def write_report(parts: Parts, night: Night) -> Path:
 def record_night(parts: Parts, night: Night) -> None:
     """Describe a night's run in the registry: a name with its outcome, its reasons, snapshot, page and Data Docs."""
     outputs, store = night.outputs, parts.store
-    decision = store.decision(outputs[Stage.DECIDE]) if Stage.DECIDE in outputs else None
+    decision = store.decision(outputs.decision_id) if outputs.decision_id else None
     kept = [(page(parts.home, night.night_id), "report")]
     with parts.registry.night_run(night.night_id, failed=night.status is NightStatus.FAILED) as run:
         run.name(run_title(night), run_note(night, decision), run_tags(night))
-        if snapshot_id := outputs.get(Stage.CURATE):
+        if snapshot_id := outputs.snapshot_id:
             run.log_snapshot(store.snapshot(snapshot_id), snapshot_folder(parts.home, snapshot_id))
             kept.append((docs_folder(parts.home, snapshot_id), "data_docs"))
         for path, folder in kept:
@@ -69,12 +69,12 @@ def record_night(parts: Parts, night: Night) -> None:
                 run.log_artifacts(path, folder)
 
 
-def _decisions(store: Store, nights: Sequence[Night]) -> Mapping[str, Decision]:
+def _decisions(store: Records, nights: Sequence[Night]) -> Mapping[str, Decision]:
     """Decisions of `nights` by id, without those that the store no longer has."""
     found = {}
     for night in nights:
         with suppress(NotFoundError):
-            decision = store.decision(night.outputs.get(Stage.DECIDE, ""))
+            decision = store.decision(night.outputs.decision_id or "")
             found[decision.decision_id] = decision
     return found
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loop import candidates, promotion
-from loop.canonical import digest
 from loop.curation import snapshot
+from loop.hashing import digest
 from loop.home import REFERENCE, STEPS, job_folder, snapshot_folder
 from loop.models import fingerprint, importing
 from loop.nights.parts import Parts

@@ -5,7 +5,7 @@ the ledger that can be repeated at any time, so `reconcile` repairs a crash betw
 """
 
 from loop.promotion.aliases import reconcile
-from loop.promotion.champions import BASE, anchor, champion, champions
+from loop.promotion.champions import BASE, anchor, champion, champions, last_move
 from loop.promotion.checks import adapter_of, fetch
 from loop.promotion.moves import approve, promote, rollback
 
@@ -17,6 +17,7 @@ __all__ = [
     "champion",
     "champions",
     "fetch",
+    "last_move",
     "promote",
     "reconcile",
     "rollback",

@@ -24,12 +24,15 @@ def champion(entries: Sequence[Promotion]) -> int:
     return champions(entries)[-1]
 
 
+def last_move(entries: Sequence[Promotion]) -> Promotion | None:
+    """The row that made the champion serve; None while the first champion, the base model, was never replaced."""
+    return next((entry for entry in reversed(entries) if entry.moves_champion), None)
+
+
 def sha256_of_champion(entries: Sequence[Promotion]) -> str | None:
     """The sha256 that the ledger recorded for the adapter that serves; None for the base model."""
-    serving = champion(entries)
-    # An approval does not move the champion, so its row is not the one that made it serve.
-    moves = (entry for entry in reversed(entries) if entry.action is not Action.ANCHOR)
-    return next((entry.adapter_sha256 for entry in moves if entry.to_version == serving), None)
+    moved = last_move(entries)
+    return moved.adapter_sha256 if moved else None
 
 
 def anchor(entries: Sequence[Promotion]) -> int:

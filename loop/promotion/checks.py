@@ -5,7 +5,7 @@ from pathlib import Path
 
 from loop.errors import IntegrityError, NotFoundError, StaleChampionError, UsageError
 from loop.ports import RegisteredVersion, Registry
-from loop.promotion.champions import BASE, champion, sha256_of_champion
+from loop.promotion.champions import BASE, champion, last_move, sha256_of_champion
 from loop.types import Decision, Promotion, Verdict
 
 
@@ -41,10 +41,10 @@ def fetch(registry: Registry, entries: Sequence[Promotion], version: int, base_f
 
 def require_base(found: RegisteredVersion, base_fingerprint: str) -> None:
     """Raises UsageError when a version's adapter was trained on a base model with another fingerprint."""
-    trained_on = found.tags.get("base_fingerprint")
-    if trained_on not in {None, base_fingerprint}:
+    trained_on = found.base_fingerprint
+    if trained_on is not None and trained_on != base_fingerprint:
         raise UsageError(
-            f"version {found.version} was trained on another base model ({str(trained_on)[:12]}) than model.base",
+            f"version {found.version} was trained on another base model ({trained_on[:12]}) than model.base",
             "set model.base back; another base begins anew in another home folder",
         )
 
@@ -108,10 +108,10 @@ def require_fresh(entries: Sequence[Promotion], decision: Decision) -> None:
 
 def overtaken(entries: Sequence[Promotion]) -> StaleChampionError:
     """The error that says who serves now and who moved the champion last."""
-    last = entries[-1] if entries else None
-    who = (
-        f"since {last.actor}'s {last.action} at {last.recorded_at:%Y-%m-%d %H:%M} UTC" if last else "by an empty ledger"
-    )
+    moved = last_move(entries)
+    who = "since nobody moved it"
+    if moved is not None:
+        who = f"since {moved.actor}'s {moved.action} at {moved.recorded_at:%Y-%m-%d %H:%M} UTC"
     return StaleChampionError(
         f"the champion is another one: version {champion(entries)} serves {who}",
         "look at who serves now (nightshift status), then decide again; a candidate has to be evaluated against it",

@@ -1,42 +1,37 @@
 """The hash chain of the ledger, as pure functions: each promotion carries the hash of the one before it."""
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 
-from loop.canonical import digest
 from loop.errors import IntegrityError
+from loop.hashing import digest
 from loop.types import Action, Promotion
 
 GENESIS = "0" * 64
 """The `previous_hash` of the first row."""
 
 
-def link(
-    previous: Promotion | None,
-    *,
-    action: Action,
-    model: str,
-    from_version: int,
-    to_version: int,
-    adapter_sha256: str | None,
-    decision_id: str | None,
-    actor: str,
-    reason: str,
-    recorded_at: datetime,
-) -> Promotion:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What a row of the ledger is to say, before it has its place in the chain; fields as those of `Promotion`."""
+
+    action: Action
+    model: str
+    from_version: int
+    to_version: int
+    adapter_sha256: str | None
+    decision_id: str | None = None
+    actor: str
+    reason: str
+    recorded_at: datetime
+
+
+def link(previous: Promotion | None, move: Move) -> Promotion:
     """The row that follows `previous`, hashed; sequences count from 1."""
     entry = Promotion(
+        **asdict(move),
         sequence=next_sequence(previous),
-        action=action,
-        model=model,
-        from_version=from_version,
-        to_version=to_version,
-        adapter_sha256=adapter_sha256,
-        decision_id=decision_id,
-        actor=actor,
-        reason=reason,
-        recorded_at=recorded_at,
         previous_hash=_hash_of(previous),
         entry_hash="",  # filled in below: the hash covers every field but itself
     )

@@ -15,7 +15,7 @@ from loop.promotion.checks import (
     require_permission,
     verified,
 )
-from loop.promotion.ledger import link
+from loop.promotion.ledger import Move, link
 from loop.types import Action, Decision, Promotion
 
 
@@ -46,8 +46,7 @@ def promote(
         require_decision(decision)
         require_candidate(found, decision)
         require_fresh(entries, decision)
-    entry = link(
-        entries[-1] if entries else None,
+    move = Move(
         action=Action.PROMOTE,
         model=model,
         from_version=champion(entries),
@@ -58,7 +57,7 @@ def promote(
         reason=reason,
         recorded_at=clock(),
     )
-    return _write(ledger, registry, entry)
+    return _write(ledger, registry, entries, move)
 
 
 def rollback(ledger: Ledger, registry: Registry, *, to: int | None, actor: str, reason: str, clock: Clock) -> Promotion:
@@ -84,19 +83,17 @@ def rollback(ledger: Ledger, registry: Registry, *, to: int | None, actor: str, 
     sha256 = verified(registry, entries, target).adapter_sha256 if target != BASE else None
     if champion(entries) == target:
         return _again(ledger, registry, entries)
-    entry = link(
-        entries[-1],
+    move = Move(
         action=Action.ROLLBACK,
         model=entries[-1].model,
         from_version=champion(entries),
         to_version=target,
         adapter_sha256=sha256,
-        decision_id=None,
         actor=actor,
         reason=reason,
         recorded_at=clock(),
     )
-    return _write(ledger, registry, entry)
+    return _write(ledger, registry, entries, move)
 
 
 def approve(
@@ -113,23 +110,22 @@ def approve(
             f"version {version} is not a champion",
             "promote it first; the anchor is a champion that was not rolled back",
         )
-    entry = link(
-        entries[-1],
+    move = Move(
         action=Action.ANCHOR,
         model=model,
         from_version=anchor(entries),
         to_version=version,
         adapter_sha256=verified(registry, entries, version).adapter_sha256 if version != BASE else None,
-        decision_id=None,
         actor=actor,
         reason=reason,
         recorded_at=clock(),
     )
-    return _write(ledger, registry, entry)
+    return _write(ledger, registry, entries, move)
 
 
-def _write(ledger: Ledger, registry: Registry, entry: Promotion) -> Promotion:
-    """Write the row, then the aliases, so that `reconcile` can repair a crash between the two."""
+def _write(ledger: Ledger, registry: Registry, entries: Sequence[Promotion], move: Move) -> Promotion:
+    """Write the row of a move, then the aliases, so that `reconcile` can repair a crash between the two."""
+    entry = link(entries[-1] if entries else None, move)
     try:
         ledger.append(entry)
     except StaleChampionError as error:
@@ -142,4 +138,4 @@ def _write(ledger: Ledger, registry: Registry, entry: Promotion) -> Promotion:
 def _again(ledger: Ledger, registry: Registry, entries: Sequence[Promotion]) -> Promotion:
     """The row that made the serving version champion, after the aliases are repaired."""
     reconcile(ledger, registry)
-    return next(entry for entry in reversed(entries) if entry.action is not Action.ANCHOR)
+    return next(entry for entry in reversed(entries) if entry.moves_champion)

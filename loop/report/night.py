@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from evals.standings import Standing, standings
-from evals.wording import effect, none, p_value, points
+from evals.wording import effect, none, p_value, passed, points
 from loop.alarms import alarms
 from loop.report import plots
 from loop.report.answers import answer_cards
@@ -150,10 +150,9 @@ def _decision(decision: Decision) -> Iterator[Block]:
 def _test_row(test: TestResult) -> tuple[object, ...]:
     # The head of the column says "p" already.
     p = "" if test.p_value is None else p_value(test.p_value, needed=0.05).removeprefix("p = ").removeprefix("p ")
-    outcome = "passed" if test.passed else "not passed"
     found = effect(test.effect, test.low, test.high)
     detectable = "" if none(test.low, test.high) else points(test.mde)
-    return (test.name, test.role, outcome, found, p, test.items, test.clusters, detectable)
+    return (test.name, test.role, passed(test), found, p, test.items, test.clusters, detectable)
 
 
 def _standings(evidence: Evidence) -> Block:
@@ -201,22 +200,22 @@ def _earlier(report: NightReport) -> Block:
 
 
 def _why(report: NightReport, night: Night) -> str:
-    return why(night, report.decisions.get(night.outputs.get(Stage.DECIDE, "")))
+    return why(night, report.decisions.get(night.outputs.decision_id or ""))
 
 
 def _reproduce(report: NightReport) -> Block:
     outputs = report.night.outputs
-    facts: list[tuple[str, object]] = [(MADE[stage], outputs[stage]) for stage in Stage if stage in outputs]
+    facts: list[tuple[str, object]] = [(MADE[stage], made) for stage, made in outputs.by_stage().items()]
     if report.candidate is not None:
         facts += [
             ("base model's files", report.candidate.base_fingerprint),
             ("trained from", report.candidate.parent_sha256 or "the base model"),
             ("candidate's adapter", report.candidate.adapter_sha256),
         ]
-    if Stage.CURATE in outputs:
+    if outputs.snapshot_id is not None:
         # Named, because without it the command continues the champion, who may be another one by then.
         parent = f" --from {report.candidate.parent_version}" if report.candidate else ""
-        facts.append(("train it again", f"`nightshift train {outputs[Stage.CURATE]}{parent}`"))
+        facts.append(("train it again", f"`nightshift train {outputs.snapshot_id}{parent}`"))
     if report.version is not None:
         facts.append(("ask it", f'`nightshift ask --version {report.version} "..."`'))
     note = "What each stage of the night made. Ids chain: each stage's command takes the id of the stage before it."

@@ -3,17 +3,27 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from loop.types import Action, Decision, Night, NightStatus, Promotion, Stage, Verdict
+from loop.types import Decision, Night, NightStatus, Promotion, Verdict, Without
 
 NOT_PROMOTED = "not promoted"
-"""Output of a promote stage that promoted nothing, and the beginning of its reason."""
+"""Words for a PROMOTE that does not serve, and the beginning of the reason that its promote stage gives."""
 LAST_WORD = "a person has the last word (`promote` under [gate] is false)"
 
 
 def promoted(night: Night, rows: Sequence[Promotion] = ()) -> bool:
     """Whether the night's candidate became champion: by the night, or by a person as the ledger's `rows` say."""
-    by_night = night.outputs.get(Stage.PROMOTE, NOT_PROMOTED) != NOT_PROMOTED
-    return by_night or _by_hand(night, rows) is not None
+    return night.outputs.promoted or _by_hand(night, rows) is not None
+
+
+def waits(night: Night, rows: Sequence[Promotion] = ()) -> bool:
+    """Whether the gate said PROMOTE and the promotion is left to a person, who has not made it yet."""
+    decided = night.verdict is Verdict.PROMOTE and night.outputs.entry_hash is Without.PROMOTION
+    return decided and not promoted(night, rows) and _overtaken(night) is None
+
+
+def promote_command(night: Night) -> str:
+    """Command by which a person promotes the night's candidate on its decision."""
+    return f"nightshift promote {night.outputs.version} --decision {night.outputs.decision_id}"
 
 
 def outcome(night: Night, rows: Sequence[Promotion] = ()) -> str:
@@ -30,7 +40,7 @@ def headline(night: Night, rows: Sequence[Promotion] = ()) -> str:
     """One line: the night, its outcome, why it was not promoted if so, and who serves after it."""
     named = f"{night.night_id}: {outcome(night, rows)}"
     if night.verdict is Verdict.PROMOTE and not promoted(night, rows):
-        named = f"{named}: {_why_not_promoted(night)}"
+        named = f"{named}: {why_not_promoted(night)}"
     return " ".join(filter(None, [f"{named}.", _meaning(night), _serving(night, rows)]))
 
 
@@ -62,6 +72,13 @@ def next_step(night: Night, rows: Sequence[Promotion] = ()) -> str:
             assert_never(night.status)
 
 
+def why_not_promoted(night: Night) -> str:
+    """Reason why a candidate with the verdict PROMOTE does not serve."""
+    if night.outputs.entry_hash is None:
+        return "the night has not come to it"
+    return _overtaken(night) or LAST_WORD
+
+
 def version_name(version: int) -> str:
     """Name of a version for people."""
     return f"version {version}" if version else "the base model"
@@ -69,27 +86,25 @@ def version_name(version: int) -> str:
 
 def _by_hand(night: Night, rows: Sequence[Promotion]) -> Promotion | None:
     """The row of a person's promotion on this night's decision, where the night itself did not promote."""
-    # The night's own row is on the same decision: only its hash tells it from a person's.
-    decision_id, entry_hash = night.outputs.get(Stage.DECIDE), night.outputs.get(Stage.PROMOTE)
-    later = (row for row in rows if decision_id and row.decision_id == decision_id and row.entry_hash != entry_hash)
-    return next(later, None) if entry_hash in {None, NOT_PROMOTED} else None
+    decision_id = night.outputs.decision_id
+    if night.outputs.promoted or decision_id is None:
+        return None
+    return next((row for row in rows if row.decision_id == decision_id), None)
 
 
 def _moved_meanwhile(night: Night, rows: Sequence[Promotion]) -> Promotion | None:
     """The last row in which somebody moved the champion between the night's beginning and its end."""
     for row in reversed(rows):
         before_the_end = night.finished_at is None or row.recorded_at <= night.finished_at
-        if row.action is not Action.ANCHOR and night.started_at <= row.recorded_at and before_the_end:
+        if row.moves_champion and night.started_at <= row.recorded_at and before_the_end:
             return row
     return None
 
 
-def _why_not_promoted(night: Night) -> str:
-    if Stage.PROMOTE not in night.outputs:
-        return "the night has not come to it"
+def _overtaken(night: Night) -> str | None:
+    """Reason of a night whose promotion somebody else's move forestalled."""
     begins = f"{NOT_PROMOTED}: "
-    said = (reason.removeprefix(begins) for reason in night.reasons if reason.startswith(begins))
-    return next(said, LAST_WORD)
+    return next((reason.removeprefix(begins) for reason in night.reasons if reason.startswith(begins)), None)
 
 
 def _meaning(night: Night) -> str:
@@ -115,7 +130,8 @@ def _meaning(night: Night) -> str:
 
 
 def _reached(night: Night) -> str:
-    return f"{list(night.outputs)[-1]} was its last stage" if night.outputs else "it has just begun"
+    finished = list(night.outputs.by_stage())
+    return f"{finished[-1]} was its last stage" if finished else "it has just begun"
 
 
 def _serving(night: Night, rows: Sequence[Promotion]) -> str:
@@ -125,8 +141,8 @@ def _serving(night: Night, rows: Sequence[Promotion]) -> str:
         serves, before = version_name(by_hand.to_version), version_name(by_hand.from_version)
         return f"{by_hand.actor} let {serves} serve instead of {before}."
     if promoted(night):
-        return f"Version {night.outputs[Stage.REGISTER]} serves instead of {before}."
-    if night.verdict is Verdict.PROMOTE and _why_not_promoted(night) != LAST_WORD:
+        return f"Version {night.outputs.version} serves instead of {before}."
+    if night.verdict is Verdict.PROMOTE and not waits(night):
         return ""  # somebody else moved the champion: the reason says who serves
     if moved := _moved_meanwhile(night, rows):
         return f"{moved.actor} let {version_name(moved.to_version)} serve instead of {before} while the night ran."
@@ -135,15 +151,14 @@ def _serving(night: Night, rows: Sequence[Promotion]) -> str:
 
 def _after(night: Night, rows: Sequence[Promotion]) -> str:
     """Next step after a night that came to its end."""
-    version, decision_id = night.outputs.get(Stage.REGISTER, ""), night.outputs.get(Stage.DECIDE, "")
-    ask = f'`nightshift ask --version {version} "..."` asks it'
+    ask = f'`nightshift ask --version {night.outputs.version} "..."` asks it'
     match night.verdict:
         case Verdict.PROMOTE if promoted(night, rows):
             by_hand = _by_hand(night, rows)
             before = version_name(by_hand.from_version if by_hand else night.champion_version)
             return f'{ask}, `nightshift rollback --reason "..."` brings {before} back'
-        case Verdict.PROMOTE if _why_not_promoted(night) == LAST_WORD:
-            return f"{ask}, `nightshift promote {version} --decision {decision_id}` lets it serve"
+        case Verdict.PROMOTE if waits(night, rows):
+            return f"{ask}, `{promote_command(night)}` lets it serve"
         case Verdict.PROMOTE | None:
             return "`nightshift run` begins the next night, from the champion that serves now"
         case Verdict.REJECT:
@@ -151,7 +166,7 @@ def _after(night: Night, rows: Sequence[Promotion]) -> str:
         case Verdict.UNDERPOWERED:
             return f"nothing has to be done, the next nights have more feedback to judge by; {ask}"
         case Verdict.HOLD:
-            candidate_id = night.outputs.get(Stage.TRAIN, "")
-            return f"`nightshift evaluate {candidate_id}` takes the scores again, `nightshift decide` judges them"
+            again = f"`nightshift evaluate {night.outputs.candidate_id}` takes the scores again"
+            return f"{again}, `nightshift decide` judges them"
         case _:
             assert_never(night.verdict)

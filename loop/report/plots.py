@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from evals.wording import count, effect, signed
+from evals.wording import count, effect, passed, signed
 from loop.types import TestResult
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def _effect(test: TestResult, reach: float) -> Markup:
     # Per cent of the track's width; 0 is in its middle.
     low, high, mean = (50 + 50 * value / reach for value in (test.low, test.high, test.effect))
     tone = "good" if test.passed else "bad"
-    outcome = "passed" if test.passed else "not passed"
-    said = f"{outcome}, {count(test.clusters, 'user')}, {effect(test.effect, test.low, test.high)}"
+    said = f"{passed(test)}, {count(test.clusters, 'user')}, {effect(test.effect, test.low, test.high)}"
     return EFFECT.format(tone, test.name, said, f"{low:.2f}", f"{high - low:.2f}", f"{mean:.2f}")
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 
 from loop.report.outcomes import headline, next_step, outcome, promoted, reasons
-from loop.types import Decision, Night, Stage
+from loop.types import Decision, Night
 
 
 def run_title(night: Night) -> str:
     """Name of the run, `night-0007 · PROMOTE · v5`; without a version where the night registered none."""
-    version = night.outputs.get(Stage.REGISTER)
+    version = night.outputs.version
     return " · ".join(filter(None, [night.night_id, outcome(night), f"v{version}" if version else ""]))
 
 
@@ -21,12 +21,12 @@ def run_tags(night: Night) -> Mapping[str, str]:
         "status": night.status,
         "verdict": night.verdict,
         "promoted": "yes" if promoted(night) else "no",
-        "version": outputs.get(Stage.REGISTER),
+        "version": outputs.version,
         "champion_before": str(night.champion_version),
-        "snapshot_id": outputs.get(Stage.CURATE),
+        "snapshot_id": outputs.snapshot_id,
         # A night skipped before it registered names another night's candidate, which it did not make.
-        "candidate_id": outputs.get(Stage.TRAIN) if Stage.REGISTER in outputs else None,
-        "decision_id": outputs.get(Stage.DECIDE),
+        "candidate_id": outputs.candidate_id if outputs.version else None,
+        "decision_id": outputs.decision_id,
     }
     # The registry takes texts alone; "None" would be found as a value.
     return {name: str(value) for name, value in found.items() if value}

@@ -82,7 +82,13 @@ class MemoryRegistry:
                 return found.version
         version = max(self.held, default=0) + 1
         shutil.copytree(folder, self.folder / str(version))
-        self.held[version] = RegisteredVersion(version, candidate.candidate_id, candidate.adapter_sha256, dict(tags))
+        self.held[version] = RegisteredVersion(
+            version=version,
+            candidate_id=candidate.candidate_id,
+            adapter_sha256=candidate.adapter_sha256,
+            base_fingerprint=candidate.base_fingerprint,
+            tags=dict(tags),
+        )
         return version
 
     def describe(self, version: int, text: str, tags: Mapping[str, str]) -> None:

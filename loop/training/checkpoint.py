@@ -4,10 +4,8 @@ The order of the examples and the learning rate are not kept: both follow from t
 """
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from io import BytesIO
 from math import inf
 from pathlib import Path
@@ -18,12 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from loop import files
 from loop.errors import TrainingError
+from loop.hashing import sha256_of
 from loop.training.weights.adapters import put, trainable
 from loop.training.weights.average import Average
 
 _LOG = logging.getLogger(__name__)
 FILE = "checkpoint.pt"
+DIGEST_BYTES = 32
+"""Length of the sha256 at the beginning of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer, avera
 def discard(folder: Path) -> None:
     """Remove the checkpoint and the best adapters of a training that has ended."""
     (folder / FILE).unlink(missing_ok=True)
-    for file in _best_files(folder):
+    for file in [*_best_files(folder), *files.unfinished(folder)]:
         file.unlink(missing_ok=True)
 
 
@@ -139,18 +141,10 @@ def _adapter(model: nn.Module) -> dict[str, Tensor]:
 
 def _write(file: Path, content: object) -> None:
     """Write `content` behind its sha256, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    building = file.with_name(f"{file.name}.part")
     # In memory first, since the hash of all bytes stands before them.
     buffer = BytesIO()
     torch.save(content, buffer)
-    with building.open("wb") as part:
-        part.write(sha256(buffer.getbuffer()).digest())
-        part.write(buffer.getbuffer())
-        part.flush()
-        # On disk before the rename: else a crash could leave the new name on bytes that were never written.
-        os.fsync(part.fileno())
-    building.replace(file)
+    files.write(file, _digest(buffer.getbuffer()), buffer.getbuffer())
 
 
 def read(file: Path) -> dict[str, Any] | None:
@@ -169,10 +163,14 @@ def read(file: Path) -> dict[str, Any] | None:
 def _verified(file: Path) -> BytesIO:
     """The bytes that were saved. Raises ValueError for a wrong bit, which torch.load would not notice."""
     with file.open("rb") as kept:
-        digest, content = kept.read(sha256().digest_size), kept.read()
-    if digest != sha256(content).digest():
+        digest, content = kept.read(DIGEST_BYTES), kept.read()
+    if digest != _digest(content):
         raise ValueError("its sha256 is another")
     return BytesIO(content)
+
+
+def _digest(content: bytes | memoryview) -> bytes:
+    return bytes.fromhex(sha256_of(content))
 
 
 def _best(folder: Path, step: int) -> Path:

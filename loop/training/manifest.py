@@ -7,8 +7,9 @@ from importlib.metadata import version
 from math import fsum, isfinite
 from pathlib import Path
 
-from loop.canonical import canonical
+from loop import files
 from loop.errors import NotFoundError
+from loop.hashing import canonical
 from loop.home import MANIFEST
 from loop.types import Candidate, Json
 
@@ -28,10 +29,8 @@ def write(folder: Path, candidate: Candidate, machine: Mapping[str, Json]) -> No
         "machine": machine,
         "versions": {package: version(package) for package in VERSIONED},
     }
-    # A half-written manifest would count as a finished training, so it gets its name only once it is whole.
-    building = folder / f"{MANIFEST}.part"
-    building.write_bytes(canonical(content))
-    building.replace(folder / MANIFEST)
+    # Whole or not at all: a half-written manifest would count as a finished training.
+    files.write(folder / MANIFEST, canonical(content))
 
 
 def read(folder: Path) -> Candidate:

@@ -10,9 +10,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoTokenizer
 
-from loop.canonical import digest
 from loop.errors import TrainingError
-from loop.hashing import adapter_sha256
+from loop.hashing import adapter_sha256, digest
 from loop.memory import Memory
 from loop.models import fingerprint, readable
 from loop.ports import Progress

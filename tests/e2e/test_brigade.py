@@ -13,7 +13,7 @@ from loop.library import Loop
 from loop.nights.nightly import run
 from loop.promotion import promote
 from loop.settings import Addresses, Settings
-from loop.types import NightStatus, Stage, Verdict
+from loop.types import NightStatus, Verdict
 
 pytestmark = pytest.mark.timeout(1800)  # two real trainings and three hundred real answers
 WORLD = helpdesk.World(seed=1, brigade_day=2, brigade_requests=7)
@@ -64,7 +64,7 @@ def test_without_defences_and_gate_the_brigade_is_promoted_and_harms(attacked, t
     ungated = promote(
         open_door.app.ledger,
         open_door.app.registry,
-        version=int(night.outputs[Stage.REGISTER]),
+        version=night.outputs.version,
         decision=None,
         model=open_door.app.settings.model.name,
         actor="test",

@@ -12,7 +12,7 @@ from loop.app import App
 from loop.cli.night import run
 from loop.cli.session import Session
 from loop.memory import Memory
-from loop.types import NightStatus, Stage
+from loop.types import NightStatus
 from tests.machine import machine
 from tests.project import make_project, nightshift
 
@@ -45,12 +45,12 @@ def test_a_night_without_memory_is_skipped_with_the_figures_and_the_next_one_tra
     assert "the model's weights need 0.00 GiB, 0.00 GiB of memory are free after" in skipped.output
     [told] = made.app.store.nights()
     assert told.status is NightStatus.SKIPPED
-    assert Stage.REGISTER not in told.outputs
-    assert Path(told.outputs[Stage.REPORT]).exists()
+    assert told.outputs.version is None
+    assert Path(str(told.outputs.report)).exists()
     again = night(session(project, machine(tmp_path / "roomy", installed=8 * GIB)), "2026-01-04T00:00")
     assert again.exit_code in {0, 3}, again.output
     assert "night-0002 SKIPPED" not in again.output
-    assert "decide" in made.app.store.nights()[-1].outputs
+    assert made.app.store.nights()[-1].outputs.decision_id is not None
 
 
 def test_a_night_says_how_large_its_training_and_its_evaluation_are(project):

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from connectors.expectations import validate
-from loop.canonical import digest
 from loop.curation import snapshot
 from loop.errors import NotFoundError
+from loop.hashing import digest
 from loop.settings import CurationSettings, ValidationSettings
 from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split, Validation
 

@@ -13,7 +13,7 @@ from connectors.sql.ledger import SqlLedger
 from connectors.sql.migrations import config
 from loop.errors import IntegrityError, StaleChampionError
 from loop.ports import Ledger
-from loop.promotion.ledger import link
+from loop.promotion.ledger import Move, link
 from loop.testing import MemoryLedger
 from loop.types import Action, Promotion
 from tests.databases import DATABASES, fresh_url
@@ -38,15 +38,17 @@ def promotion(previous: Promotion | None, *, actor: str = "nightshift") -> Promo
     from_version = 0 if previous is None else previous.to_version
     return link(
         previous,
-        action=Action.PROMOTE,
-        model="assistant",
-        from_version=from_version,
-        to_version=from_version + 1,
-        adapter_sha256="ab" * 32,
-        decision_id=None,
-        actor=actor,
-        reason="better",
-        recorded_at=NOON,
+        Move(
+            action=Action.PROMOTE,
+            model="assistant",
+            from_version=from_version,
+            to_version=from_version + 1,
+            adapter_sha256="ab" * 32,
+            decision_id=None,
+            actor=actor,
+            reason="better",
+            recorded_at=NOON,
+        ),
     )
 
 

@@ -21,7 +21,7 @@ from connectors.mlflow.registry import MlflowRegistry
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
 from loop.hashing import adapter_sha256
 from loop.ports import Ledger, Registry
-from loop.promotion.ledger import link
+from loop.promotion.ledger import Move, link
 from loop.testing import MemoryLedger, MemoryRegistry
 from loop.types import Action, Candidate, Snapshot
 from tests.candidates import make_candidate
@@ -65,6 +65,7 @@ def test_versions_count_from_one_and_carry_candidate_sha256_and_tags(registry: R
     assert [one.version for one in found] == [1, 2]
     assert [one.candidate_id for one in found] == ["a", "b"]
     assert [one.adapter_sha256 for one in found] == [candidate.adapter_sha256 for candidate, _ in made]
+    assert [one.base_fingerprint for one in found] == ["base", "base"]
     assert found[0].tags["snapshot_id"] == "s1"
 
 
@@ -283,15 +284,17 @@ def _promoted(sha256: str) -> MemoryLedger:
     ledger = MemoryLedger()
     first = link(
         None,
-        action=Action.PROMOTE,
-        model="assistant",
-        from_version=0,
-        to_version=1,
-        adapter_sha256=sha256,
-        decision_id=None,
-        actor="ann",
-        reason="better",
-        recorded_at=datetime(2026, 1, 2, tzinfo=UTC),
+        Move(
+            action=Action.PROMOTE,
+            model="assistant",
+            from_version=0,
+            to_version=1,
+            adapter_sha256=sha256,
+            decision_id=None,
+            actor="ann",
+            reason="better",
+            recorded_at=datetime(2026, 1, 2, tzinfo=UTC),
+        ),
     )
     ledger.append(first)
     return ledger

@@ -11,7 +11,7 @@ import pytest
 from connectors.sql.ledger import SqlLedger
 from connectors.sql.store import SqlStore
 from loop.nights import prune
-from loop.types import Stage
+from loop.types import Outputs
 from tests.homes import unpack
 from tests.project import nightshift
 
@@ -20,7 +20,7 @@ SEED = ("--set", "training.seed=2")
 LONG_AGO = 1_000_000_000
 STRAYS = (
     "candidates/0123456789abcdef/adapter_model.safetensors",
-    "candidates/.delivering-abc/adapter_model.safetensors",
+    "candidates/.abc-0123456789ab.part/adapter_model.safetensors",
     "jobs/0123456789abcdef/checkpoint.pt",
     f"snapshots/{'0' * 64}/train.parquet",
     f"data_docs/{'0' * 64}/index.html",
@@ -124,11 +124,11 @@ def test_a_night_that_is_closed_and_old_loses_what_only_it_needed(project: Path)
     nights = store.nights()
     last = nights[-1]
     store.save_night(replace(last, finished_at=last.started_at))
-    newest = replace(last, night_id="night-0005", outputs={}, started_at=last.started_at)
+    newest = replace(last, night_id="night-0005", outputs=Outputs(), started_at=last.started_at)
     store.save_night(replace(newest, finished_at=last.started_at))
     lost = prune.unneeded(home, store, ledger, keep=1)
-    assert last.outputs[Stage.TRAIN] in {each.path.name for each in lost}
-    assert {each.path.name for each in lost}.isdisjoint({night.outputs.get(Stage.TRAIN) for night in nights[:2]})
+    assert last.outputs.candidate_id in {each.path.name for each in lost}
+    assert {each.path.name for each in lost}.isdisjoint({night.outputs.candidate_id for night in nights[:2]})
     store.close()
     ledger.close()
 

@@ -33,7 +33,7 @@ from loop.nights.train import _job, train_candidate
 from loop.nights.versions import load_version
 from loop.promotion import champion
 from loop.training import checkpoint
-from loop.types import Candidate, Evidence, NightStatus, Stage, SuiteRole, Verdict
+from loop.types import Candidate, Evidence, NightStatus, Outputs, SuiteRole, Verdict, Without
 from tests.project import edited
 from tests.tiny import tiny_model
 
@@ -294,17 +294,17 @@ def test_a_ledger_row_about_other_bytes_breaks_the_chain(house: House) -> None:
 
 def test_a_night_whose_candidate_was_swapped_is_closed_with_what_to_do_and_the_next_begins(house: House) -> None:
     night = nightly._open(house.parts, NOON, "")
-    outputs = {
-        Stage.CAPTURE: "1",
-        Stage.CURATE: house.snapshot_id,
-        Stage.VALIDATE: "no docs",
-        Stage.TRAIN: house.candidate.candidate_id,
-    }
+    outputs = Outputs(
+        watermark=1,
+        snapshot_id=house.snapshot_id,
+        docs=Without.DOCS,
+        candidate_id=house.candidate.candidate_id,
+    )
     house.parts.store.save_night(replace(night, outputs=outputs))
     swap(house.folder)
     closed = nightly.run(house.parts, NOON)
     assert closed.status is NightStatus.FAILED
     assert "does not have its sha256" in closed.reasons[-1]
     assert "train again" in closed.reasons[-1]
-    assert Path(closed.outputs[Stage.REPORT]).exists()
+    assert Path(str(closed.outputs.report)).exists()
     assert nightly._open(house.parts, NOON, "").night_id == "night-0002"

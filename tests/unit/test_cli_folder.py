@@ -1,5 +1,6 @@
 """Which verb works in which folder, and which of them may make a home there."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner, Result
 from loop.cli.main import cli
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
+from loop.settings import without_addresses
 from tests.project import make_project, nightshift
 from tests.verbs import leaves
 
@@ -52,9 +54,8 @@ def of(access: Access) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to stand in, where nothing in the environment names a service."""
-    for name in ("HOME", "STORE_URL", "LEDGER_URL", "KAFKA_SERVERS"):
-        monkeypatch.delenv(f"NIGHTSHIFT_{name}", raising=False)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in os.environ.keys() - without_addresses(os.environ).keys():
+        monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

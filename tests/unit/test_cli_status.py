@@ -21,8 +21,8 @@ from loop.app import App
 from loop.cli.durations import Duration, span
 from loop.cli.main import cli
 from loop.cli.session import Session
-from loop.promotion.ledger import link
-from loop.types import Action, Decision, Night, NightStatus, Stage, Verdict
+from loop.promotion.ledger import Move, link
+from loop.types import Action, Decision, Night, NightStatus, Outputs, Verdict, Without
 
 NOW = datetime.now(UTC)
 NIGHT = Night(
@@ -30,7 +30,6 @@ NIGHT = Night(
     as_of=NOW,
     status=NightStatus.DONE,
     champion_version=0,
-    outputs={},
     started_at=NOW - timedelta(hours=15),
     finished_at=NOW - timedelta(hours=14),
 )
@@ -67,7 +66,7 @@ def judge(session: Session, verdict: Verdict, **changes: object) -> Night:
     """A night that ended with a decision."""
     reasons = ("format: left out, it has no items", *DECISION.reasons)
     session.app.store.save_decision(replace(DECISION, verdict=verdict, reasons=reasons))
-    night = replace(NIGHT, verdict=verdict, outputs={Stage.DECIDE: "d1", Stage.PROMOTE: "not promoted"}, **changes)
+    night = replace(NIGHT, verdict=verdict, outputs=Outputs(decision_id="d1", entry_hash=Without.PROMOTION), **changes)
     session.app.store.save_night(night)
     return night
 
@@ -76,15 +75,17 @@ def move(session: Session, action: Action, to: int, *, actor: str, reason: str, 
     rows = session.app.ledger.entries()
     row = link(
         rows[-1] if rows else None,
-        action=action,
-        model="assistant",
-        from_version=rows[-1].to_version if rows else 0,
-        to_version=to,
-        adapter_sha256="a" * 64 if to else None,
-        decision_id=decision_id,
-        actor=actor,
-        reason=reason,
-        recorded_at=NOW - timedelta(minutes=200),
+        Move(
+            action=action,
+            model="assistant",
+            from_version=rows[-1].to_version if rows else 0,
+            to_version=to,
+            adapter_sha256="a" * 64 if to else None,
+            decision_id=decision_id,
+            actor=actor,
+            reason=reason,
+            recorded_at=NOW - timedelta(minutes=200),
+        ),
     )
     session.app.ledger.append(row)
     return row.entry_hash
@@ -92,7 +93,7 @@ def move(session: Session, action: Action, to: int, *, actor: str, reason: str, 
 
 def interrupt(session: Session, **lease: object) -> None:
     """A night that began and has not ended, with the lease of its process where one is named."""
-    outputs = {Stage.CAPTURE: "1", Stage.CURATE: "s", Stage.VALIDATE: "v"}
+    outputs = Outputs(watermark=1, snapshot_id="s", docs="v")
     session.app.store.save_night(replace(NIGHT, status=NightStatus.RUNNING, outputs=outputs, finished_at=None))
     if lease:
         times = {"acquired_at": NOW, "expires_at": NOW + timedelta(hours=1)}
@@ -143,7 +144,10 @@ def test_a_night_that_came_to_a_decision_has_its_first_reason(session, verdict):
 
 def test_a_promotion_that_waits_for_a_person_does_not_look_like_one_that_serves(session):
     judge(session, Verdict.PROMOTE)
-    assert "PROMOTE, not promoted  gate.promote is off" in call(session, "nights").stdout
+    assert (
+        "PROMOTE, not promoted  a person has the last word (promote under [gate] is false)"
+        in call(session, "nights").stdout
+    )
     judge(session, Verdict.PROMOTE, reasons=("not promoted: the champion is another one",))
     assert "PROMOTE, not promoted  the champion is another one" in call(session, "nights").stdout
     move(session, Action.PROMOTE, 1, actor="ann", reason="", decision_id="d1")
@@ -153,7 +157,7 @@ def test_a_promotion_that_waits_for_a_person_does_not_look_like_one_that_serves(
 def test_a_night_that_promoted_its_candidate_says_only_that(session):
     row = move(session, Action.PROMOTE, 1, actor="nightshift", reason="night-0001", decision_id="d1")
     night = judge(session, Verdict.PROMOTE)
-    session.app.store.save_night(replace(night, outputs={**night.outputs, Stage.PROMOTE: row}))
+    session.app.store.save_night(replace(night, outputs=replace(night.outputs, entry_hash=row)))
     assert "  PROMOTE  better than the champion" in call(session, "nights").stdout
 
 

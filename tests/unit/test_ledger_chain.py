@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from loop.errors import IntegrityError
-from loop.promotion.ledger import GENESIS, entry_hash, link, verify
+from loop.promotion.ledger import GENESIS, Move, entry_hash, link, verify
 from loop.types import Action, Promotion
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -22,15 +22,17 @@ def chain(length: int) -> list[Promotion]:
 def promotion(previous: Promotion | None, version: int, recorded_at: datetime = NOON) -> Promotion:
     return link(
         previous,
-        action=Action.PROMOTE,
-        model="assistant",
-        from_version=version,
-        to_version=version + 1,
-        adapter_sha256="ab" * 32,
-        decision_id=f"d{version}",
-        actor="nightshift",
-        reason="better",
-        recorded_at=recorded_at,
+        Move(
+            action=Action.PROMOTE,
+            model="assistant",
+            from_version=version,
+            to_version=version + 1,
+            adapter_sha256="ab" * 32,
+            decision_id=f"d{version}",
+            actor="nightshift",
+            reason="better",
+            recorded_at=recorded_at,
+        ),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 import loop
 from loop import FeedbackKind, Loop, NightshiftError, UsageError, errors, open_loop
 from loop.intake.events import decode, pseudonym
-from loop.settings import SETTINGS_FILE
+from loop.settings import SETTINGS_FILE, without_addresses
 from loop.testing import memory_ports
 
 HEAVY = {"torch", "transformers", "mlflow", "great_expectations", "polars", "numpy", "kafka", "click"}
@@ -22,7 +22,7 @@ HEAVY = {"torch", "transformers", "mlflow", "great_expectations", "polars", "num
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / SETTINGS_FILE).touch()
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("NIGHTSHIFT_")]:
+    for name in os.environ.keys() - without_addresses(os.environ).keys():
         monkeypatch.delenv(name)
     return tmp_path
 

@@ -11,7 +11,7 @@ from evals.standings import standings
 from loop import gate, report
 from loop.report.answers import answer_cards
 from loop.settings import GateSettings
-from loop.types import Decision, Evidence, Night, NightStatus, PairedScore, Stage, SuiteEvidence, SuiteRole
+from loop.types import Decision, Evidence, Night, NightStatus, Outputs, PairedScore, SuiteEvidence, SuiteRole, Without
 from tests.candidates import make_candidate
 
 MORNING = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -43,9 +43,8 @@ def evidence(*suites: SuiteEvidence) -> Evidence:
     )
 
 
-def page(found: Evidence | None, outputs: Mapping[Stage, str], answers: Sequence[Mapping[str, object]] = ()) -> str:
+def page(found: Evidence | None, outputs: Outputs, answers: Sequence[Mapping[str, object]] = ()) -> str:
     decision = gate.decide(found, GateSettings()) if found else None
-    version = int(outputs[Stage.REGISTER]) if Stage.REGISTER in outputs else None
     return report.render(
         report.NightReport(
             night=night(decision, outputs),
@@ -53,12 +52,12 @@ def page(found: Evidence | None, outputs: Mapping[Stage, str], answers: Sequence
             evidence=found,
             decision=decision,
             answers=answers,
-            version=version,
+            version=outputs.version,
         )
     )
 
 
-def night(decision: Decision | None, outputs: Mapping[Stage, str]) -> Night:
+def night(decision: Decision | None, outputs: Outputs) -> Night:
     return Night(
         night_id="night-0007",
         as_of=MORNING,
@@ -86,7 +85,7 @@ def test_an_item_without_a_score_is_left_out_and_a_suite_without_items_has_no_st
 
 
 def test_the_page_shows_suites_to_read_beside_those_that_judge() -> None:
-    shown = page(evidence(TALKATIVE, TO_READ), {Stage.CURATE: "5" * 64})
+    shown = page(evidence(TALKATIVE, TO_READ), Outputs(snapshot_id="5" * 64))
 
     assert "UNDERPOWERED" in shown
     for cell in ("answers", "superiority", "0.500", "preference", "report", "0.750", f"nightshift train {'5' * 64}"):
@@ -105,7 +104,7 @@ def test_a_score_stands_beside_what_the_user_wanted() -> None:
         "rejected": ["Ask your mother."],
         "checks": ["max_words: 24", "regex: way"],
     }
-    shown = page(evidence(TALKATIVE), {}, [answer])
+    shown = page(evidence(TALKATIVE), Outputs(), [answer])
 
     for text in ("Where is my order?", "<b>The user wrote, chose or approved</b>On its way.", "Ask your mother."):
         assert text in shown, text
@@ -129,13 +128,13 @@ def test_what_got_worse_is_read_first_and_what_stayed_equal_last() -> None:
 
 
 def test_a_score_that_was_not_taken_and_answers_of_an_older_night_are_shown() -> None:
-    shown = page(evidence(TALKATIVE), {}, [{**scored(1, 0.5, 0.5), "candidate_score": None}])
+    shown = page(evidence(TALKATIVE), Outputs(), [{**scored(1, 0.5, 0.5), "candidate_score": None}])
 
     assert "Candidate, score not taken" in shown
     assert "The user wrote" not in shown
 
 
-JUDGED = {Stage.REGISTER: "4", Stage.DECIDE: "d7", Stage.PROMOTE: "not promoted"}
+JUDGED = Outputs(version=4, decision_id="d7", entry_hash=Without.PROMOTION)
 GAIN = suite("answers", SuiteRole.SUPERIORITY, *((f"user {n}", 0.9, 0.4, 0.4) for n in range(20)))
 
 
@@ -149,7 +148,7 @@ def test_a_promotion_that_waits_for_a_person_does_not_look_as_if_it_served() -> 
 
 
 def test_a_promotion_that_serves_says_who_served_before() -> None:
-    shown = page(evidence(GAIN), {**JUDGED, Stage.PROMOTE: "a" * 64})
+    shown = page(evidence(GAIN), replace(JUDGED, entry_hash="a" * 64))
 
     assert '<span class="badge good">PROMOTE</span>' in shown
     assert (facts(shown)["champion before"], facts(shown)["champion after"]) == ("version 1", "version 4")
@@ -164,9 +163,11 @@ def facts(shown: str) -> Mapping[str, str]:
 
 def test_an_earlier_night_that_came_to_a_decision_shows_its_reason() -> None:
     before = gate.decide(evidence(TALKATIVE), GateSettings())
-    earlier = replace(night(None, {Stage.DECIDE: before.decision_id}), night_id="night-0006", verdict=before.verdict)
+    earlier = replace(
+        night(None, Outputs(decision_id=before.decision_id)), night_id="night-0006", verdict=before.verdict
+    )
     tonight = report.NightReport(
-        night=night(None, {}), model="desk", earlier=[earlier], decisions={before.decision_id: before}
+        night=night(None, Outputs()), model="desk", earlier=[earlier], decisions={before.decision_id: before}
     )
     shown = report.render(tonight)
 
@@ -174,8 +175,8 @@ def test_an_earlier_night_that_came_to_a_decision_shows_its_reason() -> None:
 
 
 def test_a_long_list_of_earlier_nights_is_cut_and_says_so() -> None:
-    earlier = [replace(night(None, {}), night_id=f"night-{n:04d}") for n in range(1, 41)]
-    shown = report.render(report.NightReport(night=night(None, {}), model="desk", earlier=earlier))
+    earlier = [replace(night(None, Outputs()), night_id=f"night-{n:04d}") for n in range(1, 41)]
+    shown = report.render(report.NightReport(night=night(None, Outputs()), model="desk", earlier=earlier))
 
     assert "night-0040" in shown
     assert "night-0010<" not in shown
@@ -183,7 +184,9 @@ def test_a_long_list_of_earlier_nights_is_cut_and_says_so() -> None:
 
 
 def test_a_failed_night_says_what_to_do_next() -> None:
-    failed = replace(night(None, {}), status=NightStatus.FAILED, reasons=("it diverged; what to do: lower `epochs`",))
+    failed = replace(
+        night(None, Outputs()), status=NightStatus.FAILED, reasons=("it diverged; what to do: lower `epochs`",)
+    )
     shown = report.render(report.NightReport(night=failed, model="desk"))
 
     assert '<span class="badge bad">FAILED</span>' in shown
@@ -208,7 +211,7 @@ def contrast(one: str, other: str) -> float:
 def test_text_has_the_contrast_that_wcag_aa_asks_for_in_light_in_dark_and_on_paper() -> None:
     schemes = [
         dict(re.findall(r"--(\w+): (#\w+)", block))
-        for block in re.findall(r":root \{(.*?)\}", page(None, {}), re.DOTALL)
+        for block in re.findall(r":root \{(.*?)\}", page(None, Outputs()), re.DOTALL)
     ]
     light, dark, paper = schemes
 
@@ -223,7 +226,7 @@ def test_text_has_the_contrast_that_wcag_aa_asks_for_in_light_in_dark_and_on_pap
 
 
 def test_a_phone_s_table_names_each_value_and_nothing_runs_on_the_page() -> None:
-    shown = page(evidence(TALKATIVE), {})
+    shown = page(evidence(TALKATIVE), Outputs())
 
     assert '<td data-label="difference">' in shown
     assert 'name="viewport" content="width=device-width' in shown
@@ -234,7 +237,7 @@ def test_a_phone_s_table_names_each_value_and_nothing_runs_on_the_page() -> None
 
 
 def test_a_night_that_never_trained_says_why() -> None:
-    shown = page(None, {})
+    shown = page(None, Outputs())
 
     assert "SKIPPED" in shown
     assert "too little to train on" in shown
@@ -244,7 +247,7 @@ def test_a_night_that_never_trained_says_why() -> None:
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", "{{ 7 * 7 }}", "</td><img src=x onerror=alert(1)>"])
 def test_what_users_wrote_is_text_on_the_page(hostile: str) -> None:
     row = {"prompt": hostile, "champion_answer": hostile, "candidate_answer": hostile}
-    shown = page(evidence(TALKATIVE), {}, [{**row, "champion_score": 0.0, "candidate_score": 1.0}])
+    shown = page(evidence(TALKATIVE), Outputs(), [{**row, "champion_score": 0.0, "candidate_score": 1.0}])
 
     assert "<script" not in shown
     assert "<img" not in shown
@@ -257,7 +260,9 @@ def test_a_training_says_how_far_it_came_and_what_went_wrong(tmp_path) -> None:
         metrics={"kl": 0.8, "steps": 3, "steps_planned": 39, "skipped": 1, "budget_hit": 1.0},
     )
     steps = ({"step": 1, "kl": 0.4}, {"step": 2, "kl": 0.8})
-    shown = report.render(report.NightReport(night=night(None, {}), model="desk", candidate=trained, steps=steps))
+    shown = report.render(
+        report.NightReport(night=night(None, Outputs()), model="desk", candidate=trained, steps=steps)
+    )
 
     assert 'aria-label="kl by step"' in shown
 

@@ -1,6 +1,5 @@
 """What a night makes of a champion that moved while it ran."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ from loop.nights.report import write_report
 from loop.promotion import champion, promote
 from loop.report import outcomes
 from loop.testing import MemoryLedger, MemoryLog, MemoryRegistry, MemoryStore
-from loop.types import Night, NightStatus, Stage, Validation, Verdict
+from loop.types import Night, NightStatus, Outputs, Stage, Validation, Verdict, Without
 from tests.candidates import judged, make_candidate
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -40,7 +39,7 @@ def test_a_champion_that_moved_meanwhile_ends_the_promotion_and_not_the_loop(tmp
         as_of=NOON,
         status=NightStatus.RUNNING,
         champion_version=0,
-        outputs={Stage.REGISTER: "1", Stage.DECIDE: decision.decision_id},
+        outputs=Outputs(version=1, decision_id=decision.decision_id),
         verdict=Verdict.PROMOTE,
         started_at=NOON,
     )
@@ -57,7 +56,7 @@ def test_a_champion_that_moved_meanwhile_ends_the_promotion_and_not_the_loop(tmp
     outcome = nightly.STAGES[Stage.PROMOTE](parts, night)
     assert champion(ledger.entries()) == 2
     assert "the champion is another one: version 2 serves since ann's promote" in outcome.reasons[0]
-    assert not outcomes.promoted(replace(night, outputs={**night.outputs, Stage.PROMOTE: outcome.output}))
+    assert not outcomes.promoted(replace(night, outputs=outcome.outputs))
 
 
 def parts_of(home: Path, store: MemoryStore, registry: MemoryRegistry) -> Parts:
@@ -73,7 +72,7 @@ def parts_of(home: Path, store: MemoryStore, registry: MemoryRegistry) -> Parts:
     )
 
 
-def running(outputs: Mapping[Stage, str]) -> Night:
+def running(outputs: Outputs) -> Night:
     return Night(
         night_id="night-0001",
         as_of=NOON,
@@ -86,20 +85,20 @@ def running(outputs: Mapping[Stage, str]) -> Night:
 
 def test_a_night_given_up_leaves_a_failed_run_that_says_why(tmp_path: Path):
     registry, store = MemoryRegistry(tmp_path / "registry"), MemoryStore()
-    store.save_night(running({Stage.CAPTURE: "0"}))
+    store.save_night(running(Outputs(watermark=0)))
     night = nightly.run(parts_of(tmp_path, store, registry), NOON, abandon="the disk was full")
     given_up, skipped = (registry.runs[night_id] for night_id in ("night-0001", "night-0002"))
     assert (given_up.title, given_up.failed) == ("night-0001 · FAILED", True)
     assert "abandoned: the disk was full" in given_up.note
     assert (night.status, skipped.title, skipped.failed) == (NightStatus.SKIPPED, "night-0002 · SKIPPED", False)
     assert "no examples" in skipped.note
-    assert [kept.snapshot_id for kept, _ in skipped.snapshots] == [night.outputs[Stage.CURATE]]
+    assert [kept.snapshot_id for kept, _ in skipped.snapshots] == [night.outputs.snapshot_id]
     assert [path.name for path, _ in skipped.artifacts] == ["report.html"]
 
 
 def test_a_night_that_writes_its_report_is_not_shown_as_running(tmp_path: Path):
     registry = MemoryRegistry(tmp_path / "registry")
-    write_report(parts_of(tmp_path, MemoryStore(), registry), running({Stage.PROMOTE: "not promoted"}))
+    write_report(parts_of(tmp_path, MemoryStore(), registry), running(Outputs(entry_hash=Without.PROMOTION)))
     shown = registry.runs["night-0001"]
     assert shown.tags["status"] == "done"
     assert "`nightshift run` finishes it" not in shown.note
@@ -122,7 +121,6 @@ def test_every_so_many_nights_training_begins_at_the_base_model():
             as_of=NOON,
             status=NightStatus.RUNNING,
             champion_version=7,
-            outputs={},
             started_at=NOON,
         )
         for number in range(1, 7)
@@ -137,9 +135,9 @@ def test_a_promotion_that_a_human_has_to_make_is_none_yet():
         as_of=NOON,
         status=NightStatus.DONE,
         champion_version=0,
-        outputs={Stage.PROMOTE: nightly.NOT_PROMOTED},
+        outputs=Outputs(entry_hash=Without.PROMOTION),
         verdict=Verdict.PROMOTE,
         started_at=NOON,
     )
     assert not outcomes.promoted(night)
-    assert outcomes.promoted(replace(night, outputs={Stage.PROMOTE: "hash"}))
+    assert outcomes.promoted(replace(night, outputs=Outputs(entry_hash="hash")))

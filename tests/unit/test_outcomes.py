@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from loop.report.outcomes import headline, next_step, outcome, promoted, reasons, why
-from loop.types import Action, Decision, Night, NightStatus, Promotion, Stage, Verdict
+from loop.types import Action, Decision, Night, NightStatus, Outputs, Promotion, Verdict, Without
 
 MORNING = datetime(2026, 3, 1, 3, tzinfo=UTC)
-JUDGED = {
-    Stage.CURATE: "5" * 64,
-    Stage.TRAIN: "c",
-    Stage.REGISTER: "4",
-    Stage.DECIDE: "d",
-    Stage.PROMOTE: "not promoted",
-    Stage.REPORT: "report.html",
-}
+JUDGED = Outputs(
+    snapshot_id="5" * 64,
+    candidate_id="c",
+    version=4,
+    decision_id="d",
+    entry_hash=Without.PROMOTION,
+    report="report.html",
+)
 
 
 def night(verdict: Verdict | None, **changed: object) -> Night:
@@ -33,12 +33,14 @@ def night(verdict: Verdict | None, **changed: object) -> Night:
     return replace(made, **changed)  # type: ignore[arg-type]
 
 
-SERVING = night(Verdict.PROMOTE, outputs={**JUDGED, Stage.PROMOTE: "a" * 64})
+SERVING = night(Verdict.PROMOTE, outputs=replace(JUDGED, entry_hash="a" * 64))
 LEFT = night(Verdict.PROMOTE)
 STALE = night(Verdict.PROMOTE, reasons=("not promoted: version 3 serves since the decision",))
-SKIPPED = night(None, status=NightStatus.SKIPPED, outputs={}, reasons=("train examples: 3; required: at least 16.",))
-FAILED = night(None, status=NightStatus.FAILED, outputs={}, reasons=("it diverged; what to do: lower it",))
-RUNNING = night(None, status=NightStatus.RUNNING, outputs={Stage.CURATE: "5" * 64})
+SKIPPED = night(
+    None, status=NightStatus.SKIPPED, outputs=Outputs(), reasons=("train examples: 3; required: at least 16.",)
+)
+FAILED = night(None, status=NightStatus.FAILED, outputs=Outputs(), reasons=("it diverged; what to do: lower it",))
+RUNNING = night(None, status=NightStatus.RUNNING, outputs=Outputs(snapshot_id="5" * 64))
 
 
 def row(**changed: object) -> Promotion:

@@ -28,7 +28,7 @@ from loop.promotion import (
     reconcile,
     rollback,
 )
-from loop.promotion.ledger import link
+from loop.promotion.ledger import Move, link
 from loop.testing import MemoryLedger, MemoryRegistry
 from loop.types import Action, Decision, Promotion, Verdict
 from tests.candidates import judged, make_candidate, sha256_of
@@ -109,7 +109,7 @@ def tamper(house: House, version: int) -> None:
 
 def test_an_adapter_is_not_put_on_a_base_it_was_not_trained_on(house: House, tmp_path: Path) -> None:
     folder = tmp_path / "c5"
-    version = house.registry.register(make_candidate(folder, "c5"), folder, {"base_fingerprint": "base"})
+    version = house.registry.register(make_candidate(folder, "c5"), folder, {})
     assert fetch(house.registry, (), version, "base") == house.registry.fetch(version)
     with pytest.raises(UsageError, match="another base model"):
         fetch(house.registry, (), version, "another")
@@ -457,13 +457,15 @@ def test_rollbacks_undo_promotions_in_reverse_order(moves: list[int | None]) -> 
 def _row(rows: list[Promotion], action: Action, version: int) -> Promotion:
     return link(
         rows[-1] if rows else None,
-        action=action,
-        model="assistant",
-        from_version=champion(rows),
-        to_version=version,
-        adapter_sha256=None,
-        decision_id=None,
-        actor="ann",
-        reason="",
-        recorded_at=NOON,
+        Move(
+            action=action,
+            model="assistant",
+            from_version=champion(rows),
+            to_version=version,
+            adapter_sha256=None,
+            decision_id=None,
+            actor="ann",
+            reason="",
+            recorded_at=NOON,
+        ),
     )

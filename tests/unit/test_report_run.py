@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from loop.report.run import run_note, run_tags, run_title
-from loop.types import Night, NightStatus, Stage, Verdict
+from loop.types import Night, NightStatus, Outputs, Verdict, Without
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 PROMOTED = Night(
@@ -12,20 +12,14 @@ PROMOTED = Night(
     as_of=NOON,
     status=NightStatus.DONE,
     champion_version=4,
-    outputs={
-        Stage.CURATE: "s7",
-        Stage.TRAIN: "c7",
-        Stage.REGISTER: "5",
-        Stage.DECIDE: "d7",
-        Stage.PROMOTE: "hash",
-    },
+    outputs=Outputs(snapshot_id="s7", candidate_id="c7", version=5, decision_id="d7", entry_hash="hash"),
     verdict=Verdict.PROMOTE,
     started_at=NOON,
 )
 SKIPPED = replace(
     PROMOTED,
     status=NightStatus.SKIPPED,
-    outputs={Stage.CURATE: "s7", Stage.TRAIN: "c6"},
+    outputs=Outputs(snapshot_id="s7", candidate_id="c6"),
     verdict=None,
     reasons=("no new feedback since night-0006",),
 )
@@ -37,7 +31,7 @@ def test_a_run_is_named_by_night_verdict_and_version() -> None:
 
 
 def test_a_candidate_that_was_not_promoted_does_not_look_as_if_it_served() -> None:
-    waiting = replace(PROMOTED, outputs={**PROMOTED.outputs, Stage.PROMOTE: "not promoted"})
+    waiting = replace(PROMOTED, outputs=replace(PROMOTED.outputs, entry_hash=Without.PROMOTION))
     assert run_title(waiting) == "night-0007 · PROMOTE, not promoted · v5"
     assert run_tags(waiting)["promoted"] == "no"
 

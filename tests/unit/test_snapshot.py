@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loop.canonical import digest
 from loop.curation import snapshot
 from loop.errors import IntegrityError, NotFoundError
+from loop.hashing import digest
 from loop.settings import CurationSettings
 from loop.types import (
     Branch,

@@ -26,7 +26,7 @@ from loop.cli.demo.story import (
     write_page,
 )
 from loop.library import Loop
-from loop.types import Decision, Night, NightStatus, Stage, Verdict
+from loop.types import Decision, Night, NightStatus, Outputs, Stage, Verdict
 
 WORLD = helpdesk.World(seed=1, drift_day=2)
 
@@ -41,7 +41,6 @@ def day(number: int, decision: Decision | None, fresh: Measured) -> Day:
         as_of=helpdesk.midnight(number + 1),
         status=NightStatus.DONE if decision else NightStatus.SKIPPED,
         champion_version=0,
-        outputs={},
         reasons=() if decision else ("too much in quarantine",),
         verdict=decision.verdict if decision else None,
         started_at=helpdesk.midnight(number + 1),
@@ -189,7 +188,7 @@ def test_the_demos_commands_know_nobodys_services():
 def test_a_decision_is_told_before_its_promotion_and_apart_from_the_json(tmp_path, capsys, as_json):
     app = App(replace(settings.load(), addresses=settings.Addresses(home=tmp_path)))
     desk = Desk(Loop(app), WORLD, as_json=as_json)
-    night = replace(day(1, promoted(), measured(True)).night, outputs={Stage.DECIDE: "d"})
+    night = replace(day(1, promoted(), measured(True)).night, outputs=Outputs(decision_id="d"))
     app.store.save_decision(promoted())
     app.store.save_night(night)
     desk.progress(Stage.DECIDE, 1, 1, "ended")

@@ -1,6 +1,5 @@
 """Imports of openai/grade-school-math, which has two formats: the answers of models, and worked solutions."""
 
-import hashlib
 import re
 from collections.abc import Iterator
 
@@ -9,6 +8,7 @@ from pydantic import ConfigDict, TypeAdapter
 from connectors.imports.reading.lines import Line
 from connectors.imports.reading.shapes import Shape, validate
 from loop.errors import EventError
+from loop.hashing import sha256_of
 from loop.types import Event, Feedback, FeedbackKind, Interaction, Message, Verifier, VerifierKind
 
 _SOURCE = "import/gsm8k"
@@ -68,7 +68,7 @@ def _interaction(line: Line, question: str, answer: str, model: str, truth: str)
         response=Message("assistant", answer),
         model=f"{model}@gsm8k",
         # The question stands in for the user, so that its answers are one cluster: all in training, or all held out.
-        user_key=f"question-{hashlib.sha256(question.encode()).hexdigest()[:32]}",
+        user_key=f"question-{sha256_of(question)[:32]}",
         verifiers=(Verifier(VerifierKind.NUMERIC, _number(truth)),),
     )
 

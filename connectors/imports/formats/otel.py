@@ -10,7 +10,6 @@ not say who evaluated: every evaluation counts as automatic, with higher being b
 better.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 
@@ -23,6 +22,7 @@ from connectors.imports.reading.opinions import by_evaluator
 from connectors.imports.reading.shapes import Many, Shape, validate
 from connectors.imports.reading.turns import Result, Turns, of_parts, only_answer
 from loop.errors import EventError
+from loop.hashing import sha256_of
 from loop.intake.events import pseudonym
 from loop.types import Event, Feedback, Interaction, ToolCall
 
@@ -151,7 +151,7 @@ def _evaluation(line: Line, record: Recorded, attributes: dict[str, JsonValue]) 
     # An evaluation has no id of its own; by its content the same one read twice, or from a log record, is one feedback.
     content = json.dumps([about, str(record.at), told])
     yield Feedback(
-        feedback_id=hashlib.sha256(content.encode()).hexdigest()[:32],
+        feedback_id=sha256_of(content)[:32],
         source=_SOURCE,
         occurred_at=record.at or line.observed_at,
         interaction_id=about,

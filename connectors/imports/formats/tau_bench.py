@@ -1,6 +1,5 @@
 """Imports of sierra-research/tau-bench: a JSON array of conversations with tools and a verifiable reward."""
 
-import hashlib
 from collections.abc import Iterator
 
 from pydantic import TypeAdapter
@@ -8,6 +7,7 @@ from pydantic import TypeAdapter
 from connectors.imports.reading.lines import Line
 from connectors.imports.reading.shapes import ChatMessage, Int64, Many, Shape, validate
 from connectors.imports.reading.turns import split_at_last_answer
+from loop.hashing import sha256_of
 from loop.intake.events import message
 from loop.types import Event, Feedback, FeedbackKind, Interaction
 
@@ -63,5 +63,5 @@ def _model(file: str) -> str:
 
 def _task_key(task_id: int, policy: str) -> str:
     # Each domain numbers its tasks from 0; the policy in the first message tells the domains apart.
-    digest = hashlib.sha256(f"{task_id} {policy}".encode()).hexdigest()
+    digest = sha256_of(f"{task_id} {policy}")
     return f"task-{digest[:32]}"

@@ -1,7 +1,6 @@
 """Raw lines of foreign log files, the first step of an import: each line has an id and a time."""
 
 import codecs
-import hashlib
 import mmap
 import re
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import BinaryIO
 
+from loop.hashing import sha256_of
 from loop.intake.wire import MAX_EVENT_BYTES
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,7 +47,7 @@ class Line:
 
 def line(raw: bytes, *, file: str, position: int, start: datetime, secret: str) -> Line:
     """A line with the id that follows from its content."""
-    line_id = hashlib.sha256(raw).hexdigest()[:32]
+    line_id = sha256_of(raw)[:32]
     return Line(raw=raw, line_id=line_id, file=file, position=position, start=start, secret=secret)
 
 

@@ -1,12 +1,12 @@
 """The users, each with a stable taste, and their requests of a day."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from evals.worlds.helpdesk.intents import FRAMES, PRODUCTS, Intent
 from evals.worlds.helpdesk.world import World, dice, midnight, wanted
+from loop.hashing import sha256_of
 from loop.types import Message, Verifier, VerifierKind
 
 SYSTEM = Message("system", "You are the help desk of a shop.")
@@ -87,7 +87,7 @@ def fresh(world: World, day: int, count: int) -> tuple[Request, ...]:
 
 def _user(world: World, group: str, number: int, *, hostile: bool = False) -> User:
     # By seed, group and number alone, so that regulars are the same users every day.
-    key = hashlib.sha256(f"{world.seed}/{group}/{number}".encode()).hexdigest()[:16]
+    key = sha256_of(f"{world.seed}/{group}/{number}")[:16]
     rng = dice(world, "taste", key)
     return User(key, greets=rng.random() < GREETING_SHARE, hostile=hostile)
 

@@ -29,6 +29,7 @@ from loop.cli.session import Session
 from loop.cli.template import render
 from loop.curation import snapshot
 from loop.errors import UsageError
+from loop.files import write_text
 from loop.hashing import adapter_sha256
 from loop.home import DOWNLOADS
 from loop.library import Loop
@@ -102,8 +103,8 @@ class Desk:
         # The night has stored its decision by then, and the promotion has had no effect yet.
         if stage == Stage.PROMOTE and done < of:
             nights = self.loop.nights()
-            decision_id = nights[-1].outputs[Stage.DECIDE]
-            self.say(decided(len(nights), self.loop.app.store.decision(decision_id)))
+            if decision_id := nights[-1].outputs.decision_id:
+                self.say(decided(len(nights), self.loop.app.store.decision(decision_id)))
         self.shown(stage, done, of, note)
 
     def serve(self, number: int) -> Traffic:
@@ -203,7 +204,7 @@ def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Loo
     folder.mkdir(parents=True)
     (folder / MARK).touch()
     file = folder / settings.SETTINGS_FILE
-    file.write_text(render(settings.load(overrides={"model.base": base, "model.name": "helpdesk", **policy})))
+    write_text(file, render(settings.load(overrides={"model.base": base, "model.name": "helpdesk", **policy})))
     # Without the environment's addresses: the demo must not write into the databases of a real loop.
     return Loop(App(replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift"))))
 
@@ -217,7 +218,7 @@ def _day(desk: Desk, number: int, base: Measured) -> Day:
     night = run(parts, as_of=helpdesk.midnight(number + 1))
     ran_at = time.monotonic()
     champion = desk.loop.champion()
-    decision_id = night.outputs.get(Stage.DECIDE)
+    decision_id = night.outputs.decision_id
     if decision_id is None:
         desk.say(undecided(number, night))
     return Day(
@@ -237,9 +238,9 @@ def _day(desk: Desk, number: int, base: Measured) -> Day:
 def _learnt(parts: Parts, night: Night) -> Mapping[str, int]:
     """Number of train examples in the night's snapshot, by the kind of feedback they came from."""
     # A night that was skipped may have a snapshot, but nothing was learnt from it.
-    if Stage.TRAIN not in night.outputs:
+    if night.outputs.candidate_id is None or night.outputs.snapshot_id is None:
         return {}
-    examples = snapshot.read(parts.home, night.outputs[Stage.CURATE], Split.TRAIN)
+    examples = snapshot.read(parts.home, night.outputs.snapshot_id, Split.TRAIN)
     return Counter(example.signal for example in examples)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from evals import stats
 from evals.worlds.helpdesk import Request
+from loop.files import write_text
 from loop.report import plots
 from loop.report.outcomes import outcome, reasons
 from loop.report.page import Block, Facts, Figure, Table, page
@@ -198,15 +199,14 @@ def write_page(story: Story) -> Path:
     """Write the report of the demo beside the settings of its project folder."""
     path = story.folder / "report.html"
     restored = story.mistake.restored
-    path.write_text(
-        page(
-            "A help desk that learns at night",
-            badge=f"{100 * story.gain[0]:+.0f} points" if restored else "FAILED",
-            tone="good" if restored and story.gain[1] > 0 else "bad",
-            lead=summary(story),
-            blocks=list(_blocks(story)),
-        )
+    text = page(
+        "A help desk that learns at night",
+        badge=f"{100 * story.gain[0]:+.0f} points" if restored else "FAILED",
+        tone="good" if restored and story.gain[1] > 0 else "bad",
+        lead=summary(story),
+        blocks=list(_blocks(story)),
     )
+    write_text(path, text)
     return path
 
 

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 
 from loop.cache import read_cache, write_cache
-from loop.canonical import digest
+from loop.hashing import digest
 from loop.training import ranks
 from loop.training.batch.tokens import Encoded
 from loop.training.forward.logps import Scorer, score

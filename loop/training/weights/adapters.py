@@ -1,6 +1,5 @@
 """LoRA adapter of a candidate: it begins fresh or as the champion's, and is saved so that stock peft loads it."""
 
-import hashlib
 import json
 import shutil
 import sys
@@ -20,8 +19,9 @@ from transformers.integrations.liger import apply_liger_kernel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import is_bitsandbytes_available, is_liger_kernel_available
 
+from loop import files
 from loop.errors import TrainingError
-from loop.hashing import ADAPTER_FILES
+from loop.hashing import ADAPTER_FILES, sha256_of_all
 from loop.models import load_base
 from loop.models.quiet import quiet
 from loop.training import ranks
@@ -162,11 +162,13 @@ def put(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 def weights_sha256(model: nn.Module) -> str:
     """sha256 over the adapter's parameters as they are now."""
-    whole = hashlib.sha256()
+    return sha256_of_all(_parts(model))
+
+
+def _parts(model: nn.Module) -> Iterator[str | bytes]:
     for name, parameter in sorted(trainable(model).items()):
-        whole.update(name.encode())
-        whole.update(parameter.detach().cpu().contiguous().numpy().tobytes())
-    return whole.hexdigest()
+        yield name
+        yield parameter.detach().cpu().contiguous().numpy().tobytes()
 
 
 def save(model: PeftModel, folder: Path) -> None:
@@ -183,7 +185,7 @@ def save(model: PeftModel, folder: Path) -> None:
     config["base_model_name_or_path"] = None
     (building / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     for name in ADAPTER_FILES:
-        (building / name).replace(folder / name)
+        files.place(building / name, folder / name)
     shutil.rmtree(building)
 
 
