@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from loop.curation.bounds import cap_users, newest_train
-from loop.curation.convert import convert
 from loop.curation.dedup import decontaminate, without_repeats
 from loop.curation.examples import examples_of
-from loop.curation.join import Joined, asked, index, join, once
+from loop.curation.join import asked, index, join, once
+from loop.curation.joined import Joined
+from loop.curation.kinds import convert
 from loop.curation.outcomes import pair_outcomes, pair_regenerated
 from loop.curation.scrub import scrub_drafts
 from loop.curation.trust import history, trusted

@@ -1,36 +1,17 @@
-"""Third step of curation: each kind of feedback as drafts of examples."""
+"""Converters of one feedback to drafts of examples, or to the reason why it says nothing that can be trained on."""
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from math import isfinite
 
 from loop.curation.draft import Draft, draft, pair, verdict
-from loop.curation.join import Joined
-from loop.curation.ratings import convert_ratings
-from loop.types import Branch, FeedbackKind, Message, Objective
+from loop.curation.joined import Joined
+from loop.types import Branch, Message, Objective
 
 REGENERATE_WEIGHT = 0.3
 """Weight of a regeneration: a weak complaint, because many ask again out of curiosity."""
 
 
-def convert(joined: Iterable[Joined]) -> tuple[list[Draft], Counter[str]]:
-    """Drafts of all feedback, and counts by reason of the feedback that no example can be made of."""
-    opinions = list(joined)
-    ratings = [opinion for opinion in opinions if opinion.feedback.kind is FeedbackKind.RATING]
-    # Together: a rating means something only beside the other ratings of its user.
-    drafts, counts = convert_ratings(ratings)
-    for opinion in opinions:
-        if opinion.feedback.kind is not FeedbackKind.RATING:
-            made = SAYS[opinion.feedback.kind](opinion)
-            if isinstance(made, str):
-                counts[made] += 1
-            else:
-                drafts += made
-    return drafts, counts
-
-
-def _opinion(joined: Joined) -> list[Draft] | str:
+def opinion(joined: Joined) -> list[Draft] | str:
     """A verdict from a thumb or an implicit signal: its sign says better or worse, its size is the weight."""
     value = joined.feedback.value
     if value is None or not isfinite(value):
@@ -40,7 +21,8 @@ def _opinion(joined: Joined) -> list[Draft] | str:
     return [draft(joined, Objective.UNPAIRED, verdict(joined.interaction.response, value))]
 
 
-def _edit(joined: Joined) -> list[Draft] | str:
+def edit(joined: Joined) -> list[Draft] | str:
+    """A pair of the text that the user wrote and the answer that it replaces."""
     original, text = joined.interaction.response, joined.feedback.text
     if not text or not text.strip():
         return "unusable"
@@ -49,7 +31,8 @@ def _edit(joined: Joined) -> list[Draft] | str:
     return [draft(joined, Objective.PAIR, pair(replace(original, content=text), original))]
 
 
-def _demonstration(joined: Joined) -> list[Draft] | str:
+def demonstration(joined: Joined) -> list[Draft] | str:
+    """A demonstration of the answer that somebody showed."""
     text = joined.feedback.text
     if not text or not text.strip():
         return "unusable"
@@ -57,7 +40,7 @@ def _demonstration(joined: Joined) -> list[Draft] | str:
     return [draft(joined, Objective.DEMONSTRATION, (shown,))]
 
 
-def _comparison(joined: Joined) -> list[Draft] | str:
+def comparison(joined: Joined) -> list[Draft] | str:
     """A pair of two answers to one prompt; answers to different prompts cannot be compared."""
     value, here, there = joined.feedback.value, joined.interaction, joined.other
     if value is None or not isfinite(value) or there is None:
@@ -72,7 +55,7 @@ def _comparison(joined: Joined) -> list[Draft] | str:
     return [replace(made, interaction=better, verifiers=better.verifiers)]
 
 
-def _outcome(joined: Joined) -> list[Draft] | str:
+def outcome(joined: Joined) -> list[Draft] | str:
     """Verdicts from an outcome, 0 to 1 with .5 as neutral; one of a whole conversation is shared by its turns."""
     value = joined.feedback.value
     if value is None or not isfinite(value):
@@ -91,22 +74,11 @@ def _outcome(joined: Joined) -> list[Draft] | str:
     return made
 
 
-def _regenerate(joined: Joined) -> list[Draft] | str:
+def regenerate(joined: Joined) -> list[Draft] | str:
+    """A weak complaint about the answer after which another one was asked for."""
     return [draft(joined, Objective.UNPAIRED, verdict(joined.interaction.response, -REGENERATE_WEIGHT))]
 
 
-def _comment(_: Joined) -> list[Draft] | str:
+def comment(_: Joined) -> list[Draft] | str:
+    """The reason why nothing is made of a comment."""
     return "comments"
-
-
-SAYS = {
-    FeedbackKind.THUMB: _opinion,
-    FeedbackKind.IMPLICIT: _opinion,
-    FeedbackKind.EDIT: _edit,
-    FeedbackKind.COMPARISON: _comparison,
-    FeedbackKind.DEMONSTRATION: _demonstration,
-    FeedbackKind.OUTCOME: _outcome,
-    FeedbackKind.REGENERATE: _regenerate,
-    FeedbackKind.COMMENT: _comment,
-}
-"""Converter of each kind of feedback, to drafts or to the reason why there are none; ratings are converted together."""

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from loop.curation.draft import STRENGTH
+from loop.curation.kinds import STRENGTH
 from loop.curation.similar import Exchange, Neighbours, exchange
 from loop.types import Example, Split
 

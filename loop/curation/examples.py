@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from loop.canonical import digest
 from loop.curation.draft import Draft, splits_of
-from loop.curation.join import cluster
+from loop.curation.joined import cluster
 from loop.settings import CurationSettings
 from loop.types import Branch, Example, Message
 

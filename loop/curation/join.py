@@ -8,29 +8,14 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import TypeVar
 
+from loop.curation.joined import Joined, cluster
+from loop.curation.kinds import KINDS
 from loop.settings import CurationSettings
-from loop.types import Feedback, FeedbackKind, Interaction
+from loop.types import Feedback, Interaction
 
 Event = TypeVar("Event", Interaction, Feedback)
 Index = Mapping[tuple[str, str, str], Event]
 """Events by (tenant, source, id); a source of "" stands for any."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
-    """Feedback in force, with the interaction it is about."""
-
-    feedback: Feedback
-    interaction: Interaction
-    other: Interaction | None
-    """The second interaction of a comparison."""
-    account: str
-    """Owner of the opinion: the user, or the conversation of an anonymous one."""
-
-
-def cluster(interaction: Interaction) -> str:
-    """The voice that is counted once: the user, or the conversation of an anonymous one."""
-    return interaction.user_key or f"conversation:{interaction.conversation_id}"
 
 
 def index(events: Iterable[Event], key: Callable[[Event], str]) -> Index[Event]:
@@ -175,7 +160,7 @@ def _fate(
 ) -> str:
     if feedback.retracted:
         return "retracted"
-    if found is None or (feedback.kind is FeedbackKind.COMPARISON and other is None):
+    if found is None or (KINDS[feedback.kind].compares and other is None):
         return "orphans"
     times = [interaction.occurred_at for interaction in (found, other) if interaction]
     # A comparison is as young as its younger answer and as old as its older one.

@@ -6,8 +6,9 @@ from dataclasses import replace
 from itertools import chain, islice, product
 
 from loop.curation.draft import Draft, pair, splits_of
+from loop.curation.kinds import KINDS
 from loop.settings import CurationSettings
-from loop.types import FeedbackKind, Message, Objective
+from loop.types import Message, Objective
 
 
 def pair_regenerated(drafts: Iterable[Draft]) -> list[Draft]:
@@ -35,7 +36,7 @@ def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[
     """
     rest, by_prompt = [], defaultdict(list)
     for draft in sorted(drafts, key=_asked):
-        if draft.signal is FeedbackKind.OUTCOME and draft.objective is Objective.UNPAIRED:
+        if KINDS[draft.signal].pairs_by_prompt and draft.objective is Objective.UNPAIRED:
             by_prompt[draft.interaction.tenant, splits_of(draft, settings), draft.prompt].append(draft)
         else:
             rest.append(draft)
@@ -74,7 +75,7 @@ def _texts(judged: Sequence[Draft], *, desirable: bool) -> dict[Message, Draft]:
 
 
 def _later(draft: Draft, liked: Sequence[Draft]) -> list[Draft]:
-    if draft.signal is not FeedbackKind.REGENERATE or draft.branches[0].desirable:
+    if not KINDS[draft.signal].asks_again or draft.branches[0].desirable:
         return []
     return [
         other

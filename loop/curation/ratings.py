@@ -6,7 +6,7 @@ from dataclasses import replace
 from statistics import fmean, pstdev
 
 from loop.curation.draft import Draft, draft, pair, verdict
-from loop.curation.join import Joined
+from loop.curation.joined import Joined
 from loop.types import Objective
 
 MIN_RATINGS = 3

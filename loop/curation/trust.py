@@ -12,7 +12,8 @@ from operator import itemgetter
 from statistics import median
 from typing import TypeVar
 
-from loop.curation.join import Asked, Joined, account, cluster, once
+from loop.curation.join import Asked, account, once
+from loop.curation.joined import Joined, cluster
 from loop.settings import CurationSettings
 from loop.types import Feedback
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import fsum, log1p
 
-from loop.curation.draft import Draft, order
+from loop.curation.draft import Draft
+from loop.curation.kinds import STRENGTH
 from loop.types import Branch, Objective
 
 
@@ -17,7 +18,7 @@ def combine(drafts: Iterable[Draft]) -> tuple[list[Draft], Counter[str]]:
     b = ln(1 + weights against); ties are left out and counted.
     """
     questions = defaultdict(list)
-    for draft in sorted(drafts, key=order):
+    for draft in sorted(drafts, key=_strongest_first):
         # A set, so that comparisons told from either side are about the same answers.
         answers = frozenset(branch.response for branch in draft.branches)
         asked = draft.interaction
@@ -54,6 +55,11 @@ def _settle(opinions: Sequence[Draft]) -> Draft | None:
         observed_at=max(opinion.observed_at for opinion in opinions),
         event_ids=frozenset(event_ids),
     )
+
+
+def _strongest_first(draft: Draft) -> tuple[int, float, list[str]]:
+    # The newest of equally strong ones; ids decide between equals.
+    return STRENGTH.index(draft.signal), -draft.observed_at.timestamp(), sorted(draft.event_ids)
 
 
 def _stance(draft: Draft) -> Branch | bool:
