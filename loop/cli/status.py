@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from loop.actions import moves_champion
 from loop.app import now
 from loop.cli import terminal
 from loop.cli.durations import Duration, ago, span
@@ -23,6 +24,8 @@ NIGHT_LEASE = "night"
 EVENTS = ("interaction", "feedback", "dead_letter")
 NOT_COUNTED = {"feedback", "evidence"}
 """Names of tables that have no plural."""
+DONE: Mapping[Action, str] = {Action.PROMOTE: "promoted", Action.ROLLBACK: "rolled back", Action.ANCHOR: "approved"}
+"""Past participle of each action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def seen(session: Session) -> list[Seen]:
 def serving_row(rows: Sequence[Promotion]) -> Promotion | None:
     """The ledger row that made the champion serve; None for an empty ledger."""
     # A row that names the anchor moves no champion.
-    return next((row for row in reversed(rows) if row.action is not Action.ANCHOR), None)
+    return next((row for row in reversed(rows) if moves_champion(row.action)), None)
 
 
 def _ended(session: Session, night: Night, rows: Sequence[Promotion]) -> Seen:
@@ -151,9 +154,8 @@ def _told(each: Seen) -> dict[str, object]:
 def _who_serves(model: str, serving: int, approved: int, rows: Sequence[Promotion]) -> Iterator[tuple[str, str]]:
     yield "serving", f"{model}@{serving}{'' if serving else ', the base model'}"
     if moved := serving_row(rows):
-        done = "promoted" if moved.action is Action.PROMOTE else "rolled back"
         yield "", f"since {ago(moved.recorded_at, now())}"
-        yield "", f"{done} by {moved.actor}{f': {moved.reason}' if moved.reason else ''}"
+        yield "", f"{DONE[moved.action]} by {moved.actor}{f': {moved.reason}' if moved.reason else ''}"
     yield "anchor", f"{model}@{approved}" if approved else f"{model}@0, the base model: no person approved a version"
 
 

@@ -93,9 +93,12 @@ def _outcome(parts: Parts, night: Night, stage: Stage) -> Outcome:
 
 
 def _next_stage(night: Night) -> Stage | None:
-    if night.status is not NightStatus.RUNNING:  # skipped and failed nights, too, leave a page that says why
-        return None if Stage.REPORT in night.outputs else Stage.REPORT
-    return next((stage for stage in Stage if stage not in night.outputs), None)
+    match night.status:
+        case NightStatus.RUNNING:
+            return next((stage for stage in Stage if stage not in night.outputs), None)
+        # Skipped and failed nights, too, leave a page that says why.
+        case NightStatus.SKIPPED | NightStatus.FAILED | NightStatus.DONE:
+            return None if Stage.REPORT in night.outputs else Stage.REPORT
 
 
 def _close_stage(night: Night, stage: Stage, outcome: Outcome, now: datetime) -> Night:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from loop.actions import moves_champion
 from loop.types import Action, Promotion
 
 BASE = 0
@@ -12,10 +13,13 @@ def champions(entries: Sequence[Promotion]) -> tuple[int, ...]:
     """The stack of champions, the serving one last: a promotion pushes, a rollback pops down to its target."""
     stack = [BASE]
     for entry in entries:
-        if entry.action is Action.PROMOTE:
-            stack.append(entry.to_version)
-        elif entry.action is Action.ROLLBACK:
-            stack = stack[: _last_index(stack, entry.to_version) + 1]
+        match entry.action:
+            case Action.PROMOTE:
+                stack.append(entry.to_version)
+            case Action.ROLLBACK:
+                stack = stack[: _last_index(stack, entry.to_version) + 1]
+            case Action.ANCHOR:
+                pass
     return tuple(stack)
 
 
@@ -28,7 +32,7 @@ def sha256_of_champion(entries: Sequence[Promotion]) -> str | None:
     """The sha256 that the ledger recorded for the adapter that serves; None for the base model."""
     serving = champion(entries)
     # An approval does not move the champion, so its row is not the one that made it serve.
-    moves = (entry for entry in reversed(entries) if entry.action is not Action.ANCHOR)
+    moves = (entry for entry in reversed(entries) if moves_champion(entry.action))
     return next((entry.adapter_sha256 for entry in moves if entry.to_version == serving), None)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from loop.actions import moves_champion
 from loop.errors import NotFoundError, NothingToRollBackError, StaleChampionError
 from loop.identity import require_decision
 from loop.ports import Clock, Ledger, Registry
@@ -142,4 +143,4 @@ def _write(ledger: Ledger, registry: Registry, entry: Promotion) -> Promotion:
 def _again(ledger: Ledger, registry: Registry, entries: Sequence[Promotion]) -> Promotion:
     """The row that made the serving version champion, after the aliases are repaired."""
     reconcile(ledger, registry)
-    return next(entry for entry in reversed(entries) if entry.action is not Action.ANCHOR)
+    return next(entry for entry in reversed(entries) if moves_champion(entry.action))

@@ -85,7 +85,11 @@ def _tone(report: NightReport) -> Tone:
     # Green is for what serves: a promotion that waits for a person must not look as if it did.
     if night.verdict is Verdict.PROMOTE and not promoted(night, report.rows):
         return "unsure"
-    return "bad" if night.status is NightStatus.FAILED else TONES[night.verdict]
+    match night.status:
+        case NightStatus.FAILED:
+            return "bad"
+        case NightStatus.RUNNING | NightStatus.SKIPPED | NightStatus.DONE:
+            return TONES[night.verdict]
 
 
 def _blocks(report: NightReport) -> Iterator[Block]:

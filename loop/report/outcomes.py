@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from loop.types import Action, Decision, Night, NightStatus, Promotion, Stage, Verdict
+from loop.actions import moves_champion
+from loop.types import Decision, Night, NightStatus, Promotion, Stage, Verdict
 
 NOT_PROMOTED = "not promoted"
 """Output of a promote stage that promoted nothing, and the beginning of its reason."""
@@ -79,7 +80,7 @@ def _moved_meanwhile(night: Night, rows: Sequence[Promotion]) -> Promotion | Non
     """The last row in which somebody moved the champion between the night's beginning and its end."""
     for row in reversed(rows):
         before_the_end = night.finished_at is None or row.recorded_at <= night.finished_at
-        if row.action is not Action.ANCHOR and night.started_at <= row.recorded_at and before_the_end:
+        if moves_champion(row.action) and night.started_at <= row.recorded_at and before_the_end:
             return row
     return None
 
