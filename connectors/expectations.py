@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from loop.counts import Count, counted
 from loop.curation.snapshot import SCHEMA
 from loop.errors import NotFoundError
 from loop.imports import collector_off, postponed
@@ -147,8 +148,8 @@ def _bounds(table: pl.DataFrame, settings: ValidationSettings, report: Mapping[s
     undesirable = unpaired.filter(~pl.col("branches").struct.field("desirable")).height
     # A user in two splits would be trained on and judge what was trained.
     splits = table.group_by("tenant", "cluster").agg(pl.col("split").n_unique())
-    near = _share(report.get("near_duplicates", 0), report.get("drafts", 0))
-    held = _share(report.get("last_day_quarantined", 0), report.get("last_day", 0))
+    near = _share(counted(report, Count.NEAR_DUPLICATES), counted(report, Count.DRAFTS))
+    held = _share(counted(report, Count.LAST_DAY_QUARANTINED), counted(report, Count.LAST_DAY))
     return [
         Bound(
             "train_examples",

@@ -7,13 +7,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from loop.counts import Count
 from loop.curation.convert import comment, comparison, demonstration, edit, opinion, outcome, regenerate
 from loop.curation.draft import Draft
 from loop.curation.joined import Joined
 from loop.curation.ratings import convert_ratings
 from loop.types import FeedbackKind
 
-Converter = Callable[[Sequence[Joined]], tuple[list[Draft], Counter[str]]]
+Converter = Callable[[Sequence[Joined]], tuple[list[Draft], Counter[Count]]]
 """A function of all feedback of one kind to drafts, and to counts by reason of the feedback that says nothing."""
 
 
@@ -30,13 +31,13 @@ class Kind:
     """Whether it is the wish for another answer, and so a pair with the later one that was liked."""
 
 
-def convert(joined: Iterable[Joined]) -> tuple[list[Draft], Counter[str]]:
+def convert(joined: Iterable[Joined]) -> tuple[list[Draft], Counter[Count]]:
     """Drafts of all feedback, and counts by reason of the feedback that no example can be made of."""
     by_kind = defaultdict(list)
     for each in joined:
         by_kind[each.feedback.kind].append(each)
     drafts: list[Draft] = []
-    counts = Counter[str]()
+    counts = Counter[Count]()
     for kind, told in by_kind.items():
         made, silent = KINDS[kind].convert(told)
         drafts += made
@@ -44,15 +45,15 @@ def convert(joined: Iterable[Joined]) -> tuple[list[Draft], Counter[str]]:
     return drafts, counts
 
 
-def _one_by_one(converted: Callable[[Joined], list[Draft] | str]) -> Converter:
+def _one_by_one(converted: Callable[[Joined], list[Draft] | Count]) -> Converter:
     """The converter of a kind whose feedback is understood alone."""
 
-    def convert_all(told: Sequence[Joined]) -> tuple[list[Draft], Counter[str]]:
+    def convert_all(told: Sequence[Joined]) -> tuple[list[Draft], Counter[Count]]:
         drafts: list[Draft] = []
-        counts = Counter[str]()
+        counts = Counter[Count]()
         for each in told:
             made = converted(each)
-            if isinstance(made, str):
+            if isinstance(made, Count):
                 counts[made] += 1
             else:
                 drafts += made

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice, product
 
+from loop.counts import Count
 from loop.curation.draft import Draft, pair, splits_of
 from loop.curation.kinds import KINDS
 from loop.settings import CurationSettings
@@ -29,7 +30,7 @@ def pair_regenerated(drafts: Iterable[Draft]) -> list[Draft]:
     return made
 
 
-def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[list[Draft], Counter[str]]:
+def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[list[Draft], Counter[Count]]:
     """Pairs of a correct and an incorrect answer to one prompt, within one split; outcomes in no pair stay as they are.
 
     A prompt makes at most `pairs_per_prompt` pairs, spread over its distinct answers.
@@ -49,7 +50,7 @@ def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[
         # Other verdicts on an answer that is in a pair add nothing to it: they are counted and left out.
         covered += len(judged) - len(alone) - len({id(draft) for draft in paired})
         rest += [_pair(better, worse, _lighter(better, worse)) for better, worse in chosen] + alone
-    return rest, Counter(covered=covered)
+    return rest, Counter({Count.COVERED: covered})
 
 
 def _choices(judged: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import fsum, log1p
 
+from loop.counts import Count
 from loop.curation.draft import Draft
 from loop.curation.kinds import STRENGTH
 from loop.types import Branch, Objective
 
 
-def combine(drafts: Iterable[Draft]) -> tuple[list[Draft], Counter[str]]:
+def combine(drafts: Iterable[Draft]) -> tuple[list[Draft], Counter[Count]]:
     """One draft per conversation, prompt, objective and answers.
 
     Every account has one vote, that of its strongest signal. Where votes contradict each other the majority is kept and
@@ -26,7 +27,7 @@ def combine(drafts: Iterable[Draft]) -> tuple[list[Draft], Counter[str]]:
     settled = [_settle(opinions) for opinions in questions.values()]
     kept = [draft for draft in settled if draft]
     merged = sum(map(len, questions.values())) - len(settled)
-    return kept, Counter(merged=merged, tied=len(settled) - len(kept))
+    return kept, Counter({Count.MERGED: merged, Count.TIED: len(settled) - len(kept)})
 
 
 def _settle(opinions: Sequence[Draft]) -> Draft | None:

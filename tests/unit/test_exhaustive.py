@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from connectors.expectations import SHAPES
-from loop import types
+from loop import counts, types
 from loop.cli import terminal
 from loop.errors import EventError
 from loop.intake.events import decode, encode
@@ -24,7 +24,11 @@ PARTIAL = {
     "texts": "what a chat's feedback can hold as a text",
 }
 """Tables that hold some members on purpose, by the name that they are given."""
-ENUMS = {name: found for name, found in vars(types).items() if isinstance(found, type) and issubclass(found, Enum)}
+ENUMS = {
+    name: found
+    for name, found in (vars(types) | vars(counts)).items()
+    if isinstance(found, type) and issubclass(found, Enum)
+}
 
 
 def sources() -> Iterator[Path]:
@@ -40,13 +44,16 @@ def member(node: ast.expr | None) -> tuple[str, str] | None:
 
 
 def tables(tree: ast.Module) -> Iterator[tuple[str, str, set[str]]]:
-    """Name, enum and members of every dict whose keys are members of an enum."""
+    """Name, enum and members of every dict whose keys are members of an enum, but for what a Counter begins with."""
     names: dict[ast.expr, str] = {}
+    added: set[ast.expr] = set()
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Counter":
+            added.update(node.args)
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             names[node.value] = ast.unparse(target)
-        if isinstance(node, ast.Dict):
+        if isinstance(node, ast.Dict) and node not in added:
             keyed = [found for key in node.keys if (found := member(key))]
             for enum in {enum for enum, _ in keyed}:
                 yield names.get(node, f"line {node.lineno}"), enum, {name for each, name in keyed if each == enum}
