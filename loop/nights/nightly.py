@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from loop.errors import IntegrityError, LowMemoryError, StaleChampionError, TrainingError
+from loop.errors import IntegrityError, LowMemoryError, StaleChampionError, SuiteError, TrainingError
 from loop.nights.capture import capture_events
 from loop.nights.curate import curate_snapshot
 from loop.nights.decide import decide_candidate
@@ -152,6 +152,8 @@ def _train(parts: Parts, night: Night) -> Outcome:
         # Memory may be free another night; any other failure would repeat itself.
         ends = NightStatus.SKIPPED if isinstance(error, LowMemoryError) else NightStatus.FAILED
         return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=ends)
+    except SuiteError as error:
+        return Outcome(None, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=NightStatus.FAILED)
     # Another job may come to the same bytes: judged again, they would have a second chance to pass by luck.
     if judged := _judged(parts, {trained.candidate_id}):
         reason = f"the training came to the bytes of candidate {trained.candidate_id}, which {judged.night_id} judged"
