@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from loop.counts import Count, counted
 from loop.curation.snapshot import SCHEMA
 from loop.errors import NotFoundError
 from loop.imports import collector_off, postponed
@@ -165,7 +166,7 @@ def _apart(table: pl.DataFrame) -> Bound:
 
 
 def _repeated(report: Mapping[str, int], most: float) -> Bound:
-    share = _share(report.get("near_duplicates", 0), report.get("drafts", 0))
+    share = _share(counted(report, Count.NEAR_DUPLICATES), counted(report, Count.DRAFTS))
     remedy = (
         "Somebody repeats themselves, or the application fills in a template: look at the newest feedback; if it "
         "is as it should be, raise `max_near_duplicate_share` under [validation]."
@@ -174,7 +175,7 @@ def _repeated(report: Mapping[str, int], most: float) -> Bound:
 
 
 def _held_back(report: Mapping[str, int], most: float) -> Bound:
-    share = _share(report.get("last_day_quarantined", 0), report.get("last_day", 0))
+    share = _share(counted(report, Count.LAST_DAY_QUARANTINED), counted(report, Count.LAST_DAY))
     remedy = (
         "An attack, a launch or history imported at once: look at who gave it (`nightshift curate` counts them by "
         "day); if they are users, raise `burst_factor` under [curation]."

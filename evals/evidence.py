@@ -47,7 +47,7 @@ def collect(
     when it is tomorrow's champion, suites that ask the same prompt share its answer, and an evaluation that was killed
     loses at most `chunk` answers. Scores are always taken anew. The anchor answers the superiority suites only.
     """
-    judging = [task for task in tasks if task.role is SuiteRole.SUPERIORITY]
+    judging = [task for task in tasks if _seeks_gain(task.role)]
     named = (("candidate", candidate, tasks), ("champion", champion, tasks), ("anchor", anchor, judging))
     asked: list[Asked] = []
     for name, model, answering in named:
@@ -59,7 +59,7 @@ def collect(
     table: list[dict[str, Json]] = []
     for task in tasks:
         ours, theirs = _scores(task, candidate, cache), _scores(task, champion, cache)
-        judged = task.role is SuiteRole.SUPERIORITY
+        judged = _seeks_gain(task.role)
         anchored = _scores(task, anchor, cache) if anchor and judged else {}
         suites.append(_paired(task, ours, theirs, anchored))
         # Another reading of the same log-probabilities, which asks the models nothing more.
@@ -68,6 +68,15 @@ def collect(
         if judged:
             table += _table(task, ours, theirs)
     return tuple(suites), table
+
+
+def _seeks_gain(role: SuiteRole) -> bool:
+    """Whether suites of this role are also answered by the anchor, and their answers are shown."""
+    match role:
+        case SuiteRole.SUPERIORITY:
+            return True
+        case SuiteRole.GUARD | SuiteRole.REPORT:
+            return False
 
 
 def _asked(name: str, model: Model, tasks: Sequence[Task]) -> Iterator[Asked]:

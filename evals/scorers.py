@@ -52,9 +52,19 @@ def corrected(item: Item, answer: str) -> float:
     return max(_way(reference, item.rejected, answer) for reference in item.references)
 
 
-def similarity(item: Item, answer: str) -> float:
-    """1 minus the edit distance in characters over the longer text, to the nearest reference."""
-    return max(_alike(answer, text) for text in item.references)
+def similarity(item: Item, answer: str) -> float | None:
+    """1 minus the edit distance in characters over the longer text, to the nearest reference; None without one."""
+    return max((_alike(answer, text) for text in item.references), default=None)
+
+
+def same_text(item: Item, answer: str) -> float | None:
+    """1 when the answer is one of the references, but for white space at both ends, else 0; None without one."""
+    return _passes(VerifierKind.EXACT, item, answer)
+
+
+def same_number(item: Item, answer: str) -> float | None:
+    """1 when the answer's last number is that of a reference, else 0; None without a reference that has a number."""
+    return _passes(VerifierKind.NUMERIC, item, answer)
 
 
 def check(verifier: Verifier, answer: str) -> float | None:
@@ -111,6 +121,11 @@ CHECKS: Mapping[VerifierKind, Callable[[str, str], bool | None]] = {
     VerifierKind.JSON_SCHEMA: fits_schema,
     VerifierKind.MAX_WORDS: max_words,
 }
+
+
+def _passes(kind: VerifierKind, item: Item, answer: str) -> float | None:
+    results = (check(Verifier(kind, reference), answer) for reference in item.references)
+    return max((result for result in results if result is not None), default=None)
 
 
 def _way(reference: str, rejected: Sequence[str], answer: str) -> float:

@@ -12,6 +12,7 @@ class Standing:
     """Mean scores of one suite, 0 to 1, with one voice per user, over the items on which both models have a score."""
 
     suite: str
+    suite_sha256: str
     role: SuiteRole
     candidate: float
     champion: float
@@ -31,6 +32,7 @@ def standings(suites: Sequence[SuiteEvidence]) -> Iterator[Standing]:
         anchored = all(score.anchor is not None for score in scored)
         yield Standing(
             suite=suite.suite,
+            suite_sha256=suite.suite_sha256,
             role=suite.role,
             candidate=float(candidate.mean()),
             champion=float(champion.mean()),

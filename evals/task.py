@@ -53,6 +53,8 @@ class Task:
     solver: Solver
     scorer: Scorer
     sampling: Sampling
+    code: str = ""
+    """sha256 of the scorer's source, where a user wrote it; its name alone does not tell when it changes."""
 
 
 def run(task: Task, model: Model) -> tuple[Score, ...]:
@@ -77,6 +79,8 @@ def generate(model: Model, items: Sequence[Item], sampling: Sampling) -> list[st
 def task_sha256(task: Task) -> str:
     """Hash of a suite: of its items, and of how they are answered and judged."""
     how = [task.name, task.role, _name(task.solver), _name(task.scorer)]
+    if task.code:
+        how.append(task.code)
     return digest({"how": how, "sampling": task.sampling, "items": task.items})
 
 

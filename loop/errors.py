@@ -8,6 +8,7 @@ NightshiftError            1  a fault
 │   └── LowMemoryError     1  too little memory was free: the night ends as SKIPPED
 ├── UsageError             2  bad flags, files or settings
 │   ├── EventError         2  an event that does not follow the contract
+│   ├── SuiteError         2  a suite of the settings that cannot be read or scored
 │   └── NotFoundError      2  an id that names nothing
 ├── StaleChampionError     3  the champion changed since the decision was made
 ├── NothingToRollBackError 4  no earlier champion
@@ -59,6 +60,10 @@ class UsageError(NightshiftError):
 
 class EventError(UsageError):
     """An event does not follow the wire contract; capture keeps it as a dead letter."""
+
+
+class SuiteError(UsageError):
+    """A suite of the settings cannot be read, or its scorer fails; `what` names file and line."""
 
 
 class NotFoundError(UsageError):

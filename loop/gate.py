@@ -96,11 +96,14 @@ def _tests(evidence: Evidence, settings: GateSettings) -> list[TestResult]:
     for suite in _judged(evidence):
         if not suite.scores or _too_few(suite, settings):  # `_left_out` names it among the reasons
             continue
-        if suite.role is SuiteRole.SUPERIORITY:
-            # Seeded by the evidence, so that its p is the same whenever and wherever it is judged.
-            tests.append(_superiority(suite, settings, seed=int(digest(evidence.evidence_id)[:8], 16)))
-        else:
-            tests.append(_non_inferiority(suite, "champion", settings.margin, settings.min_clusters))
+        match suite.role:
+            case SuiteRole.SUPERIORITY:
+                # Seeded by the evidence, so that its p is the same whenever and wherever it is judged.
+                tests.append(_superiority(suite, settings, seed=int(digest(evidence.evidence_id)[:8], 16)))
+            case SuiteRole.GUARD:
+                tests.append(_non_inferiority(suite, "champion", settings.margin, settings.min_clusters))
+            case SuiteRole.REPORT:
+                pass
         if _needs_anchor(evidence, suite):
             tests.append(_non_inferiority(suite, "anchor", settings.anchor_margin, settings.min_clusters))
     return tests
@@ -173,7 +176,15 @@ def _margin(test: TestResult, settings: GateSettings) -> float:
 
 
 def _judged(evidence: Evidence) -> list[SuiteEvidence]:
-    return [suite for suite in evidence.suites if suite.role is not SuiteRole.REPORT]
+    return [suite for suite in evidence.suites if _judges(suite.role)]
+
+
+def _judges(role: SuiteRole) -> bool:
+    match role:
+        case SuiteRole.SUPERIORITY | SuiteRole.GUARD:
+            return True
+        case SuiteRole.REPORT:
+            return False
 
 
 def _needs_anchor(evidence: Evidence, suite: SuiteEvidence) -> bool:

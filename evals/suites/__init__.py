@@ -8,6 +8,9 @@ from evals.task import Task
 from loop.settings import EvaluationSettings
 from loop.types import Example
 
+NAMES = frozenset({"answers", "approved", "format", "preference", "implicit_reward"})
+"""Names of the suites of every night."""
+
 
 def held_out(dev: Sequence[Example], vault: Sequence[Example], settings: EvaluationSettings) -> tuple[Task, ...]:
     """Every suite, on recent feedback of users whom no candidate was trained on."""

@@ -8,9 +8,6 @@ from evals.task import Item, Task, generate
 from loop.settings import EvaluationSettings
 from loop.types import Example, SuiteRole, VerifierKind
 
-CONTENT = {VerifierKind.EXACT, VerifierKind.NUMERIC}
-"""Verifiers that know the right answer, not only its form."""
-
 
 def task(vault: Sequence[Example], settings: EvaluationSettings) -> Task:
     """The suite: every prompt with a reference, or with a verifier that knows the right answer.
@@ -26,4 +23,13 @@ def task(vault: Sequence[Example], settings: EvaluationSettings) -> Task:
 
 
 def _judgeable(item: Item) -> bool:
-    return bool(item.references) or any(verifier.kind in CONTENT for verifier in item.verifiers)
+    return bool(item.references) or any(_knows_the_answer(verifier.kind) for verifier in item.verifiers)
+
+
+def _knows_the_answer(kind: VerifierKind) -> bool:
+    """Whether verifiers of this kind know the right answer, not only its form."""
+    match kind:
+        case VerifierKind.EXACT | VerifierKind.NUMERIC:
+            return True
+        case VerifierKind.REGEX | VerifierKind.JSON_SCHEMA | VerifierKind.MAX_WORDS:
+            return False

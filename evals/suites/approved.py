@@ -8,8 +8,6 @@ from evals.task import Task, generate
 from loop.settings import EvaluationSettings
 from loop.types import Example, FeedbackKind, Objective, SuiteRole
 
-APPROVALS = {FeedbackKind.THUMB, FeedbackKind.RATING, FeedbackKind.IMPLICIT}
-
 
 def task(vault: Sequence[Example], settings: EvaluationSettings) -> Task:
     """The suite: similarity to answers with a thumb up or the like, without prompts that have contrary feedback."""
@@ -25,4 +23,16 @@ def _contrary(example: Example) -> bool:
 
 
 def _approval(example: Example) -> bool:
-    return example.objective is Objective.UNPAIRED and example.signal in APPROVALS and example.branches[0].desirable
+    return example.objective is Objective.UNPAIRED and _approves(example.signal) and example.branches[0].desirable
+
+
+def _approves(kind: FeedbackKind) -> bool:
+    """Whether feedback of this kind can say that a user liked the answer as it is."""
+    match kind:
+        case FeedbackKind.THUMB | FeedbackKind.RATING | FeedbackKind.IMPLICIT:
+            return True
+        # What was measured is no user's taste, and the others say which answer is better or show one.
+        case FeedbackKind.OUTCOME | FeedbackKind.COMPARISON | FeedbackKind.EDIT | FeedbackKind.DEMONSTRATION:
+            return False
+        case FeedbackKind.REGENERATE | FeedbackKind.COMMENT:
+            return False

@@ -195,6 +195,16 @@ def model(session: Session) -> Finding:
     return Finding("model", True, f"{name} on {loaded.device} {seconds}; {peak:.1f} GiB of memory at the most")
 
 
+def suites(session: Session) -> Finding:
+    """The suites of the settings can be read, and their scorers score every item."""
+    if not session.app.settings.suites:
+        return Finding("suites", True, "none of your own in the settings")
+    from evals.suites.own import own_suites
+
+    told = [f"{task.name} ({task.role}, {len(task.items)} items)" for task in own_suites(session.app.settings)]
+    return Finding("suites", True, ", ".join(told))
+
+
 def disk(session: Session) -> Finding:
     """There is room for a night."""
     # `doctor` makes no home: before the first night, the nearest folder above it is on the same disk.
@@ -220,7 +230,7 @@ def _guarded(name: str, check: Callable[[Session], Finding]) -> tuple[str, Calla
 
 CHECKS = tuple(
     _guarded(check.__name__.replace("_", " "), check)
-    for check in (libraries, torch, store, clock, event_log, ledger, registry, champion, base_model, disk)
+    for check in (libraries, torch, store, clock, event_log, ledger, registry, champion, base_model, suites, disk)
 )
 MODEL = _guarded("model", model)
 """The check that loads the champion: it takes a minute, so it runs only where it is asked for."""

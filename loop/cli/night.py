@@ -35,11 +35,13 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
         },
         then='nightshift ask "..."' if promoted(night) else _next_step(night),
     )
-    # A night that failed promoted nothing either, so its code comes first.
-    if night.status is NightStatus.FAILED:
-        raise SystemExit(FAILED)
-    if not promoted(night):
-        raise SystemExit(NOT_PROMOTED)
+    match night.status:
+        # A night that failed promoted nothing either, so its code comes first.
+        case NightStatus.FAILED:
+            raise SystemExit(FAILED)
+        case NightStatus.RUNNING | NightStatus.SKIPPED | NightStatus.DONE:
+            if not promoted(night):
+                raise SystemExit(NOT_PROMOTED)
 
 
 def _next_step(night: Night) -> str:

@@ -39,7 +39,7 @@ def init(session: Session, only_print: bool, kafka: bool) -> None:
 def doctor(session: Session, model: bool) -> None:
     """Look for what would go wrong tonight.
 
-    Libraries, databases, ledger, registry, base model and disk; exit 1 when something needs a hand.
+    Libraries, databases, ledger, registry, base model, suites and disk; exit 1 when something needs a hand.
     """
     from loop.cli.checks import CHECKS, MODEL
 

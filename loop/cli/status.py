@@ -23,6 +23,8 @@ STALE = 1
 EVENTS = ("interaction", "feedback", "dead_letter")
 NOT_COUNTED = {"feedback", "evidence"}
 """Names of tables that have no plural."""
+DONE: Mapping[Action, str] = {Action.PROMOTE: "promoted", Action.ROLLBACK: "rolled back", Action.ANCHOR: "approved"}
+"""Past participle of each action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +144,8 @@ def _told(each: Seen) -> dict[str, object]:
 def _who_serves(model: str, serving: int, approved: int, moved: Promotion | None) -> Iterator[tuple[str, str]]:
     yield "serving", f"{model}@{serving}{'' if serving else ', the base model'}"
     if moved is not None:
-        done = "promoted" if moved.action is Action.PROMOTE else "rolled back"
         yield "", f"since {ago(moved.recorded_at, now())}"
-        yield "", f"{done} by {moved.actor}{f': {moved.reason}' if moved.reason else ''}"
+        yield "", f"{DONE[moved.action]} by {moved.actor}{f': {moved.reason}' if moved.reason else ''}"
     yield "anchor", f"{model}@{approved}" if approved else f"{model}@0, the base model: no person approved a version"
 
 

@@ -4,13 +4,14 @@ import ast
 import inspect
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from loop import settings
 from loop.settings import sections
 from loop.settings.bounds import Between
+from loop.types import SuiteRole
 
 COLUMNS = 80
 HEAD = "Nightshift's settings. Addresses and secrets come from the environment, not from here."
@@ -41,6 +42,9 @@ FIRST: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ),
 )
 """Decisions of a newcomer before the first night: the question, its settings and what they mean."""
+SECTIONS = tuple(settings.policy(settings.Settings()))
+"""Names of the sections, in their order."""
+EXAMPLE = settings.SuiteSettings(name="tone", role=SuiteRole.GUARD, file="suites/tone.jsonl", scorer="graded")
 MARK = "FIRST: "
 """Beginning of the comment of every setting that stands in FIRST."""
 
@@ -53,7 +57,7 @@ def render(chosen: settings.Settings, *, kafka: bool = False) -> str:
     lines.append("#")
     lines += _first(chosen)
     lines.append("")
-    for name in settings.policy(chosen):
+    for name in SECTIONS:
         values = getattr(chosen, name)
         # [log] is about Kafka; the embedded log has no settings.
         if name == "log" and not kafka and values == settings.LogSettings():
@@ -69,7 +73,20 @@ def render(chosen: settings.Settings, *, kafka: bool = False) -> str:
             # JSON writes booleans, numbers and texts as TOML does.
             lines.append(f"{key.name} = {json.dumps(getattr(values, key.name))}")
         lines.append("")
-    return "\n".join(lines)
+    lines += _suites(chosen.suites, meanings)
+    return "\n".join(lines) + "\n"
+
+
+def _suites(chosen: Sequence[settings.SuiteSettings], meanings: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    """The suites, each below its comment; where there are none, an example that is a comment itself."""
+    yield from _comment(meanings["SuiteSettings", ""], "[[suites]] may stand here several times.")
+    for key in fields(settings.SuiteSettings):
+        yield from _comment(f"{key.name}: {meanings['SuiteSettings', key.name]}", indent="#   ")
+    mark = "" if chosen else "# "
+    for suite in chosen or (EXAMPLE,):
+        yield f"{mark}[[suites]]"
+        for key in fields(suite):
+            yield f"{mark}{key.name} = {json.dumps(getattr(suite, key.name))}"
 
 
 def _first(chosen: settings.Settings) -> Iterator[str]:

@@ -12,7 +12,7 @@ from loop.cli import terminal
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
-from loop.types import Action, Promotion
+from loop.types import Promotion
 
 
 def login() -> str:
@@ -41,7 +41,7 @@ def _show(session: Session, row: Promotion, asked_at: datetime) -> None:
             "sequence": row.sequence,
             "was_so": was_so,
         },
-        then="nightshift history" if row.action is Action.ANCHOR else 'nightshift ask "..."',
+        then='nightshift ask "..."' if row.moves_champion else "nightshift history",
     )
 
 

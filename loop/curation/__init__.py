@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from loop.counts import Count
 from loop.curation.bounds import cap_users, newest_train
-from loop.curation.convert import convert
 from loop.curation.dedup import decontaminate, without_repeats
 from loop.curation.examples import examples_of
-from loop.curation.join import Joined, asked, index, join, once
+from loop.curation.join import asked, index, join, once
+from loop.curation.joined import Joined
+from loop.curation.kinds import convert
 from loop.curation.outcomes import pair_outcomes, pair_regenerated
 from loop.curation.scrub import scrub_drafts
 from loop.curation.trust import history, trusted
@@ -28,7 +30,7 @@ class Curated:
     examples: tuple[Example, ...]
     """Oldest first."""
     report: Mapping[str, int]
-    """Counts by name: of feedback first, of examples from `drafts` on. Counts of 0 are left out."""
+    """Counts by the names of `Count`, and of quarantine by day. Counts of 0 are left out."""
 
 
 def curate(
@@ -45,12 +47,12 @@ def curate(
     kept, distrusted = trusted(joined, history(once(told), known), settings, as_of)
     examples, report = _examples(kept, settings, as_of)
     counts = left_out + distrusted + report
-    return Curated(tuple(examples), {name: n for name, n in counts.items() if n})
+    return Curated(tuple(examples), {str(name): n for name, n in counts.items() if n})
 
 
 def _examples(
     joined: Iterable[Joined], settings: CurationSettings, as_of: datetime
-) -> tuple[list[Example], Counter[str]]:
+) -> tuple[list[Example], Counter[Count]]:
     drafts, silent = convert(joined)
     drafts, contradicted = combine(drafts)
     drafts, covered = pair_outcomes(pair_regenerated(drafts), settings)
@@ -62,13 +64,16 @@ def _examples(
     capped, over_cap = cap_users(unique, settings.per_user_cap)
     clean, contaminated = decontaminate(capped, settings.near_duplicate)
     newest, too_many = newest_train(clean, settings.max_examples, settings.replay)
+    judging = {(each.tenant, each.cluster) for each in newest if each.split is Split.VAULT}
     made = Counter(
-        drafts=len(drafts),
-        scrubbed=sum(before != after for before, after in zip(drafts, scrubbed, strict=True)),
-        over_user_cap=over_cap,
-        contaminated=contaminated,
-        over_max_examples=too_many,
-        examples=len(newest),
-        judging_users=len({(each.tenant, each.cluster) for each in newest if each.split is Split.VAULT}),
+        {
+            Count.DRAFTS: len(drafts),
+            Count.SCRUBBED: sum(before != after for before, after in zip(drafts, scrubbed, strict=True)),
+            Count.OVER_USER_CAP: over_cap,
+            Count.CONTAMINATED: contaminated,
+            Count.OVER_MAX_EXAMPLES: too_many,
+            Count.EXAMPLES: len(newest),
+            Count.JUDGING_USERS: len(judging),
+        }
     )
     return newest, silent + contradicted + covered + unfit + repeats + made

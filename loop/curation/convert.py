@@ -1,85 +1,69 @@
-"""Third step of curation: each kind of feedback as drafts of examples."""
+"""Converters of one feedback to drafts of examples, or to the reason why it says nothing that can be trained on."""
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import replace
 from math import isfinite
 
+from loop.counts import Count
 from loop.curation.draft import Draft, draft, pair, verdict
-from loop.curation.join import Joined
-from loop.curation.ratings import convert_ratings
-from loop.types import Branch, FeedbackKind, Message, Objective
+from loop.curation.joined import Joined
+from loop.types import Branch, Message, Objective
 
 REGENERATE_WEIGHT = 0.3
 """Weight of a regeneration: a weak complaint, because many ask again out of curiosity."""
 
 
-def convert(joined: Iterable[Joined]) -> tuple[list[Draft], Counter[str]]:
-    """Drafts of all feedback, and counts by reason of the feedback that no example can be made of."""
-    opinions = list(joined)
-    ratings = [opinion for opinion in opinions if opinion.feedback.kind is FeedbackKind.RATING]
-    # Together: a rating means something only beside the other ratings of its user.
-    drafts, counts = convert_ratings(ratings)
-    for opinion in opinions:
-        if opinion.feedback.kind is not FeedbackKind.RATING:
-            made = SAYS[opinion.feedback.kind](opinion)
-            if isinstance(made, str):
-                counts[made] += 1
-            else:
-                drafts += made
-    return drafts, counts
-
-
-def _opinion(joined: Joined) -> list[Draft] | str:
+def opinion(joined: Joined) -> list[Draft] | Count:
     """A verdict from a thumb or an implicit signal: its sign says better or worse, its size is the weight."""
     value = joined.feedback.value
     if value is None or not isfinite(value):
-        return "unusable"
+        return Count.UNUSABLE
     if value == 0:
-        return "neutral"
+        return Count.NEUTRAL
     return [draft(joined, Objective.UNPAIRED, verdict(joined.interaction.response, value))]
 
 
-def _edit(joined: Joined) -> list[Draft] | str:
+def edit(joined: Joined) -> list[Draft] | Count:
+    """A pair of the text that the user wrote and the answer that it replaces."""
     original, text = joined.interaction.response, joined.feedback.text
     if not text or not text.strip():
-        return "unusable"
+        return Count.UNUSABLE
     if text.strip() == original.content.strip():  # a pair of equal answers would teach nothing
-        return "unchanged_edits"
+        return Count.UNCHANGED_EDITS
     return [draft(joined, Objective.PAIR, pair(replace(original, content=text), original))]
 
 
-def _demonstration(joined: Joined) -> list[Draft] | str:
+def demonstration(joined: Joined) -> list[Draft] | Count:
+    """A demonstration of the answer that somebody showed."""
     text = joined.feedback.text
     if not text or not text.strip():
-        return "unusable"
+        return Count.UNUSABLE
     shown = Branch(Message("assistant", text), desirable=True)
     return [draft(joined, Objective.DEMONSTRATION, (shown,))]
 
 
-def _comparison(joined: Joined) -> list[Draft] | str:
+def comparison(joined: Joined) -> list[Draft] | Count:
     """A pair of two answers to one prompt; answers to different prompts cannot be compared."""
     value, here, there = joined.feedback.value, joined.interaction, joined.other
     if value is None or not isfinite(value) or there is None:
-        return "unusable"
+        return Count.UNUSABLE
     if here.messages != there.messages:
-        return "different_prompts"
+        return Count.DIFFERENT_PROMPTS
     if value == 0 or here.response == there.response:
-        return "neutral"
+        return Count.NEUTRAL
     better, worse = (here, there) if value > 0 else (there, here)
     made = draft(joined, Objective.PAIR, pair(better.response, worse.response, min(1.0, abs(value))))
     # The example belongs to the better answer, whichever of the two the feedback was attached to.
     return [replace(made, interaction=better, verifiers=better.verifiers)]
 
 
-def _outcome(joined: Joined) -> list[Draft] | str:
+def outcome(joined: Joined) -> list[Draft] | Count:
     """Verdicts from an outcome, 0 to 1 with .5 as neutral; one of a whole conversation is shared by its turns."""
     value = joined.feedback.value
     if value is None or not isfinite(value):
-        return "unusable"
+        return Count.UNUSABLE
     score = 2 * min(1.0, max(0.0, value)) - 1
     if score == 0:
-        return "neutral"
+        return Count.NEUTRAL
     if not joined.feedback.whole_conversation:
         return [draft(joined, Objective.UNPAIRED, verdict(joined.interaction.response, score))]
     turns = (*joined.interaction.messages, joined.interaction.response)
@@ -91,22 +75,11 @@ def _outcome(joined: Joined) -> list[Draft] | str:
     return made
 
 
-def _regenerate(joined: Joined) -> list[Draft] | str:
+def regenerate(joined: Joined) -> list[Draft] | Count:
+    """A weak complaint about the answer after which another one was asked for."""
     return [draft(joined, Objective.UNPAIRED, verdict(joined.interaction.response, -REGENERATE_WEIGHT))]
 
 
-def _comment(_: Joined) -> list[Draft] | str:
-    return "comments"
-
-
-SAYS = {
-    FeedbackKind.THUMB: _opinion,
-    FeedbackKind.IMPLICIT: _opinion,
-    FeedbackKind.EDIT: _edit,
-    FeedbackKind.COMPARISON: _comparison,
-    FeedbackKind.DEMONSTRATION: _demonstration,
-    FeedbackKind.OUTCOME: _outcome,
-    FeedbackKind.REGENERATE: _regenerate,
-    FeedbackKind.COMMENT: _comment,
-}
-"""Converter of each kind of feedback, to drafts or to the reason why there are none; ratings are converted together."""
+def comment(_: Joined) -> list[Draft] | Count:
+    """The reason why nothing is made of a comment."""
+    return Count.COMMENTS

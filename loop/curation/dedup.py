@@ -3,7 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from loop.curation.draft import STRENGTH
+from loop.counts import Count
+from loop.curation.kinds import STRENGTH
 from loop.curation.similar import Exchange, Neighbours, exchange
 from loop.types import Example, Split
 
@@ -11,7 +12,7 @@ COMMON = 3
 """Train users who had an exchange from which it counts as common, not as a leak of one user's held-out text."""
 
 
-def without_repeats(examples: Iterable[Example], threshold: float) -> tuple[list[Example], Counter[str]]:
+def without_repeats(examples: Iterable[Example], threshold: float) -> tuple[list[Example], Counter[Count]]:
     """Examples without repeats of one user under one objective, and the counts of exact and near ones removed.
 
     The same question from many users is signal, from one user it is not. Of repeats the strongest, newest one stays.
@@ -24,7 +25,7 @@ def without_repeats(examples: Iterable[Example], threshold: float) -> tuple[list
     exact = [_distinct(group) for group in groups.values()]
     kept = [_dissimilar(group, threshold) for group in exact] if threshold < 1 else exact
     every, once, left = _total(groups.values()), _total(exact), _total(kept)
-    counts = Counter(exact_duplicates=every - once, near_duplicates=once - left)
+    counts = Counter({Count.EXACT_DUPLICATES: every - once, Count.NEAR_DUPLICATES: once - left})
     return [example for group in kept for example in group], counts
 
 

@@ -3,22 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from loop.curation.join import Joined, cluster
+from loop.curation.joined import Joined, cluster
 from loop.curation.split import split_of
 from loop.settings import CurationSettings
 from loop.types import Branch, FeedbackKind, Interaction, Message, Objective, Split, Verifier
-
-STRENGTH = (
-    FeedbackKind.COMPARISON,
-    FeedbackKind.EDIT,
-    FeedbackKind.DEMONSTRATION,
-    FeedbackKind.OUTCOME,
-    FeedbackKind.THUMB,
-    FeedbackKind.RATING,
-    FeedbackKind.REGENERATE,
-    FeedbackKind.IMPLICIT,
-)
-"""Signals from the strongest to the weakest: of several on one answer the strongest one counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +65,3 @@ def verdict(response: Message, score: float) -> tuple[Branch, ...]:
 def splits_of(draft: Draft, settings: CurationSettings) -> frozenset[Split]:
     """Splits of the users whose interactions a draft was made from; only a draft with one can become an example."""
     return frozenset(split_of(draft.interaction.tenant, owner, settings) for owner in draft.owners)
-
-
-def order(draft: Draft) -> tuple[int, float, list[str]]:
-    """Sort key that puts the strongest and newest draft first; ids decide between equals."""
-    return STRENGTH.index(draft.signal), -draft.observed_at.timestamp(), sorted(draft.event_ids)

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from loop.counts import Count
 from loop.curation.draft import Draft, splits_of
-from loop.curation.join import cluster
+from loop.curation.joined import cluster
 from loop.hashing import digest
 from loop.settings import CurationSettings
 from loop.types import Branch, Example, Message
@@ -14,9 +15,9 @@ from loop.types import Branch, Example, Message
 
 def examples_of(
     drafts: Iterable[Draft], settings: CurationSettings, as_of: datetime
-) -> tuple[list[Example], Counter[str]]:
+) -> tuple[list[Example], Counter[Count]]:
     """Examples of all drafts that can be trained on, and counts by reason of the others."""
-    examples, counts = [], Counter[str]()
+    examples, counts = [], Counter[Count]()
     for draft in drafts:
         if reason := _unfit(draft, settings):
             counts[reason] += 1
@@ -25,14 +26,14 @@ def examples_of(
     return examples, counts
 
 
-def _unfit(draft: Draft, settings: CurationSettings) -> str | None:
+def _unfit(draft: Draft, settings: CurationSettings) -> Count | None:
     answers = [branch.response for branch in draft.branches]
     if any(not answer.content.strip() and not answer.tool_calls for answer in answers):
-        return "empty_answers"
+        return Count.EMPTY_ANSWERS
     if len(splits_of(draft, settings)) > 1:  # trained on, it would leak one user's held-out text
-        return "across_splits"
+        return Count.ACROSS_SPLITS
     if sum(_chars(message) for message in list(draft.prompt) + answers) > settings.max_chars:
-        return "too_long"
+        return Count.TOO_LONG
     return None
 
 

@@ -8,29 +8,15 @@ from datetime import datetime, timedelta
 from itertools import product
 from typing import TypeVar
 
+from loop.counts import Count
+from loop.curation.joined import Joined, cluster
+from loop.curation.kinds import KINDS
 from loop.settings import CurationSettings
-from loop.types import Feedback, FeedbackKind, Interaction
+from loop.types import Feedback, Interaction
 
 Event = TypeVar("Event", Interaction, Feedback)
 Index = Mapping[tuple[str, str, str], Event]
 """Events by (tenant, source, id); a source of "" stands for any."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Joined:
-    """Feedback in force, with the interaction it is about."""
-
-    feedback: Feedback
-    interaction: Interaction
-    other: Interaction | None
-    """The second interaction of a comparison."""
-    account: str
-    """Owner of the opinion: the user, or the conversation of an anonymous one."""
-
-
-def cluster(interaction: Interaction) -> str:
-    """The voice that is counted once: the user, or the conversation of an anonymous one."""
-    return interaction.user_key or f"conversation:{interaction.conversation_id}"
 
 
 def index(events: Iterable[Event], key: Callable[[Event], str]) -> Index[Event]:
@@ -100,17 +86,17 @@ def account(feedback: Feedback, known: Asked) -> str | None:
 
 def join(
     feedback: Index[Feedback], known: Asked, settings: CurationSettings, as_of: datetime
-) -> tuple[list[Joined], Counter[str]]:
+) -> tuple[list[Joined], Counter[Count]]:
     """Feedback in force on mature interactions inside the window, and counts by reason of the rest."""
     given, in_force = len(once(feedback)), newest(feedback, known)
-    counts = Counter(feedback=given, superseded=given - len(in_force))
+    counts = Counter({Count.FEEDBACK: given, Count.SUPERSEDED: given - len(in_force)})
     joined = []
     for opinion in in_force:
         found = meant(known, opinion, opinion.interaction_id)
         other = meant(known, opinion, opinion.other_interaction_id)
         fate = _fate(opinion, found, other, settings, as_of)
         counts[fate] += 1
-        if found and fate == "mature":
+        if found and fate is Count.MATURE:
             who = opinion.user_key or cluster(found)
             joined.append(Joined(feedback=opinion, interaction=found, other=other, account=who))
     return joined, counts
@@ -172,15 +158,15 @@ def _fate(
     other: Interaction | None,
     settings: CurationSettings,
     as_of: datetime,
-) -> str:
+) -> Count:
     if feedback.retracted:
-        return "retracted"
-    if found is None or (feedback.kind is FeedbackKind.COMPARISON and other is None):
-        return "orphans"
+        return Count.RETRACTED
+    if found is None or (KINDS[feedback.kind].compares and other is None):
+        return Count.ORPHANS
     times = [interaction.occurred_at for interaction in (found, other) if interaction]
     # A comparison is as young as its younger answer and as old as its older one.
     if max(times) > as_of - timedelta(hours=settings.maturity_hours):
-        return "immature"
+        return Count.IMMATURE
     if min(times) < as_of - timedelta(days=settings.window_days):
-        return "outside_window"
-    return "mature"
+        return Count.OUTSIDE_WINDOW
+    return Count.MATURE

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice, product
 
+from loop.counts import Count
 from loop.curation.draft import Draft, pair, splits_of
+from loop.curation.kinds import KINDS
 from loop.settings import CurationSettings
-from loop.types import FeedbackKind, Message, Objective
+from loop.types import Message, Objective
 
 
 def pair_regenerated(drafts: Iterable[Draft]) -> list[Draft]:
@@ -28,14 +30,14 @@ def pair_regenerated(drafts: Iterable[Draft]) -> list[Draft]:
     return made
 
 
-def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[list[Draft], Counter[str]]:
+def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[list[Draft], Counter[Count]]:
     """Pairs of a correct and an incorrect answer to one prompt, within one split; outcomes in no pair stay as they are.
 
     A prompt makes at most `pairs_per_prompt` pairs, spread over its distinct answers.
     """
     rest, by_prompt = [], defaultdict(list)
     for draft in sorted(drafts, key=_asked):
-        if draft.signal is FeedbackKind.OUTCOME and draft.objective is Objective.UNPAIRED:
+        if KINDS[draft.signal].pairs_by_prompt and draft.objective is Objective.UNPAIRED:
             by_prompt[draft.interaction.tenant, splits_of(draft, settings), draft.prompt].append(draft)
         else:
             rest.append(draft)
@@ -48,7 +50,7 @@ def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[
         # Other verdicts on an answer that is in a pair add nothing to it: they are counted and left out.
         covered += len(judged) - len(alone) - len({id(draft) for draft in paired})
         rest += [_pair(better, worse, _lighter(better, worse)) for better, worse in chosen] + alone
-    return rest, Counter(covered=covered)
+    return rest, Counter({Count.COVERED: covered})
 
 
 def _choices(judged: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:
@@ -74,7 +76,7 @@ def _texts(judged: Sequence[Draft], *, desirable: bool) -> dict[Message, Draft]:
 
 
 def _later(draft: Draft, liked: Sequence[Draft]) -> list[Draft]:
-    if draft.signal is not FeedbackKind.REGENERATE or draft.branches[0].desirable:
+    if not KINDS[draft.signal].asks_again or draft.branches[0].desirable:
         return []
     return [
         other

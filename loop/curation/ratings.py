@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from statistics import fmean, pstdev
 
+from loop.counts import Count
 from loop.curation.draft import Draft, draft, pair, verdict
-from loop.curation.join import Joined
+from loop.curation.joined import Joined
 from loop.types import Objective
 
 MIN_RATINGS = 3
@@ -17,7 +18,7 @@ PAIR_GAP = 2.0
 """Difference from which two ratings of one user on one prompt are a preference."""
 
 
-def convert_ratings(ratings: Iterable[Joined]) -> tuple[list[Draft], Counter[str]]:
+def convert_ratings(ratings: Iterable[Joined]) -> tuple[list[Draft], Counter[Count]]:
     """Drafts of ratings: a pair where one user rated two answers to one prompt far apart, else a verdict for each.
 
     A verdict is the z-score of the rating among its user's own. A user with fewer than three ratings, or with equal
@@ -38,7 +39,7 @@ def convert_ratings(ratings: Iterable[Joined]) -> tuple[list[Draft], Counter[str
         drafts += paired + [_verdict(rating, _score(_value(rating), values, by_tenant[tenant])) for rating in rest]
     # An average rating says neither better nor worse, as a weight of 0 does.
     told = [made for made in drafts if made.branches[0].weight > 0]
-    return told, Counter(unusable=len(opinions) - len(usable), neutral=len(drafts) - len(told))
+    return told, Counter({Count.UNUSABLE: len(opinions) - len(usable), Count.NEUTRAL: len(drafts) - len(told)})
 
 
 def _value(rating: Joined) -> float:

@@ -12,7 +12,9 @@ from operator import itemgetter
 from statistics import median
 from typing import TypeVar
 
-from loop.curation.join import Asked, Joined, account, cluster, once
+from loop.counts import Count, quarantined_on
+from loop.curation.join import Asked, account, once
+from loop.curation.joined import Joined, cluster
 from loop.settings import CurationSettings
 from loop.types import Feedback
 
@@ -75,15 +77,15 @@ def trusted(
     bursts = {cohort for cohort in past.given if _is_burst(past, cohort, settings.burst_factor)}
     for opinion in opinions:
         recent = opinion.feedback.occurred_at > since
-        counts["last_day"] += recent
+        counts[Count.LAST_DAY] += recent
         tenant, born = opinion.feedback.tenant, past.born[opinion.feedback.tenant, opinion.account]
         cohort = tenant, max(_day(born), past.opened[tenant])
         if cohort in bursts:
-            counts.update(("quarantined", f"quarantined/{cohort[1]}"))
-            counts["last_day_quarantined"] += recent
+            counts.update((Count.QUARANTINED, quarantined_on(cohort[1])))
+            counts[Count.LAST_DAY_QUARANTINED] += recent
         # On the first day of a log nobody can be old enough: everybody on it is trusted at once.
         elif _day(born) > past.first[tenant] and as_of - born < timedelta(days=settings.min_account_days):
-            counts["young"] += 1
+            counts[Count.YOUNG] += 1
         else:
             kept.append(opinion)
     return kept, counts

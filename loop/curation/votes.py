@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import fsum, log1p
 
-from loop.curation.draft import Draft, order
+from loop.counts import Count
+from loop.curation.draft import Draft
+from loop.curation.kinds import STRENGTH
 from loop.types import Branch, Objective
 
 
-def combine(drafts: Iterable[Draft]) -> tuple[list[Draft], Counter[str]]:
+def combine(drafts: Iterable[Draft]) -> tuple[list[Draft], Counter[Count]]:
     """One draft per conversation, prompt, objective and answers.
 
     Every account has one vote, that of its strongest signal. Where votes contradict each other the majority is kept and
@@ -17,7 +19,7 @@ def combine(drafts: Iterable[Draft]) -> tuple[list[Draft], Counter[str]]:
     b = ln(1 + weights against); ties are left out and counted.
     """
     questions = defaultdict(list)
-    for draft in sorted(drafts, key=order):
+    for draft in sorted(drafts, key=_strongest_first):
         # A set, so that comparisons told from either side are about the same answers.
         answers = frozenset(branch.response for branch in draft.branches)
         asked = draft.interaction
@@ -25,7 +27,7 @@ def combine(drafts: Iterable[Draft]) -> tuple[list[Draft], Counter[str]]:
     settled = [_settle(opinions) for opinions in questions.values()]
     kept = [draft for draft in settled if draft]
     merged = sum(map(len, questions.values())) - len(settled)
-    return kept, Counter(merged=merged, tied=len(settled) - len(kept))
+    return kept, Counter({Count.MERGED: merged, Count.TIED: len(settled) - len(kept)})
 
 
 def _settle(opinions: Sequence[Draft]) -> Draft | None:
@@ -54,6 +56,11 @@ def _settle(opinions: Sequence[Draft]) -> Draft | None:
         observed_at=max(opinion.observed_at for opinion in opinions),
         event_ids=frozenset(event_ids),
     )
+
+
+def _strongest_first(draft: Draft) -> tuple[int, float, list[str]]:
+    # The newest of equally strong ones; ids decide between equals.
+    return STRENGTH.index(draft.signal), -draft.observed_at.timestamp(), sorted(draft.event_ids)
 
 
 def _stance(draft: Draft) -> Branch | bool:

@@ -22,6 +22,7 @@ from loop.intake.wire import (
     ChatToolCall,
     FeedbackEvent,
     InteractionEvent,
+    UndecodableEvent,
     WireSampling,
     read_event,
 )
@@ -197,7 +198,8 @@ def _event(wire: AnyEvent) -> Event:
             return _interaction(wire)
         case FeedbackEvent():
             return _feedback(wire)
-    return DeadLetter(letter_id=wire.id, source=wire.source, **msgspec.structs.asdict(wire.data))
+        case UndecodableEvent():
+            return DeadLetter(letter_id=wire.id, source=wire.source, **msgspec.structs.asdict(wire.data))
 
 
 def _interaction(wire: InteractionEvent) -> Interaction:

@@ -171,15 +171,21 @@ class WireFeedback(WireData, kw_only=True):
 
     def _missing(self) -> str | None:
         match self.kind:
-            case FeedbackKind.EDIT | FeedbackKind.DEMONSTRATION if self.text is None:
-                return "a text"
-            case FeedbackKind.RATING | FeedbackKind.OUTCOME if self.value is None:
-                return "a value"
-            case FeedbackKind.THUMB | FeedbackKind.COMPARISON if self.value not in {1.0, -1.0}:
-                return "a value of +1 or -1"
-            case FeedbackKind.COMPARISON if self.other_interaction_id is None:
-                return "an other_interaction_id"
-        return None
+            case FeedbackKind.THUMB:
+                return self._missing_sign()
+            case FeedbackKind.RATING | FeedbackKind.OUTCOME:
+                return "a value" if self.value is None else None
+            case FeedbackKind.EDIT | FeedbackKind.DEMONSTRATION:
+                return "a text" if self.text is None else None
+            case FeedbackKind.COMPARISON:
+                other = "an other_interaction_id" if self.other_interaction_id is None else None
+                return self._missing_sign() or other
+            # Curation counts a signal without a value; nothing is made of a comment, and a second try has no fields.
+            case FeedbackKind.IMPLICIT | FeedbackKind.COMMENT | FeedbackKind.REGENERATE:
+                return None
+
+    def _missing_sign(self) -> str | None:
+        return "a value of +1 or -1" if self.value not in {1.0, -1.0} else None
 
 
 class WireLetter(Struct):

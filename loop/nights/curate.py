@@ -3,6 +3,7 @@
 import logging
 from datetime import datetime
 
+from loop.counts import Count, counted
 from loop.curation import snapshot
 from loop.nights.parts import Parts
 from loop.types import Snapshot
@@ -16,7 +17,7 @@ def curate_snapshot(parts: Parts, watermark: int, as_of: datetime) -> Snapshot:
 
     interactions, feedback = parts.store.interactions(watermark), parts.store.feedback(watermark)
     curated = curate(interactions, feedback, parts.settings.curation, as_of)
-    judging, needed = curated.report.get("judging_users", 0), parts.settings.gate.min_clusters
+    judging, needed = counted(curated.report, Count.JUDGING_USERS), parts.settings.gate.min_clusters
     if judging < needed:  # said here, before hours of training that the gate cannot promote
         log.warning(
             "%d held-out users can judge a candidate of this snapshot, and `min_clusters` under [gate] asks for %d: "

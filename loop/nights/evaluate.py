@@ -22,13 +22,15 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
     require_torch()
     from evals.evidence import collect
     from evals.suites import held_out
+    from evals.suites.own import own_suites
 
     parts.progress("evaluate", 0, 1, "begins")
     anchor = promotion.anchor(entries)
     adapter = candidates.adapter(parts.home, candidate)
     dev, vault = (snapshot.read(parts.home, candidate.snapshot_id, split) for split in (Split.DEV, Split.VAULT))
+    suites = held_out(dev, vault, parts.settings.evaluation) + own_suites(parts.settings)
     judged, answers = collect(
-        held_out(dev, vault, parts.settings.evaluation),
+        suites,
         candidate=load_adapter(parts.settings, adapter),
         champion=load_version(parts.settings, parts.registry, entries, champion),
         anchor=load_version(parts.settings, parts.registry, entries, anchor) if anchor != champion else None,

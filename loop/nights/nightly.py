@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeVar
 
-from loop.errors import IntegrityError, LowMemoryError, StaleChampionError, TrainingError
+from loop.errors import IntegrityError, LowMemoryError, StaleChampionError, SuiteError, TrainingError
 from loop.nights.capture import capture_events
 from loop.nights.curate import curate_snapshot
 from loop.nights.decide import decide_candidate
@@ -152,6 +152,9 @@ def _train(parts: Parts, night: Night) -> Outcome:
         # Memory may be free another night; any other failure would repeat itself.
         ends = NightStatus.SKIPPED if isinstance(error, LowMemoryError) else NightStatus.FAILED
         return Outcome(night.outputs, reasons=(f"{error.what}; what to do: {error.remedy}",), ends=ends)
+    except SuiteError as error:
+        reason = f"{error.what}; what to do: {error.remedy}"
+        return Outcome(night.outputs, reasons=(reason,), ends=NightStatus.FAILED)
     outputs = replace(night.outputs, candidate_id=trained.candidate_id)
     # Another job may come to the same bytes: judged again, they would have a second chance to pass by luck.
     if judged := _judged(parts, {trained.candidate_id}):

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 def train_candidate(parts: Parts, snapshot_id: str, parent: int, night_id: str = "") -> Candidate:
     """Train `parent` (0: the base model) on a snapshot's train split; goes on where a killed training stopped.
 
-    A finished job gives its candidate again; where the candidate's files are gone it is trained anew.
+    A finished job gives its candidate again; where the candidate's files are gone it is trained anew. Raises SuiteError
+    before anything is trained when the settings name a suite that cannot judge the candidate.
     """
     parts.store.snapshot(snapshot_id)  # a wrong id is told before the seconds that torch takes to import
+    _require_suites(parts)
     with importing():
         from loop import training
 
@@ -49,6 +51,14 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int, night_id: str =
         run.log_metrics(ended, int(candidate.metrics["steps"]))
     parts.store.save_candidate(candidate)
     return candidate
+
+
+def _require_suites(parts: Parts) -> None:
+    """Raises SuiteError for a suite that could not judge what hours of training make."""
+    if parts.settings.suites:
+        from evals.suites.own import own_suites
+
+        own_suites(parts.settings)
 
 
 def job_id(parts: Parts, snapshot_id: str, parent: int) -> str:

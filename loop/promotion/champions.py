@@ -12,10 +12,13 @@ def champions(entries: Sequence[Promotion]) -> tuple[int, ...]:
     """The stack of champions, the serving one last: a promotion pushes, a rollback pops down to its target."""
     stack = [BASE]
     for entry in entries:
-        if entry.action is Action.PROMOTE:
-            stack.append(entry.to_version)
-        elif entry.action is Action.ROLLBACK:
-            stack = stack[: _last_index(stack, entry.to_version) + 1]
+        match entry.action:
+            case Action.PROMOTE:
+                stack.append(entry.to_version)
+            case Action.ROLLBACK:
+                stack = stack[: _last_index(stack, entry.to_version) + 1]
+            case Action.ANCHOR:
+                pass
     return tuple(stack)
 
 

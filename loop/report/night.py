@@ -46,6 +46,8 @@ MADE: Mapping[Stage, str] = {
 }
 """Name of each stage's output."""
 EARLIER_SHOWN = 30
+DIGITS = 8
+"""Digits of a suite's hash on the page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,11 @@ def _tone(report: NightReport) -> Tone:
     # Green is for what serves: a promotion that waits for a person must not look as if it did.
     if night.verdict is Verdict.PROMOTE and not promoted(night, report.rows):
         return "unsure"
-    return "bad" if night.status is NightStatus.FAILED else TONES[night.verdict]
+    match night.status:
+        case NightStatus.FAILED:
+            return "bad"
+        case NightStatus.RUNNING | NightStatus.SKIPPED | NightStatus.DONE:
+            return TONES[night.verdict]
 
 
 def _blocks(report: NightReport) -> Iterator[Block]:
@@ -156,9 +162,12 @@ def _test_row(test: TestResult) -> tuple[object, ...]:
 
 
 def _standings(evidence: Evidence) -> Block:
-    headers = ("suite", "role", "anchor", "champion", "candidate", "difference", "items", "users")
+    headers = ("suite", "role", "anchor", "champion", "candidate", "difference", "items", "users", "content")
     rows = [_standing_row(standing) for standing in standings(evidence.suites)]
-    note = "Scores are from 0 to 1. A suite with the role report is there to be read: the gate does not look at it."
+    note = (
+        "Scores are from 0 to 1. A suite with the role report is there to be read: the gate does not look at it. The "
+        "content is the beginning of the suite's hash: another one means other items, or another way to score them."
+    )
     return Table("Mean scores, one user one voice", headers, rows, note)
 
 
@@ -166,8 +175,9 @@ def _standing_row(standing: Standing) -> tuple[object, ...]:
     found = standing.difference
     anchor = "" if standing.anchor is None else f"{standing.anchor:.3f}"
     difference = effect(found.mean, found.low, found.high)
-    champion, candidate = f"{standing.champion:.3f}", f"{standing.candidate:.3f}"
-    return (standing.suite, standing.role, anchor, champion, candidate, difference, found.items, found.clusters)
+    scores = (anchor, f"{standing.champion:.3f}", f"{standing.candidate:.3f}")
+    counts = (found.items, found.clusters)
+    return (standing.suite, standing.role, *scores, difference, *counts, standing.suite_sha256[:DIGITS])
 
 
 def _data(snapshot: Snapshot) -> Iterator[Block]:

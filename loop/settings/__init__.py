@@ -20,5 +20,6 @@ from loop.settings.sections import EvaluationSettings as EvaluationSettings
 from loop.settings.sections import GateSettings as GateSettings
 from loop.settings.sections import LogSettings as LogSettings
 from loop.settings.sections import ModelSettings as ModelSettings
+from loop.settings.sections import SuiteSettings as SuiteSettings
 from loop.settings.sections import TrainingSettings as TrainingSettings
 from loop.settings.sections import ValidationSettings as ValidationSettings

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from loop.settings.bounds import Amount, Between, Count, Days, Matching, Share, Some
+from loop.types import SuiteRole
 
 # Why the defaults bound a night as they do: the first one of SmolLM2-135M is to end within two hours on two cores with
 # AVX2 alone, and takes half of that with AVX-512. Such cores train 70 tokens a second, read 500 and write 130, measured
@@ -207,3 +208,17 @@ class LogSettings:
     # Measured with rows of 1 KB: 2,000 in a transaction are stored nearly twice as fast as 500.
     batch_events: Some = 2_000
     """Most events of one transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteSettings:
+    """A suite of your own: the prompts of a file, answered and scored every night."""
+
+    name: Annotated[str, Matching(r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+    """Name on the night's page and in MLflow (letters, digits, `_`, `-`)."""
+    role: SuiteRole
+    """`guard`: a loss beyond `margin` under [gate] blocks a promotion; `report`: to be read, decides nothing."""
+    file: Annotated[str, Matching(r"\S")]
+    """JSONL file beside this one, an item a line: `prompt`, with `reference`, `verifiers` or both."""
+    scorer: Annotated[str, Matching(r"\S")] = "graded"
+    """Scorer: `graded`, `exact`, `numeric`, `similarity`, `verified`, or your own function as `module:function`."""

@@ -19,6 +19,7 @@ from loop.settings import TrainingSettings
 from loop.training import preflight, ranks
 from loop.training.batch.schedule import affordable, batches, families, order, showings
 from loop.training.batch.tokens import Encoded, Encoding, encode
+from loop.training.forward.attention import Backend
 from loop.training.forward.logps import Scorer, choose_layout
 from loop.training.forward.spans import spans
 from loop.training.job import Job
@@ -138,7 +139,7 @@ def _model(job: Job, computed: Precision, read: Memory, progress: Progress) -> P
     settings = job.settings
     device, sharded = torch.device(computed.device), _sharded(settings)
     with readable(job.base):
-        weights = weights_bytes(job.base, computed.weights, quantized=settings.quantize == "nf4")
+        weights = weights_bytes(job.base, computed.weights, quantized=_quantized(settings))
     # A sharded model is read on the CPU, whole in every process; a GPU gets only its share.
     share = weights // ranks.count() if sharded and device.type == "cuda" else weights
     await_memory(share, "the model's weights", device, read, progress)
@@ -150,7 +151,7 @@ def _model(job: Job, computed: Precision, read: Memory, progress: Progress) -> P
         dtype=computed.weights,
         device=computed.device,
         sharded=sharded,
-        quantized=settings.quantize == "nf4",
+        quantized=_quantized(settings),
     )
     if settings.activation_checkpoints:
         adapters.checkpoint_activations(model)
@@ -161,14 +162,31 @@ def _scorer(
     model: PeftModel, job: Job, computed: Precision, encoding: Encoding, read: Memory, progress: Progress
 ) -> Scorer:
     """Scorer with the layout that suits the model, tried only once the longest example fits and its memory is free."""
-    trees = job.settings.layout == "tree"
-    wanted = Scorer(model.get_base_model(), computed.autocast, spans if trees else None, _sharded(job.settings))
+    attention = _attention(job.settings)
+    wanted = Scorer(model.get_base_model(), computed.autocast, attention, _sharded(job.settings))
     # To try a layout takes a pass over the longest example. Rows need the most memory: what fits in rows can be tried.
     rows, (probe, largest) = replace(wanted, attention=None), _probes(encoding)
     preflight.require_room(rows, probe, largest, read)
     need = preflight.needed(rows, probe, rows.size([largest]))
     await_memory(need, "the adapter and the longest example", wanted.model.device, read, progress)
     return choose_layout(wanted, encoding.examples)
+
+
+def _attention(settings: TrainingSettings) -> Backend | None:
+    """Attention of the layout that the settings ask for; None for rows, which the model's own serves."""
+    match settings.layout:
+        case "tree":
+            return spans
+        case "rows":
+            return None
+
+
+def _quantized(settings: TrainingSettings) -> bool:
+    match settings.quantize:
+        case "nf4":
+            return True
+        case "none":
+            return False
 
 
 def _sharded(settings: TrainingSettings) -> bool:

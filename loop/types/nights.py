@@ -114,10 +114,13 @@ class Night:
     @property
     def next_stage(self) -> Stage | None:
         """The first stage that has not finished; None after the last."""
-        # A night that was skipped or failed, too, leaves a page that says why.
-        to_run = Stage if self.status is NightStatus.RUNNING else (Stage.REPORT,)
         finished = self.outputs.by_stage()
-        return next((stage for stage in to_run if stage not in finished), None)
+        match self.status:
+            case NightStatus.RUNNING:
+                return next((stage for stage in Stage if stage not in finished), None)
+            # A night that was skipped or failed, too, leaves a page that says why.
+            case NightStatus.SKIPPED | NightStatus.FAILED | NightStatus.DONE:
+                return None if Stage.REPORT in finished else Stage.REPORT
 
     def ended(self) -> "Night":
         """The night at its end: DONE, unless it was skipped or failed."""

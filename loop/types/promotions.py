@@ -34,4 +34,8 @@ class Promotion:
     @property
     def moves_champion(self) -> bool:
         """Whether another version serves since; an approval names the anchor and moves nobody."""
-        return self.action is not Action.ANCHOR
+        match self.action:
+            case Action.PROMOTE | Action.ROLLBACK:
+                return True
+            case Action.ANCHOR:
+                return False

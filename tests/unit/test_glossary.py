@@ -1,15 +1,15 @@
 """One glossary: complete where a night speaks to a person, the same on the page, in the README and in the command."""
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from loop.counts import Count, counted
 from loop.report.counts import MEANINGS, explained
 from loop.report.glossary import GLOSSARY, fragment, markdown, pattern, plain, term_of
 from loop.report.page import Sentences, Table, page
 from loop.types import SuiteRole, Verdict
+from tests.feedback import ask, made, tell
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,24 +73,18 @@ def test_every_role_of_a_suite_is_explained() -> None:
     assert {SuiteRole.SUPERIORITY, SuiteRole.GUARD} <= set(GLOSSARY)
 
 
-def counted() -> Iterator[str]:
-    """Every name under which curation counts, found in its source: keywords of a Counter, reasons that are returned."""
-    for path in sorted((ROOT / "loop" / "curation").glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            match node:
-                case ast.Call(func=ast.Name(id="Counter"), keywords=keywords):
-                    yield from (str(keyword.arg) for keyword in keywords)
-                case ast.Return(value=ast.Constant(value=str(reason))) if reason.isidentifier():
-                    yield reason
-                case ast.Subscript(value=ast.Name(id="counts"), slice=ast.Constant(value=str(name))):
-                    yield name
+def test_every_count_is_explained_and_taken_somewhere() -> None:
+    curation = "".join(path.read_text() for path in (ROOT / "loop" / "curation").glob("*.py"))
+
+    assert set(MEANINGS) == set(Count)
+    assert [name for name in Count if f"Count.{name.name}" not in curation] == []
 
 
-def test_every_count_of_curation_is_explained() -> None:
-    found = set(counted())
+def test_a_count_of_nothing_is_0_and_a_report_keeps_plain_names() -> None:
+    report = made([ask("a"), tell("a", value=1.0)]).report
 
-    assert {"immature", "near_duplicates", "young", "too_long", "last_day"} <= found  # the search itself works
-    assert found - MEANINGS.keys() == set()
+    assert (counted(report, Count.FEEDBACK), counted(report, Count.TIED)) == (1, 0)
+    assert {type(name) for name in report} == {str}
 
 
 def test_counts_stand_in_the_order_of_curation_and_a_day_of_quarantine_is_named() -> None:

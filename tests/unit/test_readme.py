@@ -157,7 +157,11 @@ def test_a_variable_changes_what_the_settings_are() -> None:
 
 def keys() -> dict[str, dict[str, Any]]:
     """The type of each key of each section."""
-    sections = {name: owner for name, owner in get_type_hints(Settings).items() if name != "addresses"}
+    sections = {
+        name: owner
+        for name, owner in get_type_hints(Settings).items()
+        if name not in {"addresses", "suites", "project"}
+    }
     return {name: get_type_hints(owner) for name, owner in sections.items()}
 
 

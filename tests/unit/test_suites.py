@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from loop.types import (
     Verifier,
 )
 from loop.types import VerifierKind as Kind
+from tests.canned import Canned
 
 DAY = datetime(2026, 1, 10, tzinfo=UTC)
 SETTINGS = EvaluationSettings()
@@ -59,25 +60,6 @@ APPROVED = example("hours?", ("nine to five", True), signal=FeedbackKind.THUMB, 
 DISLIKED = example("rude?", ("go away", False), signal=FeedbackKind.THUMB, user="u3")
 CHECKED = example("json?", ("bad", False), signal=FeedbackKind.THUMB, user="u4", verifiers=(SHORT,))
 VAULT = (EDITED, APPROVED, DISLIKED, CHECKED)
-
-
-@dataclass
-class Canned:
-    """A model that answers from a table, likes short answers by `per_character` nats and counts what it is asked."""
-
-    fingerprint: str
-    answers: dict[str, str] = field(default_factory=dict)
-    per_character: float = -1.0
-    asked: list[str] = field(default_factory=list)
-
-    def generate(self, prompts: Sequence[Sequence[Message]], sampling: Sampling) -> list[Generation]:
-        assert sampling.temperature == 0
-        texts = [prompt[-1].content for prompt in prompts]
-        self.asked += texts
-        return [Generation(self.answers.get(text, "hm"), (), ()) for text in texts]
-
-    def score(self, pairs: Sequence[tuple[Sequence[Message], Message]]) -> list[float]:
-        return [self.per_character * len(response.content) for _, response in pairs]
 
 
 Told = tuple[str, int, int, str]

@@ -95,7 +95,8 @@ def _said(block: Block) -> str | ToolCall | Result | None:
             raise _template()
         case Block(type="thought"):
             return None
-    raise EventError(f"a block of type {block.type!r} cannot be read as text", "leave the row out of the file")
+        case _:
+            raise EventError(f"a block of type {block.type!r} cannot be read as text", "leave the row out of the file")
 
 
 def _call(block: Block) -> ToolCall:

@@ -185,6 +185,13 @@ def _opinion(score: _Score) -> Opinion:
         # Its number only numbers the categories.
         case "CATEGORICAL":
             number = None
+        case "NUMERIC" | "BOOLEAN":
+            pass
+    return _scored(score, number, text)
+
+
+def _scored(score: _Score, number: float | None, text: str | None) -> Opinion:
+    """The opinion of a score that is neither a correction nor a text."""
     if score.source == "EVAL":
         return by_evaluator(score.name, number, text, score.comment)
     if score.data_type == "NUMERIC":

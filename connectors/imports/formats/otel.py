@@ -181,4 +181,5 @@ def _said(part: _Part) -> str | ToolCall | Result | None:
             return Result(part.id, as_text(part.result if part.response is None else part.response))
         case _Part(type="reasoning"):
             return None
-    raise EventError(f"a part of type {part.type!r} cannot be read as text", _REMEDY)
+        case _:
+            raise EventError(f"a part of type {part.type!r} cannot be read as text", _REMEDY)

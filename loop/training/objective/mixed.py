@@ -59,8 +59,7 @@ def example_losses(
 ) -> dict[str, Tensor]:
     """The loss of every example, [examples], in parts: `nll` (times its share), `pair`, `unpaired` and `anchor`."""
     judged = batch.first[batch.unpaired]
-    unpaired_loss: Callable[..., Tensor] = losses.kto if settings.unpaired_loss == "kto" else losses.bco
-    unpaired = unpaired_loss(
+    unpaired = _unpaired_loss(settings)(
         scored.logp[judged], reference[judged], batch.desirable[batch.unpaired], delta, settings.beta
     )
     zeros = torch.zeros_like(batch.weights)
@@ -107,6 +106,14 @@ def _pair_loss(pairs: losses.Pairs, settings: TrainingSettings) -> Tensor:
             return losses.apo_zero(pairs, settings.beta)
         case "simpo":
             return losses.simpo(pairs, settings.beta, settings.simpo_gap)
+
+
+def _unpaired_loss(settings: TrainingSettings) -> Callable[..., Tensor]:
+    match settings.unpaired_loss:
+        case "bco":
+            return losses.bco
+        case "kto":
+            return losses.kto
 
 
 def weighted_sum(parts: dict[str, Tensor], batch: Batch) -> Tensor:

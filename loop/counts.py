@@ -1,0 +1,52 @@
+"""Names of curation's counts, and the one way to read them."""
+
+from collections.abc import Mapping
+from datetime import date
+from enum import StrEnum
+
+
+# Their texts stand in snapshots and in the store: they keep them for ever.
+class Count(StrEnum):
+    """What curation counts, in the order of its steps: feedback first, examples from DRAFTS on."""
+
+    FEEDBACK = "feedback"
+    SUPERSEDED = "superseded"
+    RETRACTED = "retracted"
+    ORPHANS = "orphans"
+    IMMATURE = "immature"
+    OUTSIDE_WINDOW = "outside_window"
+    MATURE = "mature"
+    LAST_DAY = "last_day"
+    LAST_DAY_QUARANTINED = "last_day_quarantined"
+    QUARANTINED = "quarantined"
+    YOUNG = "young"
+    COMMENTS = "comments"
+    DIFFERENT_PROMPTS = "different_prompts"
+    NEUTRAL = "neutral"
+    UNCHANGED_EDITS = "unchanged_edits"
+    UNUSABLE = "unusable"
+    MERGED = "merged"
+    TIED = "tied"
+    COVERED = "covered"
+    DRAFTS = "drafts"
+    SCRUBBED = "scrubbed"
+    EMPTY_ANSWERS = "empty_answers"
+    ACROSS_SPLITS = "across_splits"
+    TOO_LONG = "too_long"
+    EXACT_DUPLICATES = "exact_duplicates"
+    NEAR_DUPLICATES = "near_duplicates"
+    OVER_USER_CAP = "over_user_cap"
+    CONTAMINATED = "contaminated"
+    OVER_MAX_EXAMPLES = "over_max_examples"
+    EXAMPLES = "examples"
+    JUDGING_USERS = "judging_users"
+
+
+def counted(curation: Mapping[str, int], name: Count) -> int:
+    """Number of one count in a curation report, which leaves out counts of 0."""
+    return curation.get(name, 0)
+
+
+def quarantined_on(day: date) -> str:
+    """Name of the count of feedback in quarantine whose accounts were first seen on `day`."""
+    return f"{Count.QUARANTINED}/{day}"
