@@ -53,7 +53,7 @@ def _demonstration(joined: Joined) -> list[Draft] | str:
     text = joined.feedback.text
     if not text or not text.strip():
         return "unusable"
-    shown = Branch(Message("assistant", text), desirable=True)
+    shown = Branch(Message("assistant", text))
     return [draft(joined, Objective.DEMONSTRATION, (shown,))]
 
 

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
+from math import copysign
 
 from loop.canonical import digest
 from loop.curation.draft import Draft, splits_of
@@ -58,7 +59,18 @@ def _example(draft: Draft, settings: CurationSettings, as_of: datetime) -> Examp
         event_ids=tuple(sorted(draft.event_ids)),
         verifiers=draft.verifiers,
     )
-    return replace(example, example_id=digest(example))
+    return replace(example, example_id=digest(content(example)))
+
+
+def content(example: Example) -> dict[str, object]:
+    """Everything that an example says, in the form that its id and the snapshot's are digests of."""
+    said = {field.name: getattr(example, field.name) for field in fields(example)}
+    # Scores were written as `desirable` and `weight` when the first ids were made: the same content keeps its id.
+    said["branches"] = [
+        {"response": branch.response, "desirable": copysign(1, branch.score) > 0, "weight": abs(branch.score)}
+        for branch in example.branches
+    ]
+    return said
 
 
 def _remaining(age: timedelta, half_life_days: float) -> float:
@@ -67,5 +79,5 @@ def _remaining(age: timedelta, half_life_days: float) -> float:
 
 
 def _weigh(branch: Branch, remaining: float) -> Branch:
-    """The branch with its weight decayed and rounded to six digits, so that rounding errors do not make new ids."""
-    return replace(branch, weight=float(f"{branch.weight * remaining:.6g}"))
+    """The branch with its score decayed and rounded to six digits, so that rounding errors do not make new ids."""
+    return replace(branch, score=float(f"{branch.score * remaining:.6g}"))

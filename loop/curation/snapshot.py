@@ -16,6 +16,7 @@ from typing import Any
 import polars as pl
 
 from loop.canonical import canonical
+from loop.curation.examples import content
 from loop.errors import IntegrityError, NotFoundError
 from loop.home import MANIFEST, snapshot_folder
 from loop.settings import CurationSettings
@@ -45,7 +46,7 @@ SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "objective": pl.String,
     "signal": pl.String,
     "prompt": pl.List(_MESSAGE),
-    "branches": pl.List(pl.Struct({"response": _MESSAGE, "desirable": pl.Boolean, "weight": pl.Float64})),
+    "branches": pl.List(pl.Struct({"response": _MESSAGE, "score": pl.Float64})),
     "split": pl.String,
     "cluster": pl.String,
     "tenant": pl.String,
@@ -55,6 +56,8 @@ SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "verifiers": pl.List(pl.Struct({"kind": pl.String, "target": pl.String})),
 }
 """Columns of the tables, one per field of an example: `SELECT prompt[-1].content FROM 'train.parquet'` in DuckDB."""
+UNSIGNED = pl.List(pl.Struct({"response": _MESSAGE, "desirable": pl.Boolean, "weight": pl.Float64}))
+"""Type of the branches in tables that 0.1.0 and its successors until December 2026 wrote."""
 
 
 def write(
@@ -84,8 +87,20 @@ def read(home: Path, snapshot_id: str, split: Split) -> tuple[Example, ...]:
     Raises NotFoundError for an unknown id, IntegrityError when the table is not the one the manifest names.
     """
     # The bytes that were hashed are the bytes that are read: the file is not opened a second time.
-    table = pl.read_parquet(BytesIO(_verified(snapshot_folder(home, snapshot_id), split)))
+    table = table_of(_verified(snapshot_folder(home, snapshot_id), split))
     return tuple(_example(row) for row in table.iter_rows(named=True))
+
+
+def table_of(stored: bytes) -> pl.DataFrame:
+    """The table in a Parquet file of a snapshot; where its branches have no score yet, with their scores."""
+    table = pl.read_parquet(BytesIO(stored))
+    if table.schema.get("branches") != UNSIGNED:
+        return table
+    branch = pl.element().struct
+    weight = branch.field("weight")
+    score = pl.when(branch.field("desirable")).then(weight).otherwise(-weight)
+    signed = pl.struct(branch.field("response"), score.alias("score"))
+    return table.with_columns(pl.col("branches").list.eval(signed))
 
 
 def verify(home: Path, snapshot_id: str) -> None:
@@ -108,7 +123,7 @@ def lineage(home: Path, snapshot_id: str) -> dict[str, tuple[str, ...]]:
 def _identify(examples: Sequence[Example], settings: CurationSettings) -> str:
     digest = hashlib.sha256(canonical(settings))
     for example in examples:
-        digest.update(b"\n" + canonical(example))
+        digest.update(b"\n" + canonical(content(example)))
     return digest.hexdigest()
 
 
@@ -155,7 +170,7 @@ def _verified(folder: Path, split: Split) -> bytes:
     name = f"{split}.parquet"
     try:
         recorded = json.loads((folder / MANIFEST).read_bytes())["files"][name]
-        content = (folder / name).read_bytes()
+        stored = (folder / name).read_bytes()
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{folder / MANIFEST} is damaged", "restore it, or move the folder away and run `nightshift curate` again"
@@ -165,10 +180,10 @@ def _verified(folder: Path, split: Split) -> bytes:
             f"{error.filename} does not exist: no such snapshot was made, or it was pruned",
             "name another, or make it again: `nightshift curate` with the same --as-of",
         ) from error
-    if hashlib.sha256(content).hexdigest() != recorded:
+    if hashlib.sha256(stored).hexdigest() != recorded:
         remedy = "restore it, or move the folder away and run `nightshift curate` with the same --as-of again"
         raise IntegrityError(f"{folder / name} is not the table its manifest names", remedy)
-    return content
+    return stored
 
 
 def _example(row: dict[str, Any]) -> Example:
@@ -177,7 +192,7 @@ def _example(row: dict[str, Any]) -> Example:
         objective=Objective(row["objective"]),
         signal=FeedbackKind(row["signal"]),
         prompt=tuple(_message(message) for message in row["prompt"]),
-        branches=tuple(Branch(_message(b["response"]), b["desirable"], b["weight"]) for b in row["branches"]),
+        branches=tuple(Branch(_message(branch["response"]), branch["score"]) for branch in row["branches"]),
         split=Split(row["split"]),
         cluster=row["cluster"],
         tenant=row["tenant"],

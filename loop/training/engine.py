@@ -21,6 +21,7 @@ from loop.training.dev import has_enough, is_due, is_unseen, mean_loss, noted
 from loop.training.job import Job, Step
 from loop.training.objective import mixed
 from loop.training.objective.accumulate import accumulate, clip
+from loop.training.objective.vectors import gather
 from loop.training.plan import Plan, prepare
 from loop.training.size import announce
 from loop.training.spikes import SPIKE, is_spike
@@ -96,7 +97,7 @@ def _step(plan: Plan, state: State) -> State:
     chosen = [plan.encoding.examples[index] for index in plan.batches[state.step]]
     done = accumulate(plan.scorer, plan.reference, chosen, state, settings)
     norm = clip(adapters.trainable(plan.model).values(), chosen, settings.max_grad_norm)
-    batch = mixed.gather(done.examples, done.reference.device)
+    batch = gather(done.examples, done.reference.device)
     parts = mixed.example_losses(batch, done.scored, done.reference, state.delta, settings)
     if state.step == 0:  # policy and reference are the same model only before the first update
         mixed.check_first(batch, done.scored, done.reference, plan.scorer.number)

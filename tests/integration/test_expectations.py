@@ -10,6 +10,7 @@ import pytest
 from connectors.expectations import validate
 from loop.canonical import digest
 from loop.curation import snapshot
+from loop.curation.examples import content
 from loop.errors import NotFoundError
 from loop.settings import CurationSettings, ValidationSettings
 from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split, Validation
@@ -33,13 +34,13 @@ WHO = (
 LENIENT = ValidationSettings(min_train_examples=1)
 
 
-def example(number: int, split: Split = Split.TRAIN, *, desirable: bool = True, weight: float = 1.0) -> Example:
+def example(number: int, split: Split = Split.TRAIN, *, score: float = 1.0) -> Example:
     made = Example(
         example_id="",
         objective=Objective.UNPAIRED,
         signal=FeedbackKind.THUMB,
         prompt=(Message("user", f"{HOSTILE} {number}"),),
-        branches=(Branch(Message("assistant", HOSTILE), desirable, weight),),
+        branches=(Branch(Message("assistant", HOSTILE), score),),
         split=split,
         cluster=f"user {number}",
         tenant=HOSTILE,
@@ -47,7 +48,7 @@ def example(number: int, split: Split = Split.TRAIN, *, desirable: bool = True, 
         observed_at=NOW,
         event_ids=(f"{HOSTILE} f{number}", f"i{number}"),
     )
-    return replace(made, example_id=digest(made))
+    return replace(made, example_id=digest(content(made)))
 
 
 def folder_of(examples: list[Example], home: Path) -> Path:
@@ -70,7 +71,7 @@ def assert_no_value_is_shown(home: Path) -> None:
 
 
 def test_a_sound_snapshot_passes_and_leaves_its_docs(tmp_path: Path) -> None:
-    examples = [example(1), example(2, desirable=False), example(3, Split.DEV), example(4, Split.VAULT)]
+    examples = [example(1), example(2, score=-1.0), example(3, Split.DEV), example(4, Split.VAULT)]
     validation = validated(
         examples, tmp_path, report={"drafts": 10, "near_duplicates": 5, "last_day": 10, "last_day_quarantined": 2}
     )
@@ -84,8 +85,8 @@ def test_a_sound_snapshot_passes_and_leaves_its_docs(tmp_path: Path) -> None:
 
 def test_every_bound_that_is_broken_is_told_with_what_was_seen_and_required(tmp_path: Path) -> None:
     examples = [
-        example(1, desirable=False),
-        example(2, desirable=False),
+        example(1, score=-1.0),
+        example(2, score=-1.0),
         replace(example(3, Split.VAULT), cluster="user 1"),
     ]
     report = {"drafts": 10, "near_duplicates": 6, "last_day": 10, "last_day_quarantined": 3}
@@ -105,9 +106,9 @@ def test_broken_examples_are_counted_and_never_shown(tmp_path: Path) -> None:
     broken = [
         replace(example(1), example_id=HOSTILE),
         replace(example(2), signal=HOSTILE, prompt=()),
-        example(3, weight=0.0),
-        example(4, weight=1.5),
-        replace(example(5), branches=(Branch(Message("assistant", " "), desirable=True),)),
+        example(3, score=0.0),
+        example(4, score=1.5),
+        replace(example(5), branches=(Branch(Message("assistant", " ")),)),
         replace(example(6), objective=Objective.PAIR, event_ids=(HOSTILE,)),
         replace(example(7), cluster=None),
         example(8),

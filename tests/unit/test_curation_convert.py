@@ -9,9 +9,7 @@ OUTCOME, REGENERATE, IMPLICIT = FeedbackKind.OUTCOME, FeedbackKind.REGENERATE, F
 
 def weights(*events: Interaction | Feedback) -> dict[str, float]:
     examples = made(list(events)).examples
-    return {
-        e.branches[0].response.content: e.branches[0].weight * (1 if e.branches[0].desirable else -1) for e in examples
-    }
+    return {e.branches[0].response.content: e.branches[0].score for e in examples}
 
 
 def test_a_thumb_is_a_verdict_with_full_weight() -> None:
@@ -117,7 +115,7 @@ def test_several_signals_for_one_answer_make_one_example_of_the_strongest() -> N
     ).examples
 
     assert example.signal is FeedbackKind.OUTCOME
-    assert example.branches[0].weight == 1.0
+    assert example.branches[0].score == 1.0
     assert len(example.event_ids) == 5
 
 

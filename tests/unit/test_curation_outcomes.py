@@ -76,8 +76,7 @@ def test_an_outcome_of_a_conversation_is_shared_by_its_assistant_turns() -> None
 
     assert by_answer["Hello!"].prompt == before[:2]
     assert by_answer["Paris."].prompt == (*before, Message("user", "What is the capital of France?"))
-    assert {example.branches[0].weight for example in examples} == {0.5}
-    assert not any(example.branches[0].desirable for example in examples)
+    assert {example.branches[0].score for example in examples} == {-0.5}
 
 
 def test_conversations_that_begin_alike_are_compared_where_they_part() -> None:

@@ -86,25 +86,25 @@ def test_simpo_asks_no_reference():
 
 
 def test_bco_pushes_desirable_answers_above_delta_and_others_below():
-    desirable = torch.tensor([True, False])
-    loss = losses.bco(vector(-8.0, -8.0), vector(-10.0, -10.0), desirable, delta=0.3, beta=0.1)
+    sides = vector(1.0, -1.0)
+    loss = losses.bco(vector(-8.0, -8.0), vector(-10.0, -10.0), sides, delta=0.3, beta=0.1)
     assert loss.tolist() == pytest.approx([-log(sigmoid(0.2 - 0.3)), -log(sigmoid(0.3 - 0.2))])
 
 
 def test_kto_follows_its_formula_with_a_reference_point_of_at_least_zero():
-    desirable = torch.tensor([True, False])
-    below = losses.kto(vector(-8.0, -8.0), vector(-10.0, -10.0), desirable, delta=-5.0, beta=0.1)
+    sides = vector(1.0, -1.0)
+    below = losses.kto(vector(-8.0, -8.0), vector(-10.0, -10.0), sides, delta=-5.0, beta=0.1)
     assert below.tolist() == pytest.approx([1 - sigmoid(0.2), 1 - sigmoid(-0.2)])
-    above = losses.kto(vector(-8.0, -8.0), vector(-10.0, -10.0), desirable, delta=0.3, beta=0.1)
+    above = losses.kto(vector(-8.0, -8.0), vector(-10.0, -10.0), sides, delta=0.3, beta=0.1)
     assert above.tolist() == pytest.approx([1 - sigmoid(-0.1), 1 - sigmoid(0.1)])
 
 
 @pytest.mark.parametrize("loss", [losses.bco, losses.kto])
-@pytest.mark.parametrize("desirable", [True, False])
-def test_unpaired_losses_move_the_answer_the_way_its_user_said(loss, desirable):
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_unpaired_losses_move_the_answer_the_way_its_user_said(loss, side):
     logp = vector(-10.0).requires_grad_()
-    loss(logp, vector(-10.0), torch.tensor([desirable]), delta=0.0, beta=0.1).sum().backward()
-    assert (logp.grad < 0).item() is desirable
+    loss(logp, vector(-10.0), vector(side), delta=0.0, beta=0.1).sum().backward()
+    assert (logp.grad < 0).item() is (side > 0)
 
 
 @given(LOGP, LOGP, st.integers(min_value=1, max_value=500))

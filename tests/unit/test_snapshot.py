@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from loop.canonical import digest
 from loop.curation import snapshot
+from loop.curation.examples import content
 from loop.errors import IntegrityError, NotFoundError
 from loop.settings import CurationSettings
 from loop.types import (
@@ -39,7 +40,7 @@ EXAMPLES = st.builds(
     objective=st.sampled_from(Objective),
     signal=st.sampled_from(FeedbackKind),
     prompt=st.lists(MESSAGES, max_size=3).map(tuple),
-    branches=st.lists(st.builds(Branch, MESSAGES, st.booleans(), st.floats(0, 1)), max_size=2).map(tuple),
+    branches=st.lists(st.builds(Branch, MESSAGES, st.floats(-1, 1)), max_size=2).map(tuple),
     split=st.sampled_from(Split),
     cluster=TEXTS,
     tenant=TEXTS,
@@ -56,7 +57,11 @@ def example(name: str, split: Split = Split.TRAIN) -> Example:
         objective=Objective.UNPAIRED,
         signal=FeedbackKind.THUMB,
         prompt=(Message("user", f"Question {name}"),),
-        branches=(Branch(Message("assistant", f"Answer {name}"), desirable=True),),
+        branches=(
+            Branch(
+                Message("assistant", f"Answer {name}"),
+            ),
+        ),
         split=split,
         cluster=f"user {name}",
         tenant="default",
@@ -64,7 +69,7 @@ def example(name: str, split: Split = Split.TRAIN) -> Example:
         observed_at=AS_OF - timedelta(days=1),
         event_ids=(f"f {name}", f"i {name}"),
     )
-    return replace(made, example_id=digest(made))
+    return replace(made, example_id=digest(content(made)))
 
 
 @given(st.lists(EXAMPLES, max_size=5))
@@ -91,7 +96,19 @@ def test_the_id_is_that_of_the_content_whenever_and_in_whatever_order(tmp_path: 
     [
         ([example("a")], replace(DEFAULTS, scrub=False)),
         ([example("b")], DEFAULTS),
-        ([replace(example("a"), branches=(Branch(Message("assistant", "x"), desirable=True),))], DEFAULTS),
+        (
+            [
+                replace(
+                    example("a"),
+                    branches=(
+                        Branch(
+                            Message("assistant", "x"),
+                        ),
+                    ),
+                )
+            ],
+            DEFAULTS,
+        ),
     ],
     ids=["other settings", "another example", "other content under the same example id"],
 )

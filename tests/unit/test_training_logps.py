@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from loop.errors import TrainingError
 from loop.settings import TrainingSettings
+from loop.training.batch.credit import Credit
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.batch.tree import Chain, Tree, grow
 from loop.training.forward.attention import select
@@ -20,6 +21,7 @@ from loop.training.forward.logps import HEAD_POSITIONS, FrozenHeadLogProb, Score
 from loop.training.forward.spans import Spans, spans
 from loop.training.forward.whole import Whole, whole
 from loop.training.objective import mixed
+from loop.training.objective.vectors import gather
 from loop.types import Objective
 from tests.tiny import adapted, tiny_model
 
@@ -43,7 +45,8 @@ def encoded(prompt: int, *answers: int, kind: Objective = Objective.PAIR, seed: 
 
     shared = tokens(common)
     made = tuple(Answer(shared + tokens(length - common), (0.05, *[1.0] * (length - 1))) for length in answers)
-    return Encoded(kind, tokens(prompt), made, desirable=True, weight=0.5 + seed, nll_share=0.3)
+    scores = tuple(1.0 - 0.5 * place for place in range(len(made)))
+    return Encoded(tokens(prompt), made, Credit(kind, scores, weight=0.5 + seed, nll_share=0.3))
 
 
 EXAMPLES = [
@@ -69,7 +72,7 @@ def plainly(model: LlamaForCausalLM, examples: list[Encoded]) -> Scored:
 
 
 def loss_of(scored: Scored, examples: list[Encoded], settings: TrainingSettings = SETTINGS) -> torch.Tensor:
-    batch = mixed.gather(examples, torch.device("cpu"))
+    batch = gather(examples, torch.device("cpu"))
     reference = torch.linspace(-60, -20, len(scored.logp), dtype=torch.float64)
     parts = mixed.example_losses(batch, scored, reference, 0.1, settings)
     return mixed.weighted_sum(parts, batch) / batch.weights.sum()

@@ -17,6 +17,7 @@ from loop.training.checkpoint import State
 from loop.training.forward.logps import Scored, Scorer, score
 from loop.training.objective import mixed
 from loop.training.objective.reference import Reference
+from loop.training.objective.vectors import gather
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def clip(parameters: Iterable[nn.Parameter], batch: Sequence[Encoded], largest: 
     """
     # So a batch keeps its weight: cut to one length, two conversations that users disapproved of would outweigh one
     # that they approved of and that counts twice.
-    weight = fmean(example.weight for example in batch)
+    weight = fmean(example.credit.weight for example in batch)
     return float(clip_grad_norm_(parameters, weight * largest or inf)) / weight
 
 
@@ -96,7 +97,7 @@ def weighted_loss(
     `reference` holds the champion's log-probabilities of each example's answers, `delta` is the running mean reward.
     """
     scored = score(scorer, examples)
-    batch = mixed.gather(examples, scored.logp.device)
+    batch = gather(examples, scored.logp.device)
     flat = scored.logp.new_tensor(list(chain.from_iterable(reference)))  # [answers], like the scores
     parts = mixed.example_losses(batch, scored, flat, delta, settings)
     return mixed.weighted_sum(parts, batch), scored
