@@ -245,9 +245,7 @@ def _each(table: pl.DataFrame) -> pl.DataFrame:
 
 def _signs(scores: pl.Expr) -> pl.Expr:
     """Signs of a list of scores: `+-` of two, `+..-` of more."""
-    score = pl.element()
-    sign = pl.when(score > 0).then(pl.lit("+")).when(score < 0).then(pl.lit("-")).otherwise(pl.lit("0"))
-    signs = scores.list.eval(sign)
+    signs = scores.list.eval(pl.when(pl.element() > 0).then(pl.lit("+")).otherwise(pl.lit("-")))
     ends = signs.list.first() + pl.lit("..") + signs.list.last()
     return pl.when(signs.list.len() > 2).then(ends).otherwise(signs.list.join(""))
 

@@ -21,7 +21,7 @@ MEANINGS: Mapping[str, str] = {
     "unusable": "its value or its text is missing",
     "merged": "several opinions on one answer became one draft",
     "tied": "drafts on which users are evenly divided",
-    "covered": "single verdicts that a pair of the same answers covers",
+    "covered": "single verdicts that a pair or a ranking of the same answers covers",
     "drafts": "drafts of examples, before what follows",
     "scrubbed": "drafts in which personal data was replaced",
     "empty_answers": "drafts with an empty answer",

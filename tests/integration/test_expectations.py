@@ -14,6 +14,7 @@ from loop.curation.examples import content
 from loop.errors import NotFoundError
 from loop.settings import CurationSettings, ValidationSettings
 from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split, Validation
+from tests.homes import unpack
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
 HOSTILE = "<script>alert('ann@b.example')</script>"
@@ -102,6 +103,36 @@ def test_every_bound_that_is_broken_is_told_with_what_was_seen_and_required(tmp_
     )
 
 
+def ranking(number: int, *scores: float) -> Example:
+    branches = tuple(Branch(Message("assistant", f"{HOSTILE} {score}"), score) for score in scores)
+    made = replace(example(number), example_id="", objective=Objective.RANKING, branches=branches)
+    return replace(made, example_id=digest(content(made)))
+
+
+def test_rankings_pass_from_best_to_worst_with_equals_and_neutral_answers_between(tmp_path: Path) -> None:
+    validation = validated([ranking(1, 1.0, 0.0, -1.0), ranking(2, 0.6, 0.6, -0.2, -0.4)], tmp_path)
+
+    assert validation.failures == ()
+
+
+def test_a_group_whose_rewards_are_not_taken_around_their_mean_is_refused(tmp_path: Path) -> None:
+    groups = [ranking(1, 0.9, 0.5, 0.1), ranking(2, -1.0, 0.0, 1.0), ranking(3, 3.0, 0.0, -3.0), ranking(4, 1.0, -1.0)]
+    validation = validated(groups, tmp_path)
+
+    assert {failure.split(";")[0] for failure in validation.failures} == {
+        "3 of 4 examples have an unknown shape",
+        "1 of 4 examples have a branch below a worse one",
+        "1 of 4 examples have a score that is not within -1 and 1.",
+    }
+
+
+def test_tables_that_earlier_code_wrote_are_judged_like_new_ones(tmp_path: Path) -> None:
+    home = unpack("0.1.0", tmp_path) / ".nightshift"
+    (folder,) = (home / "snapshots").iterdir()
+
+    assert validate(folder, ValidationSettings(), {}, tmp_path / "docs").passed
+
+
 def test_broken_examples_are_counted_and_never_shown(tmp_path: Path) -> None:
     broken = [
         replace(example(1), example_id=HOSTILE),
@@ -125,7 +156,7 @@ def test_broken_examples_are_counted_and_never_shown(tmp_path: Path) -> None:
         "1 of 9 examples have an empty answer.",
         "1 of 9 examples name fewer than the 2 events every example is made from.",
         "1 of 9 examples have a weight that is not above 0.",
-        "1 of 9 examples have a weight above 1.",
+        "1 of 9 examples have a score that is not within -1 and 1.",
         "2 of 9 examples share their id with another.",
     }
     assert_no_value_is_shown(tmp_path)

@@ -23,6 +23,7 @@ from loop.types import (
     Verifier,
     VerifierKind,
 )
+from tests.homes import NAMES, unpack
 
 AS_OF = datetime(2026, 1, 10, tzinfo=UTC)
 DEFAULTS = CurationSettings()
@@ -57,11 +58,7 @@ def example(name: str, split: Split = Split.TRAIN) -> Example:
         objective=Objective.UNPAIRED,
         signal=FeedbackKind.THUMB,
         prompt=(Message("user", f"Question {name}"),),
-        branches=(
-            Branch(
-                Message("assistant", f"Answer {name}"),
-            ),
-        ),
+        branches=(Branch(Message("assistant", f"Answer {name}")),),
         split=split,
         cluster=f"user {name}",
         tenant="default",
@@ -91,26 +88,35 @@ def test_the_id_is_that_of_the_content_whenever_and_in_whatever_order(tmp_path: 
     assert first.curation == {"feedback": 2}
 
 
+def test_ids_are_those_that_earlier_code_gave_to_the_same_content(tmp_path: Path) -> None:
+    written = snapshot.write([example("a"), example("b", Split.VAULT)], {}, DEFAULTS, AS_OF, tmp_path)
+
+    assert example("a").example_id == "5983adfd855421a940546461df161f3fe9b855d61e78704918575d0ffacfe995"
+    assert written.snapshot_id == "88fab7a8f25208672be341c6485be6810bc209acb416f1cc219d1acbe0527488"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_snapshot_of_an_older_home_is_read_and_written_again_under_its_id(name: str, tmp_path: Path) -> None:
+    home = unpack(name, tmp_path / "old") / ".nightshift"
+    for folder in (home / "snapshots").iterdir():
+        manifest = json.loads((folder / "manifest.json").read_text())
+        read = [found for split in Split for found in snapshot.read(home, folder.name, split)]
+        again = snapshot.write(read, {}, CurationSettings(**manifest["settings"]), AS_OF, tmp_path)
+
+        assert {tuple(branch.score for branch in each.branches) for each in read} == {(1.0, -1.0)}
+        assert again.snapshot_id == folder.name
+        assert read == [found for split in Split for found in snapshot.read(tmp_path, folder.name, split)]
+
+
 @pytest.mark.parametrize(
     ("examples", "settings_"),
     [
         ([example("a")], replace(DEFAULTS, scrub=False)),
         ([example("b")], DEFAULTS),
-        (
-            [
-                replace(
-                    example("a"),
-                    branches=(
-                        Branch(
-                            Message("assistant", "x"),
-                        ),
-                    ),
-                )
-            ],
-            DEFAULTS,
-        ),
+        ([replace(example("a"), branches=(Branch(Message("assistant", "x")),))], DEFAULTS),
+        ([replace(example("a"), branches=(Branch(Message("assistant", "Answer a"), -1.0),))], DEFAULTS),
     ],
-    ids=["other settings", "another example", "other content under the same example id"],
+    ids=["other settings", "another example", "another answer under the same example id", "another sign"],
 )
 def test_other_content_has_another_id(tmp_path: Path, examples: list[Example], settings_: CurationSettings) -> None:
     first = snapshot.write([example("a")], {}, DEFAULTS, AS_OF, tmp_path)

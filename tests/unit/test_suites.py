@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ import pytest
 
 from evals import suites
 from evals.evidence import collect
+from evals.suites import preference
 from evals.task import Task, run, task_sha256
 from loop.ports import Generation
 from loop.settings import EvaluationSettings
@@ -27,7 +29,7 @@ from loop.types import VerifierKind as Kind
 
 DAY = datetime(2026, 1, 10, tzinfo=UTC)
 SETTINGS = EvaluationSettings()
-SHAPES = {1: Objective.UNPAIRED, 2: Objective.PAIR, 3: Objective.RANKING}
+SHAPES = {1: Objective.UNPAIRED, 2: Objective.PAIR, 4: Objective.RANKING}
 SHORT = Verifier(Kind.MAX_WORDS, "5")
 
 
@@ -130,6 +132,17 @@ def test_each_suite_has_its_role_and_the_examples_that_can_be_judged_by_it() -> 
     assert asked(made["approved"]) == {"hours?"}
     assert asked(made["format"]) == {"late?", "json?"}
     assert asked(made["preference"]) == {"late?"}
+
+
+def test_of_a_ranking_the_better_answers_are_references_and_its_ends_are_the_preference() -> None:
+    ranked = example(
+        "which?", ("best", 1.0), ("good", 0.5), ("poor", -0.2), ("worst", -1.0), signal=FeedbackKind.OUTCOME
+    )
+    (item,) = tasks((ranked,))["preference"].items
+    assert item.references == ("good", "best")
+    assert item.rejected == ("poor", "worst")
+    assert tasks((ranked,))["answers"].items == (item,)
+    assert preference.log_probabilities(Canned("a"), [item], Sampling()) == [json.dumps([-4.0, -5.0])]
 
 
 def test_one_user_asking_the_same_twice_is_one_item_and_two_users_are_two() -> None:

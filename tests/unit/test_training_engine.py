@@ -327,6 +327,18 @@ def test_an_answer_in_several_pairs_keeps_its_reference_through_a_kill(base, tmp
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
 
 
+def test_a_ranking_is_learnt_in_its_order(base, tmp_path):
+    ranked = [
+        example("Late.", "Lost.", "Gone.", prompt=(Message("user", f"Order {i}?"),), objective=Objective.RANKING)
+        for i in range(4)
+    ]
+    gently = replace(SETTINGS, epochs=10.0, learning_rate=1e-3)
+    taken = steps(replace(job(base, tmp_path, settings=gently), examples=tuple(ranked)))
+    assert taken[0].metrics["ranking_loss"] == pytest.approx(log(6), abs=1e-2)
+    assert taken[-1].metrics["ranking_loss"] < log(6) - 0.05
+    assert taken[-1].metrics["accuracy"] == 1.0
+
+
 def test_a_training_ends_when_dev_no_longer_improves_and_keeps_its_best(base, tmp_path):
     opposite = tuple(replace(e, branches=e.branches[::-1]) for e in examples() if e.objective is Objective.PAIR)
     settings = replace(SETTINGS, epochs=20.0, patience=2, look_every=1)

@@ -57,6 +57,27 @@ def test_the_loss_of_a_mixed_batch_can_be_computed_by_hand():
     assert measured["nll"] == pytest.approx(1.5)
 
 
+def test_a_ranking_is_compared_as_a_whole_beside_other_examples():
+    ranking = Encoded((1, 2), (MIXED[0].answers[0],) * 3, Credit(Objective.RANKING, (1.0, 0.2, -1.0), 0.5, 0.2))
+    scored = Scored(
+        logp=torch.cat([torch.tensor([-7.0, -9.0, -8.0]).double(), SCORED.logp]),
+        nll=torch.cat([torch.tensor([1.5, 2.0, 2.5]).double(), SCORED.nll]),
+    )
+    reference = torch.cat([torch.tensor([-8.0, -8.0, -8.0]).double(), REFERENCE])
+    batch = gather([ranking, *MIXED], CPU)
+    parts = mixed.example_losses(batch, scored, reference, 0.05, replace(SETTINGS, anchor=2.0))
+    best, middle, worst = exp(0.1), exp(-0.1), exp(0.0)
+    order = -log(best / (best + middle + worst)) - log(middle / (middle + worst))
+    drift = losses.token_kl(scored.logp, reference, batch.lengths)[:3].mean().item()
+    assert parts["ranking"].tolist() == pytest.approx([order, 0.0, 0.0, 0.0])
+    assert sum(part[0].item() for part in parts.values()) == pytest.approx(order + 0.2 * 1.5 + 2 * drift)
+    measured = mixed.measure(batch, scored, reference, parts, SETTINGS.beta)
+    assert measured["ranking_loss"] == pytest.approx(order)
+    # Its best and its worst answer count beside those of the pair.
+    assert measured["reward_margin"] == pytest.approx((0.1 + 0.3) / 2)
+    assert measured["accuracy"] == 1.0
+
+
 def test_an_anchor_adds_how_far_compared_answers_have_come_from_the_champion():
     batch = gather(MIXED, CPU)
     plain, anchored = (

@@ -108,6 +108,28 @@ def test_the_nll_counts_by_what_the_feedback_was(tokenizer, made, share):
     assert encode([made], tokenizer, SETTINGS).examples[0].credit.nll_share == share
 
 
+def test_a_ranking_keeps_its_order_and_counts_as_its_lighter_end(tokenizer):
+    made = example("A.", "B.", "C.", objective=Objective.RANKING, signal=FeedbackKind.OUTCOME, score=0.5)
+    uneven = replace(made, branches=(replace(made.branches[0], score=1.0), *made.branches[1:]))
+    beside = example("A.", "B.")
+    ranking, pair = encode([uneven, beside], tokenizer, SETTINGS).examples
+    assert ranking.credit.scores == (1.0, 0.0, -0.5)
+    assert ranking.credit.weight == pytest.approx(pair.credit.weight / 2)
+    assert ranking.credit.nll_share == SETTINGS.chosen_nll
+    assert [tokenizer.decode(answer.ids[:-1]) for answer in ranking.answers] == ["A.", "B.", "C."]
+
+
+def test_a_ranking_that_is_larger_than_a_pair_may_be_keeps_its_ends_and_answers_between(tokenizer):
+    words = ("one", "two", "three", "four", "five", "six")
+    made = example(*words, objective=Objective.RANKING, signal=FeedbackKind.OUTCOME)
+    room = max(map(len, encode([made], tokenizer, SETTINGS).examples[0].sequences))
+    encoding = encode([made], tokenizer, replace(SETTINGS, max_tokens=2 * room))
+    (kept,) = encoding.examples
+    assert [tokenizer.decode(answer.ids[:-1]) for answer in kept.answers] == ["one", "three", "four", "six"]
+    assert kept.credit.scores == pytest.approx((1.0, 0.2, -0.2, -1.0))
+    assert (encoding.truncated, encoding.dropped) == (1, 0)
+
+
 def test_thumbs_up_and_down_weigh_the_same_in_all(tokenizer):
     thumbs = [
         example(f"Answer {i}.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, score=1.0 if i % 3 else -1.0)
