@@ -89,7 +89,7 @@ def test_simpo_asks_no_reference():
 def ranked(rewards: list[float], scores: list[float], beta: float = 0.5) -> tuple[torch.Tensor, list[float]]:
     """Loss of one ranking whose answers have these rewards over a reference of -7, and its gradient at the answers."""
     logp = torch.tensor([[reward / beta - 7 for reward in rewards]], dtype=torch.float64, requires_grad=True)
-    loss = losses.plackett_luce(logp, torch.full_like(logp, -7.0), vector(*scores)[None], beta)
+    loss = losses.plackett_luce(beta * (logp + 7), vector(*scores)[None])
     (gradient,) = torch.autograd.grad(loss.sum(), logp)
     return loss, (gradient[0] / beta).tolist()
 
@@ -139,7 +139,7 @@ def test_a_ranking_of_two_is_dpo_in_value_and_gradient(better, worse):
     logps = [vector(value).requires_grad_() for value in (better, worse)]
     expected = losses.dpo(losses.Pairs(*logps, vector(-7.0), vector(-9.0), *torch.tensor([[4], [5]])), beta=0.5)
     both = torch.stack(logps, dim=1)
-    found = losses.plackett_luce(both, vector(-7.0, -9.0)[None], vector(0.2, -1.0)[None], beta=0.5)
+    found = losses.plackett_luce(0.5 * (both - vector(-7.0, -9.0)), vector(0.2, -1.0)[None])
     assert found.item() == pytest.approx(expected.item(), rel=1e-12, abs=1e-14)
     wanted = torch.autograd.grad(expected.sum(), logps)
     for mine, theirs in zip(torch.autograd.grad(found.sum(), logps), wanted, strict=True):
@@ -155,13 +155,13 @@ def test_answers_of_one_score_are_not_compared():
 
 
 def test_a_shorter_ranking_beside_a_longer_one_has_the_loss_and_gradient_that_it_has_alone():
-    logp = torch.tensor([[-3.0, -9.0, -4.0], [-5.0, -2.0, -5.0]], dtype=torch.float64, requires_grad=True)
+    rewards = torch.tensor([[0.3, -2.0, 0.1], [-0.5, 1.0, -0.5]], dtype=torch.float64, requires_grad=True)
     scores = torch.tensor([[1.0, 0.0, -1.0], [1.0, -1.0, nan]], dtype=torch.float64)
-    together = losses.plackett_luce(logp, torch.full_like(logp, -4.0), scores, beta=0.5)
-    alone = losses.plackett_luce(logp[1:, :2], torch.full((1, 2), -4.0).double(), scores[1:, :2], beta=0.5)
+    together = losses.plackett_luce(rewards, scores)
+    alone = losses.plackett_luce(rewards[1:, :2], scores[1:, :2])
     assert together[1].item() == pytest.approx(alone.item(), rel=1e-12)
-    (gradient,) = torch.autograd.grad(together[1], logp, retain_graph=True)
-    (wanted,) = torch.autograd.grad(alone.sum(), logp)
+    (gradient,) = torch.autograd.grad(together[1], rewards, retain_graph=True)
+    (wanted,) = torch.autograd.grad(alone.sum(), rewards)
     assert torch.allclose(gradient, wanted, rtol=0, atol=1e-15)
     assert gradient[1, 2] == 0
 

@@ -78,6 +78,16 @@ def test_a_ranking_is_compared_as_a_whole_beside_other_examples():
     assert measured["accuracy"] == 1.0
 
 
+def test_under_simpo_a_ranking_counts_by_token_and_without_the_reference():
+    ranking = Encoded((1, 2), (MIXED[0].answers[0],) * 3, Credit(Objective.RANKING, (1.0, 0.2, -1.0), 1.0, 0.0))
+    scored = Scored(torch.tensor([-8.0, -4.0, -12.0]).double(), torch.zeros(3).double())
+    settings = replace(SETTINGS, pair_loss="simpo", beta=2.0)
+    parts = mixed.example_losses(gather([ranking], CPU), scored, torch.zeros(3).double(), 0.0, settings)
+    best, middle, worst = (exp(2.0 * logp / 4) for logp in (-8.0, -4.0, -12.0))
+    order = -log(best / (best + middle + worst)) - log(middle / (middle + worst))
+    assert parts["ranking"].item() == pytest.approx(order)
+
+
 def test_an_anchor_adds_how_far_compared_answers_have_come_from_the_champion():
     batch = gather(MIXED, CPU)
     plain, anchored = (

@@ -91,14 +91,13 @@ def simpo(pairs: Pairs, beta: float, gap: float) -> Tensor:
     return -logsigmoid(beta * means - gap)
 
 
-def plackett_luce(logp: Tensor, reference: Tensor, scores: Tensor, beta: float) -> Tensor:
-    """DPO of rankings, the sum over answers i of log(exp r_i + sum of exp r_j over all worse j) - r_i.
+def plackett_luce(rewards: Tensor, scores: Tensor) -> Tensor:
+    """Plackett-Luce loss of rankings, the sum over answers i of log(exp r_i + sum of exp r_j over all worse j) - r_i.
 
-    r = beta (logp - reference), all [rankings, answers]; `scores` says who is worse, NaN where a ranking has fewer
-    answers. Each answer is chosen from itself and those below it; of two answers this is `dpo`. Rafailov et al. 2023
-    (arXiv 2305.18290), appendix A.3, equation 20.
+    Both are [rankings, answers]; `scores` says who is worse, NaN where a ranking has fewer answers. Each answer is
+    chosen from itself and those below it; with the rewards r = beta (logp - reference) that is `dpo` of two answers.
+    Rafailov et al. 2023 (arXiv 2305.18290), appendix A.3, equation 20.
     """
-    rewards = beta * (logp - reference)
     # Answers of one score are not compared: neither is among the other's rivals. No comparison with NaN is true, so
     # that a missing answer is chosen from itself alone, at a loss of 0.
     worse = scores[:, None, :] < scores[:, :, None]  # [rankings, chosen, rival]

@@ -25,7 +25,8 @@ def example_losses(
     judged = batch.first[batch.unpaired]
     unpaired_loss: Callable[..., Tensor] = losses.kto if settings.unpaired_loss == "kto" else losses.bco
     unpaired = unpaired_loss(scored.logp[judged], reference[judged], batch.sides[batch.unpaired], delta, settings.beta)
-    ranking = losses.plackett_luce(scored.logp[batch.ranked], reference[batch.ranked], batch.ranks, settings.beta)
+    rewards = _rewards(batch, scored, reference, settings)
+    ranking = losses.plackett_luce(rewards[batch.ranked], batch.ranks)
     zeros = torch.zeros_like(batch.weights)
     return {
         "nll": batch.nll_shares * scored.nll[batch.first],
@@ -69,6 +70,15 @@ def _pair_loss(pairs: losses.Pairs, settings: TrainingSettings) -> Tensor:
             return losses.apo_zero(pairs, settings.beta)
         case "simpo":
             return losses.simpo(pairs, settings.beta, settings.simpo_gap)
+
+
+def _rewards(batch: Batch, scored: Scored, reference: Tensor, settings: TrainingSettings) -> Tensor:
+    """Reward of each answer for the loss of rankings, on the scale on which `beta` is set for the loss of pairs."""
+    match settings.pair_loss:
+        case "dpo" | "conservative" | "robust" | "ipo" | "apo_zero":
+            return settings.beta * (scored.logp - reference)
+        case "simpo":
+            return settings.beta * scored.logp / batch.lengths
 
 
 def weighted_sum(parts: dict[str, Tensor], batch: Batch) -> Tensor:
