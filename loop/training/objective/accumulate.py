@@ -17,15 +17,15 @@ from loop.training.checkpoint import State
 from loop.training.forward.logps import Scored, Scorer, score
 from loop.training.objective import mixed
 from loop.training.objective.reference import Reference
-from loop.training.objective.vectors import gather
+from loop.training.objective.vectors import Batch, gather
 
 
 @dataclass(frozen=True, slots=True)
 class Accumulated:
     """A batch after its gradient was added to the parameters, the same in every process."""
 
-    examples: list[Encoded]
-    """Examples in the order of the scores."""
+    batch: Batch
+    """Its examples, in the order of the scores."""
     scored: Scored
     reference: Tensor
     """Log-probabilities under the champion, float64 [answers]."""
@@ -110,7 +110,7 @@ def _together(batch: Sequence[Encoded], taken: Sequence[_Pass], device: torch.de
         return torch.tensor(list(chain.from_iterable(lists)), dtype=torch.float64, device=device)
 
     return Accumulated(
-        examples=[batch[i] for each in taken for i in each.group],
+        batch=gather([batch[i] for each in taken for i in each.group], device),
         scored=Scored(vector(each.logp for each in taken), vector(each.nll for each in taken)),
         reference=vector(logps for each in taken for logps in each.reference),
     )
