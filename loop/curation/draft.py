@@ -76,6 +76,11 @@ def draft(
     )
 
 
+def is_empty(answer: Message) -> bool:
+    """Whether an answer says nothing and calls no tool."""
+    return not answer.content.strip() and not answer.tool_calls
+
+
 def pair(better: Message, worse: Message, weight: float = 1.0) -> tuple[Branch, ...]:
     """The branches of a pair, the better answer first."""
     return Branch(better, weight), Branch(worse, -weight)

@@ -6,8 +6,9 @@ from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from math import copysign
 
+from loop.branches import spread
 from loop.canonical import digest
-from loop.curation.draft import Draft, splits_of
+from loop.curation.draft import Draft, is_empty, splits_of
 from loop.curation.join import cluster
 from loop.settings import CurationSettings
 from loop.types import Branch, Example, Message
@@ -19,22 +20,37 @@ def examples_of(
     """Examples of all drafts that can be trained on, and counts by reason of the others."""
     examples, counts = [], Counter[str]()
     for draft in drafts:
-        if reason := _unfit(draft, settings):
+        fitting = _shortened(draft, settings.max_chars)
+        if reason := _unfit(fitting, settings):
             counts[reason] += 1
         else:
-            examples.append(_example(draft, settings, as_of))
+            examples.append(_example(fitting, settings, as_of))
+            counts["shortened"] += len(fitting.branches) < len(draft.branches)
     return examples, counts
+
+
+def _shortened(draft: Draft, most: int) -> Draft:
+    """`draft` with at most `most` characters where fewer answers of a ranking, three at least, get it there."""
+    kept = draft
+    while len(kept.branches) > 3 and _length(kept) > most:
+        kept = replace(draft, branches=spread(draft.branches, len(kept.branches) - 1))
+    return kept
 
 
 def _unfit(draft: Draft, settings: CurationSettings) -> str | None:
     answers = [branch.response for branch in draft.branches]
-    if any(not answer.content.strip() and not answer.tool_calls for answer in answers):
+    if any(map(is_empty, answers)):
         return "empty_answers"
     if len(splits_of(draft, settings)) > 1:  # trained on, it would leak one user's held-out text
         return "across_splits"
-    if sum(_chars(message) for message in list(draft.prompt) + answers) > settings.max_chars:
+    if _length(draft) > settings.max_chars:
         return "too_long"
     return None
+
+
+def _length(draft: Draft) -> int:
+    """Characters of the prompt and all answers."""
+    return sum(map(_chars, draft.prompt)) + sum(_chars(branch.response) for branch in draft.branches)
 
 
 def _chars(message: Message) -> int:

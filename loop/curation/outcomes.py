@@ -6,9 +6,12 @@ from dataclasses import replace
 from itertools import chain, islice, product
 
 from loop.branches import spread
-from loop.curation.draft import MOST_RANKED, Draft, pair, ranked, splits_of
+from loop.curation.draft import MOST_RANKED, Draft, is_empty, pair, ranked, splits_of
 from loop.settings import CurationSettings
 from loop.types import FeedbackKind, Message, Objective
+
+NEUTRAL = 0.5
+"""Outcome between right and wrong answers."""
 
 
 def pair_regenerated(drafts: Iterable[Draft]) -> list[Draft]:
@@ -78,8 +81,10 @@ def _sides(judged: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
 
 def _in_order(better: Sequence[Draft], worse: Sequence[Draft], most: int) -> list[Draft]:
     """At most `most` drafts to be ranked, best first; none where pairs say as much."""
-    ordered = sorted(chain(better, worse), key=_outcome, reverse=True)
-    if not (better and worse and most > 2 and len(set(map(_outcome, ordered))) > 2):
+    told = [draft for draft in chain(better, worse) if not is_empty(draft.branches[0].response)]
+    ordered = sorted(told, key=_outcome, reverse=True)
+    values = sorted(set(map(_outcome, ordered)))
+    if most <= 2 or len(values) <= 2 or not values[0] < NEUTRAL < values[-1]:
         return []
     return list(spread(ordered, min(MOST_RANKED, most)))
 

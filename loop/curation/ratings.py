@@ -6,7 +6,7 @@ from dataclasses import replace
 from statistics import fmean, pstdev
 
 from loop.branches import spread
-from loop.curation.draft import MOST_RANKED, Draft, draft, pair, ranked, verdict
+from loop.curation.draft import MOST_RANKED, Draft, draft, is_empty, pair, ranked, verdict
 from loop.curation.join import Joined
 from loop.types import Message, Objective
 
@@ -86,7 +86,7 @@ def _far_apart(ratings: Sequence[Joined]) -> list[Joined]:
     said: set[Message] = set()
     for rating in reversed(ratings):
         answer = rating.interaction.response
-        if answer not in said and (not found or _is_preference(found[-1], rating)):
+        if not is_empty(answer) and answer not in said and (not found or _is_preference(found[-1], rating)):
             found.append(rating)
             said.add(answer)
     return found

@@ -25,6 +25,7 @@ MEANINGS: Mapping[str, str] = {
     "drafts": "drafts of examples, before what follows",
     "scrubbed": "drafts in which personal data was replaced",
     "empty_answers": "drafts with an empty answer",
+    "shortened": "rankings that lost answers between the best and the worst, to fit into `max_chars`",
     "across_splits": "drafts that mix users of different splits",
     "too_long": "drafts longer than `max_chars`",
     "exact_duplicates": "drafts that repeat one of the same user",

@@ -96,14 +96,16 @@ def conversation(draw: torch.Generator, system: tuple[int, ...], turns: int) -> 
 
 
 def log() -> list[Encoded]:
-    """Two conversations under one system prompt with all kinds of feedback, and four answers to one question."""
+    """Two conversations under one system prompt with all kinds of feedback, and four ranked answers to one question."""
     draw = torch.Generator().manual_seed(1)
     system = tuple(range(10, 22))
     one, two = conversation(draw, system, 3), conversation(draw, system, 2)
     thumb = Encoded(one[1].prompt, one[1].answers[:1], Credit(Objective.UNPAIRED, (-1.0,), 1.5, nll_share=0.0))
     shown = Encoded(two[1].prompt, two[1].answers[1:], Credit(Objective.DEMONSTRATION, (1.0,), 1.5, nll_share=1.0))
     again = [replace(two[0], answers=conversation(draw, (), 1)[0].answers) for _ in range(2)]
-    return [*one, *two, thumb, shown, *again]
+    four = again[0].answers + again[1].answers
+    ranked = Encoded(two[0].prompt, four, Credit(Objective.RANKING, (1.0, 0.5, 0.5, -1.0), 1.5, nll_share=0.3))
+    return [*one, *two, thumb, shown, *again, ranked]
 
 
 @pytest.fixture(scope="module", params=[*FAMILIES, REAL])

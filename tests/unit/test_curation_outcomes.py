@@ -74,6 +74,23 @@ def test_a_ranking_has_as_many_answers_as_the_pairs_might_have_and_the_others_st
         assert (ranking.branches[0].score, ranking.branches[-1].score) == (1.0, -1.0)
 
 
+def test_an_empty_answer_is_left_out_of_a_ranking_and_counted_alone() -> None:
+    events = judged({"a": 1.0, "b": 0.75, "c": 0.25})
+    curated = made([*events, ask("d", answer=" "), tell("d", OUTCOME, 0.0)])
+
+    assert answers(curated) == [("ranking", "+answer a", "+answer b", "-answer c")]
+    assert curated.report["empty_answers"] == 1
+
+
+def test_a_ranking_that_is_too_long_keeps_its_ends_and_is_counted() -> None:
+    asked = [ask(f"{n}", answer=f"{n}" * 100) for n in range(5)]
+    told = [tell(f"{n}", OUTCOME, n / 4 if n != 2 else 0.6) for n in range(5)]
+    curated = made([*asked, *told], replace(TRAIN_ALL, max_chars=400))
+
+    assert [[b.response.content[0] for b in e.branches] for e in curated.examples] == [["4", "2", "0"]]
+    assert (curated.report["shortened"], curated.report.get("too_long")) == (1, None)
+
+
 def test_outcomes_that_are_all_right_are_not_ranked() -> None:
     assert {e.objective for e in made(judged({"a": 1.0, "b": 0.75, "c": 0.6})).examples} == {Objective.UNPAIRED}
 
