@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from loop.counts import Count, counted
-from loop.curation.snapshot import SCHEMA
+from loop.curation.snapshot import SCHEMA, table_of
 from loop.errors import NotFoundError
 from loop.imports import collector_off, postponed
 from loop.settings import ValidationSettings
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
 
 NEVER_NULL = ("example_id", "objective", "signal", "split", "cluster", "tenant", "conversation_id", "observed_at")
-SHAPES = ("pair +-", "unpaired +", "unpaired -", "demonstration +")
-"""Shapes of an example: its objective, and for each of its branches in order whether it is desirable."""
+SHAPES = ("pair +-", "ranking +..-", "unpaired +", "unpaired -", "demonstration +")
+"""Shapes of an example: its objective and the signs of its scores, of more than two branches the first and the last."""
 # Data Docs write failing values raw into the page, where a <script> in somebody's feedback would run.
 COUNTS_ONLY = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
 FOREIGN = "The snapshot was altered or is another version's: make it again with `nightshift curate`."
@@ -79,14 +79,20 @@ _VALID = (
     _one_of("shape", SHAPES),
     _at_least("turns", 1, "have an empty prompt"),
     _at_least("shortest_answer", 1, "have an empty answer"),
+    Rule(
+        _BETWEEN,
+        "largest_rise",
+        "{} of {} examples have a branch below a worse one; required: best first.",
+        {"max_value": 0},
+    ),
     _at_least("events", 2, "name fewer than the 2 events every example is made from"),
     Rule(
         _BETWEEN,
-        "lowest_weight",
+        "weight",
         "{} of {} examples have a weight that is not above 0.",
         {"min_value": 0, "strict_min": True},
     ),
-    Rule(_BETWEEN, "highest_weight", "{} of {} examples have a weight above 1.", {"max_value": 1}),
+    Rule(_BETWEEN, "largest_score", "{} of {} examples have a score that is not within -1 and 1.", {"max_value": 1}),
 )
 RULES = _PRESENT + _VALID
 """Rules that must hold for every example."""
@@ -133,7 +139,7 @@ def validate(folder: Path, settings: ValidationSettings, report: Mapping[str, in
 def _read(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise NotFoundError(f"{path} does not exist", "name a snapshot that `nightshift curate` made")
-    return pl.read_parquet(path)
+    return table_of(path.read_bytes())
 
 
 def _differences(table: pl.DataFrame) -> int:
@@ -185,7 +191,7 @@ def _held_back(report: Mapping[str, int], most: float) -> Bound:
 
 def _complaints(train: pl.DataFrame, most: float) -> Bound:
     unpaired = train.filter(pl.col("objective") == Objective.UNPAIRED).explode("branches")
-    share = _share(unpaired.filter(~pl.col("branches").struct.field("desirable")).height, unpaired.height)
+    share = _share(unpaired.filter(pl.col("branches").struct.field("score") <= 0).height, unpaired.height)
     remedy = (
         "From complaints alone a model learns what not to say: wait for approvals and edits, or raise "
         "`max_undesirable_share` under [validation]."
@@ -219,18 +225,26 @@ def _each(table: pl.DataFrame) -> pl.DataFrame:
     """A row for each example, with everything that can be judged without showing its texts."""
     branch = pl.element().struct
     answer = branch.field("response").struct
-    signs = pl.when(branch.field("desirable")).then(pl.lit("+")).otherwise(pl.lit("-"))
+    scores = pl.col("branches").list.eval(branch.field("score"))
     # An answer may be a bare tool call, without any text.
     length = answer.field("content").str.strip_chars().str.len_chars() + answer.field("tool_calls").list.len()
     return table.select(
         list(NEVER_NULL),
-        shape=pl.col("objective") + " " + pl.col("branches").list.eval(signs).list.join(""),
+        shape=pl.col("objective") + " " + _signs(scores),
         turns=pl.col("prompt").list.len(),
         shortest_answer=pl.col("branches").list.eval(length).list.min(),
-        lowest_weight=pl.col("branches").list.eval(branch.field("weight")).list.min(),
-        highest_weight=pl.col("branches").list.eval(branch.field("weight")).list.max(),
+        largest_rise=scores.list.diff().list.max().fill_null(0.0),
+        weight=pl.min_horizontal(scores.list.first().abs(), scores.list.last().abs()),
+        largest_score=scores.list.eval(pl.element().abs()).list.max(),
         events=pl.col("event_ids").list.len(),
     )
+
+
+def _signs(scores: pl.Expr) -> pl.Expr:
+    """Signs of a list of scores: `+-` of two, `+..-` of more."""
+    signs = scores.list.eval(pl.when(pl.element() > 0).then(pl.lit("+")).otherwise(pl.lit("-")))
+    ends = signs.list.first() + pl.lit("..") + signs.list.last()
+    return pl.when(signs.list.len() > 2).then(ends).otherwise(signs.list.join(""))
 
 
 def _run(suites: Mapping[str, Suite], docs: Path) -> list[str]:

@@ -31,6 +31,7 @@ class Count(StrEnum):
     DRAFTS = "drafts"
     SCRUBBED = "scrubbed"
     EMPTY_ANSWERS = "empty_answers"
+    SHORTENED = "shortened"
     ACROSS_SPLITS = "across_splits"
     TOO_LONG = "too_long"
     EXACT_DUPLICATES = "exact_duplicates"

@@ -85,6 +85,6 @@ def made(
 def answers(curated: Curated) -> list[tuple[str, ...]]:
     """Objective and signed answers of every example, sorted: ("pair", "+better", "-worse")."""
     return sorted(
-        (e.objective.value, *(f"{'+' if b.desirable else '-'}{b.response.content}" for b in e.branches))
+        (e.objective.value, *(f"{'+' if b.score > 0 else '-'}{b.response.content}" for b in e.branches))
         for e in curated.examples
     )

@@ -19,11 +19,11 @@ def task(vault: Sequence[Example], settings: EvaluationSettings) -> Task:
 
 
 def _contrary(example: Example) -> bool:
-    return not all(branch.desirable for branch in example.branches)
+    return any(branch.score < 0 for branch in example.branches)
 
 
 def _approval(example: Example) -> bool:
-    return example.objective is Objective.UNPAIRED and _approves(example.signal) and example.branches[0].desirable
+    return example.objective is Objective.UNPAIRED and _approves(example.signal) and example.branches[0].score > 0
 
 
 def _approves(kind: FeedbackKind) -> bool:

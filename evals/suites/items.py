@@ -8,7 +8,7 @@ from evals.scorers import check
 from evals.task import Item
 from loop.hashing import digest
 from loop.settings import EvaluationSettings
-from loop.types import Branch, Example, Sampling
+from loop.types import Example, Message, Sampling
 
 
 def items(examples: Iterable[Example], keep: Callable[[Item], bool], limit: int) -> tuple[Item, ...]:
@@ -52,7 +52,12 @@ def _item(examples: list[Example]) -> Item:
     first = examples[0]
     # Oldest first, so that the last reference is the newest.
     ordered = sorted(examples, key=lambda example: (example.observed_at, example.example_id))
-    branches = [branch for example in ordered for branch in example.branches]
+    better: list[Message] = []
+    worse: list[Message] = []
+    for example in ordered:
+        # The last of the better ones is the best of the newest example, the last of the worse ones its worst.
+        better += [branch.response for branch in reversed(example.branches) if branch.score > 0]
+        worse += [branch.response for branch in example.branches if branch.score < 0]
     # Dicts keep the order and drop repetitions; a set would have another order in each process.
     verifiers = dict.fromkeys(verifier for example in ordered for verifier in example.verifiers)
     return Item(
@@ -61,11 +66,10 @@ def _item(examples: list[Example]) -> Item:
         prompt=first.prompt,
         # Whether a verifier is malformed does not depend on the answer.
         verifiers=tuple(verifier for verifier in verifiers if check(verifier, "") is not None),
-        references=_texts(branches, desirable=True),
-        rejected=_texts(branches, desirable=False),
+        references=_texts(better),
+        rejected=_texts(worse),
     )
 
 
-def _texts(branches: list[Branch], *, desirable: bool) -> tuple[str, ...]:
-    chosen = [branch.response for branch in branches if branch.desirable is desirable]
-    return tuple(dict.fromkeys(r.content for r in chosen if r.content.strip() and not r.tool_calls))
+def _texts(answers: Iterable[Message]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(each.content for each in answers if each.content.strip() and not each.tool_calls))

@@ -12,9 +12,12 @@ NAME = "preference"
 
 
 def task(examples: Sequence[Example], settings: EvaluationSettings) -> Task:
-    """The suite: held-out pairs, scored by plain log-probability, which favours short answers."""
-    pairs = [example for example in examples if example.objective is Objective.PAIR]
-    chosen = items(pairs, _has_both, settings.max_pairs)
+    """The suite: held-out pairs, and best and worst of rankings, scored by plain log-probability.
+
+    It favours short answers.
+    """
+    compared = [example for example in examples if example.objective in {Objective.PAIR, Objective.RANKING}]
+    chosen = items(compared, _has_both, settings.max_pairs)
     return Task(NAME, SuiteRole.REPORT, chosen, log_probabilities, prefers, greedy(settings))
 
 

@@ -15,7 +15,7 @@ from loop.curation.examples import examples_of
 from loop.curation.join import asked, index, join, once
 from loop.curation.joined import Joined
 from loop.curation.kinds import convert
-from loop.curation.outcomes import pair_outcomes, pair_regenerated
+from loop.curation.outcomes import compare_outcomes, pair_regenerated
 from loop.curation.scrub import scrub_drafts
 from loop.curation.trust import history, trusted
 from loop.curation.votes import combine
@@ -55,7 +55,7 @@ def _examples(
 ) -> tuple[list[Example], Counter[Count]]:
     drafts, silent = convert(joined)
     drafts, contradicted = combine(drafts)
-    drafts, covered = pair_outcomes(pair_regenerated(drafts), settings)
+    drafts, covered = compare_outcomes(pair_regenerated(drafts), settings)
     # Scrubbed before anything has an id or is compared, so that neither depends on what is then removed.
     scrubbed = scrub_drafts(drafts) if settings.scrub else drafts
     examples, unfit = examples_of(scrubbed, settings, as_of)

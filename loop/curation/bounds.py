@@ -27,7 +27,7 @@ def newest_train(examples: Iterable[Example], limit: int, replay: float = 0.0) -
     train = [example for example in ordered if example.split is Split.TRAIN]
     if not limit or len(train) <= limit:
         return ordered, 0
-    approved = [example for example in train[:-limit] if example.branches[0].desirable]
+    approved = [example for example in train[:-limit] if example.branches[0].score > 0]
     # Ids are hashes of the content: their order is a draw that any machine and any night repeats.
     replayed = sorted(approved, key=lambda example: example.example_id)[: round(replay * limit)]
     recent = train[len(train) - limit + len(replayed) :]

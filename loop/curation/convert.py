@@ -37,7 +37,7 @@ def demonstration(joined: Joined) -> list[Draft] | Count:
     text = joined.feedback.text
     if not text or not text.strip():
         return Count.UNUSABLE
-    shown = Branch(Message("assistant", text), desirable=True)
+    shown = Branch(Message("assistant", text))
     return [draft(joined, Objective.DEMONSTRATION, (shown,))]
 
 

@@ -1,12 +1,17 @@
 """Drafts, which the middle steps of curation pass on: examples in the making, with the account behind them."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
+from loop.branches import weight_of
 from loop.curation.joined import Joined, cluster
 from loop.curation.split import split_of
 from loop.settings import CurationSettings
 from loop.types import Branch, FeedbackKind, Interaction, Message, Objective, Split, Verifier
+
+MOST_RANKED = 8
+"""Most answers of a ranking: as many as the pairs of one prompt have by default, and as many as LiPO's lists had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +27,17 @@ class Draft:
     signal: FeedbackKind
     prompt: tuple[Message, ...]
     branches: tuple[Branch, ...]
-    """Branches as in an example: a pair has the better answer first."""
+    """Branches as in an example: best first."""
+    value: float
+    """The number that its feedback gave, 0 where it gave none; outcomes of one prompt are ranked by it."""
     observed_at: datetime
     event_ids: frozenset[str]
     verifiers: tuple[Verifier, ...] = ()
+
+    @property
+    def weight(self) -> float:
+        """How much it counts."""
+        return weight_of(self.branches)
 
 
 def draft(
@@ -46,20 +58,43 @@ def draft(
         signal=joined.feedback.kind,
         prompt=joined.interaction.messages if prompt is None else prompt,
         branches=branches,
+        value=joined.feedback.value or 0.0,
         observed_at=joined.feedback.occurred_at,
         event_ids=frozenset(event_ids),
         verifiers=joined.interaction.verifiers if prompt in {None, joined.interaction.messages} else (),
     )
 
 
+def is_empty(answer: Message) -> bool:
+    """Whether an answer says nothing and calls no tool."""
+    return not answer.content.strip() and not answer.tool_calls
+
+
 def pair(better: Message, worse: Message, weight: float = 1.0) -> tuple[Branch, ...]:
     """The branches of a pair, the better answer first."""
-    return Branch(better, desirable=True, weight=weight), Branch(worse, desirable=False, weight=weight)
+    return Branch(better, weight), Branch(worse, -weight)
 
 
 def verdict(response: Message, score: float) -> tuple[Branch, ...]:
-    """The branch of an unpaired example: desirable above a score of 0, weighted by its distance from 0, at most 1."""
-    return (Branch(response, desirable=score > 0, weight=min(1.0, abs(score))),)
+    """The branch of an unpaired example: better above a score of 0, else worse; its size is at most 1."""
+    return (Branch(response, max(-1.0, min(1.0, score))),)
+
+
+def ranked(drafts: Sequence[Draft], scores: Sequence[float]) -> Draft:
+    """The draft of a ranking of the first answers of `drafts`, best first, which belongs to the best of them."""
+    answers = [draft.branches[0].response for draft in drafts]
+    owners, event_ids = set[str](), set[str]()
+    for draft in drafts:
+        owners |= draft.owners
+        event_ids |= draft.event_ids
+    return replace(
+        drafts[0],
+        objective=Objective.RANKING,
+        branches=tuple(Branch(answer, score) for answer, score in zip(answers, scores, strict=True)),
+        owners=frozenset(owners),
+        observed_at=max(draft.observed_at for draft in drafts),
+        event_ids=frozenset(event_ids),
+    )
 
 
 def splits_of(draft: Draft, settings: CurationSettings) -> frozenset[Split]:

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
+from math import copysign
 
+from loop.branches import spread
 from loop.counts import Count
-from loop.curation.draft import Draft, splits_of
+from loop.curation.draft import Draft, is_empty, splits_of
 from loop.curation.joined import cluster
 from loop.hashing import digest
 from loop.settings import CurationSettings
@@ -19,22 +21,37 @@ def examples_of(
     """Examples of all drafts that can be trained on, and counts by reason of the others."""
     examples, counts = [], Counter[Count]()
     for draft in drafts:
-        if reason := _unfit(draft, settings):
+        fitting = _shortened(draft, settings.max_chars)
+        if reason := _unfit(fitting, settings):
             counts[reason] += 1
         else:
-            examples.append(_example(draft, settings, as_of))
+            examples.append(_example(fitting, settings, as_of))
+            counts[Count.SHORTENED] += len(fitting.branches) < len(draft.branches)
     return examples, counts
+
+
+def _shortened(draft: Draft, most: int) -> Draft:
+    """`draft` with at most `most` characters where fewer answers of a ranking, three at least, get it there."""
+    kept = draft
+    while len(kept.branches) > 3 and _length(kept) > most:
+        kept = replace(draft, branches=spread(draft.branches, len(kept.branches) - 1))
+    return kept
 
 
 def _unfit(draft: Draft, settings: CurationSettings) -> Count | None:
     answers = [branch.response for branch in draft.branches]
-    if any(not answer.content.strip() and not answer.tool_calls for answer in answers):
+    if any(map(is_empty, answers)):
         return Count.EMPTY_ANSWERS
     if len(splits_of(draft, settings)) > 1:  # trained on, it would leak one user's held-out text
         return Count.ACROSS_SPLITS
-    if sum(_chars(message) for message in list(draft.prompt) + answers) > settings.max_chars:
+    if _length(draft) > settings.max_chars:
         return Count.TOO_LONG
     return None
+
+
+def _length(draft: Draft) -> int:
+    """Characters of the prompt and all answers."""
+    return sum(map(_chars, draft.prompt)) + sum(_chars(branch.response) for branch in draft.branches)
 
 
 def _chars(message: Message) -> int:
@@ -59,7 +76,18 @@ def _example(draft: Draft, settings: CurationSettings, as_of: datetime) -> Examp
         event_ids=tuple(sorted(draft.event_ids)),
         verifiers=draft.verifiers,
     )
-    return replace(example, example_id=digest(example))
+    return replace(example, example_id=digest(content(example)))
+
+
+def content(example: Example) -> dict[str, object]:
+    """Everything that an example says, in the form that its id and the snapshot's are digests of."""
+    said = {field.name: getattr(example, field.name) for field in fields(example)}
+    # Scores were written as `desirable` and `weight` when the first ids were made: the same content keeps its id.
+    said["branches"] = [
+        {"response": branch.response, "desirable": copysign(1, branch.score) > 0, "weight": abs(branch.score)}
+        for branch in example.branches
+    ]
+    return said
 
 
 def _remaining(age: timedelta, half_life_days: float) -> float:
@@ -68,5 +96,5 @@ def _remaining(age: timedelta, half_life_days: float) -> float:
 
 
 def _weigh(branch: Branch, remaining: float) -> Branch:
-    """The branch with its weight decayed and rounded to six digits, so that rounding errors do not make new ids."""
-    return replace(branch, weight=float(f"{branch.weight * remaining:.6g}"))
+    """The branch with its score decayed and rounded to six digits, so that rounding errors do not make new ids."""
+    return replace(branch, score=float(f"{branch.score * remaining:.6g}"))

@@ -1,15 +1,19 @@
-"""Fifth step of curation: verdicts on several answers to one prompt become pairs, which say more than each alone."""
+"""Fifth step of curation: verdicts on several answers to one prompt become pairs or a ranking, which say more."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice, product
 
+from loop.branches import spread
 from loop.counts import Count
-from loop.curation.draft import Draft, pair, splits_of
+from loop.curation.draft import MOST_RANKED, Draft, is_empty, pair, ranked, splits_of
 from loop.curation.kinds import KINDS
 from loop.settings import CurationSettings
 from loop.types import Message, Objective
+
+NEUTRAL = 0.5
+"""Outcome between right and wrong answers."""
 
 
 def pair_regenerated(drafts: Iterable[Draft]) -> list[Draft]:
@@ -20,20 +24,21 @@ def pair_regenerated(drafts: Iterable[Draft]) -> list[Draft]:
     everything = list(drafts)
     liked = defaultdict(list)
     for draft in sorted(everything, key=_asked):
-        if draft.objective is Objective.UNPAIRED and draft.branches[0].desirable:
+        if draft.objective is Objective.UNPAIRED and draft.branches[0].score > 0:
             liked[_conversation(draft)].append(draft)
     made = []
     for draft in everything:
         later = _later(draft, liked[_conversation(draft)])
         # The weight is that of the later verdict: the wish for another answer alone is worth little.
-        made.append(_pair(later[0], draft, later[0].branches[0].weight) if later else draft)
+        made.append(_pair(later[0], draft, later[0].weight) if later else draft)
     return made
 
 
-def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[list[Draft], Counter[Count]]:
-    """Pairs of a correct and an incorrect answer to one prompt, within one split; outcomes in no pair stay as they are.
+def compare_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[list[Draft], Counter[Count]]:
+    """Correct and incorrect answers to one prompt as pairs or a ranking, within one split; other outcomes stay alone.
 
-    A prompt makes at most `pairs_per_prompt` pairs, spread over its distinct answers.
+    Where outcomes have more than two values the answers are ranked by them. Otherwise a prompt makes at most
+    `pairs_per_prompt` pairs, spread over its distinct answers; a ranking has at most as many answers as these.
     """
     rest, by_prompt = [], defaultdict(list)
     for draft in sorted(drafts, key=_asked):
@@ -43,22 +48,67 @@ def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[
             rest.append(draft)
     covered = 0
     for judged in by_prompt.values():
-        chosen = list(islice(_choices(judged), settings.pairs_per_prompt))
-        paired = list(chain.from_iterable(chosen))  # a draft is in several pairs where answers are few
-        said = {draft.branches[0].response for draft in paired}
+        compared, chosen = _compared(judged, settings.pairs_per_prompt)
+        said = {draft.branches[0].response for draft in chosen}
         alone = [draft for draft in judged if draft.branches[0].response not in said]
-        # Other verdicts on an answer that is in a pair add nothing to it: they are counted and left out.
-        covered += len(judged) - len(alone) - len({id(draft) for draft in paired})
-        rest += [_pair(better, worse, _lighter(better, worse)) for better, worse in chosen] + alone
+        # Other verdicts on an answer that is compared add nothing to it: they are counted and left out.
+        covered += len(judged) - len(alone) - len({id(draft) for draft in chosen})
+        rest += compared + alone
     return rest, Counter({Count.COVERED: covered})
 
 
-def _choices(judged: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:
-    """Pairs (better, worse) in turns: every answer of the longer list once, then each again with its next opponent."""
+def _compared(judged: Sequence[Draft], most: int) -> tuple[list[Draft], list[Draft]]:
+    """One ranking of the answers to a prompt, or at most `most` pairs of them, and the drafts that are in it."""
+    better, worse = _sides(judged)
+    ordered = _in_order(better, worse, 2 * most)
+    if ordered:
+        return [_ranking(ordered)], ordered
+    pairs = list(islice(_choices(better, worse), most))
+    made = [_pair(good, bad, min(good.weight, bad.weight)) for good, bad in pairs]
+    return made, list(chain.from_iterable(pairs))  # a draft is in several pairs where answers are few
+
+
+def _sides(judged: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
+    """The first draft of each distinct answer that was right, and of each that was wrong."""
+    right: dict[Message, Draft] = {}
+    wrong: dict[Message, Draft] = {}
+    for draft in judged:
+        side = right if draft.branches[0].score > 0 else wrong
+        side.setdefault(draft.branches[0].response, draft)
     # A text that was both right and wrong would win against itself.
-    contested = _texts(judged, desirable=True).keys() & _texts(judged, desirable=False).keys()
-    better = [d for text, d in _texts(judged, desirable=True).items() if text not in contested]
-    worse = [d for text, d in _texts(judged, desirable=False).items() if text not in contested]
+    contested = right.keys() & wrong.keys()
+    better = [draft for text, draft in right.items() if text not in contested]
+    return better, [draft for text, draft in wrong.items() if text not in contested]
+
+
+def _in_order(better: Sequence[Draft], worse: Sequence[Draft], most: int) -> list[Draft]:
+    """At most `most` drafts to be ranked, best first; none where pairs say as much."""
+    told = [draft for draft in chain(better, worse) if not is_empty(draft.branches[0].response)]
+    ordered = sorted(told, key=_outcome, reverse=True)
+    values = sorted(set(map(_outcome, ordered)))
+    if most <= 2 or len(values) <= 2 or not values[0] < NEUTRAL < values[-1]:
+        return []
+    return list(spread(ordered, min(MOST_RANKED, most)))
+
+
+def _ranking(ordered: Sequence[Draft]) -> Draft:
+    """The ranking of `ordered`: its scores are the outcomes on a scale of -1 to 1, times the smallest share of them.
+
+    A draft has a share of its outcome where votes contradicted it, or where a conversation shared it.
+    """
+    scores = [2 * _outcome(draft) - 1 for draft in ordered]
+    shares = [draft.weight / abs(score) for draft, score in zip(ordered, scores, strict=True)]
+    share = min(1.0, *shares)
+    return ranked(ordered, [share * score for score in scores])
+
+
+def _outcome(draft: Draft) -> float:
+    """The outcome, 0 to 1, that a draft was made from."""
+    return min(1.0, max(0.0, draft.value))
+
+
+def _choices(better: Sequence[Draft], worse: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:
+    """Pairs (better, worse) in turns: every answer of the longer list once, then each again with its next opponent."""
     few, many = sorted((len(better), len(worse)))
     for turn, n in product(range(few), range(many)):
         # The shorter list is shifted by one in each turn, so that no two turns repeat a pair.
@@ -66,17 +116,8 @@ def _choices(judged: Sequence[Draft]) -> Iterator[tuple[Draft, Draft]]:
         yield better[(n + shift_better) % len(better)], worse[(n + turn - shift_better) % len(worse)]
 
 
-def _texts(judged: Sequence[Draft], *, desirable: bool) -> dict[Message, Draft]:
-    """First draft of each distinct answer that has this verdict."""
-    found: dict[Message, Draft] = {}
-    for draft in judged:
-        if draft.branches[0].desirable is desirable:
-            found.setdefault(draft.branches[0].response, draft)
-    return found
-
-
 def _later(draft: Draft, liked: Sequence[Draft]) -> list[Draft]:
-    if not KINDS[draft.signal].asks_again or draft.branches[0].desirable:
+    if not KINDS[draft.signal].asks_again or draft.branches[0].score > 0:
         return []
     return [
         other
@@ -105,10 +146,6 @@ def _asked(draft: Draft) -> tuple[object, ...]:
         response.content,
         sorted(draft.event_ids),
     )
-
-
-def _lighter(better: Draft, worse: Draft) -> float:
-    return min(better.branches[0].weight, worse.branches[0].weight)
 
 
 def _pair(better: Draft, worse: Draft, weight: float) -> Draft:

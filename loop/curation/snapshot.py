@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from loop.curation.examples import content
 from loop.errors import IntegrityError, NotFoundError
 from loop.files import whole_folder
 from loop.hashing import canonical, sha256_of, sha256_of_all
@@ -42,7 +43,7 @@ SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "objective": pl.String,
     "signal": pl.String,
     "prompt": pl.List(_MESSAGE),
-    "branches": pl.List(pl.Struct({"response": _MESSAGE, "desirable": pl.Boolean, "weight": pl.Float64})),
+    "branches": pl.List(pl.Struct({"response": _MESSAGE, "score": pl.Float64})),
     "split": pl.String,
     "cluster": pl.String,
     "tenant": pl.String,
@@ -52,6 +53,8 @@ SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "verifiers": pl.List(pl.Struct({"kind": pl.String, "target": pl.String})),
 }
 """Columns of the tables, one per field of an example: `SELECT prompt[-1].content FROM 'train.parquet'` in DuckDB."""
+UNSIGNED = pl.List(pl.Struct({"response": _MESSAGE, "desirable": pl.Boolean, "weight": pl.Float64}))
+"""Type of the branches in tables that 0.1.0 wrote, and the code after it until branches had a score."""
 
 
 def write(
@@ -81,8 +84,20 @@ def read(home: Path, snapshot_id: str, split: Split) -> tuple[Example, ...]:
     Raises NotFoundError for an unknown id, IntegrityError when the table is not the one the manifest names.
     """
     # The bytes that were hashed are the bytes that are read: the file is not opened a second time.
-    table = pl.read_parquet(BytesIO(_verified(snapshot_folder(home, snapshot_id), split)))
+    table = table_of(_verified(snapshot_folder(home, snapshot_id), split))
     return tuple(_example(row) for row in table.iter_rows(named=True))
+
+
+def table_of(stored: bytes) -> pl.DataFrame:
+    """The table in a Parquet file of a snapshot; where its branches have no score yet, with their scores."""
+    table = pl.read_parquet(BytesIO(stored))
+    if table.schema.get("branches") != UNSIGNED:
+        return table
+    branch = pl.element().struct
+    weight = branch.field("weight")
+    score = pl.when(branch.field("desirable")).then(weight).otherwise(-weight)
+    signed = pl.struct(branch.field("response"), score.alias("score"))
+    return table.with_columns(pl.col("branches").list.eval(signed))
 
 
 def verify(home: Path, snapshot_id: str) -> None:
@@ -109,7 +124,7 @@ def _identify(examples: Sequence[Example], settings: CurationSettings) -> str:
 def _lines(examples: Sequence[Example], settings: CurationSettings) -> Iterator[bytes]:
     yield canonical(settings)
     for example in examples:
-        yield b"\n" + canonical(example)
+        yield b"\n" + canonical(content(example))
 
 
 def _write_folder(folder: Path, snapshot: Snapshot, examples: Sequence[Example], settings: CurationSettings) -> None:
@@ -138,7 +153,7 @@ def _verified(folder: Path, split: Split) -> bytes:
     name = f"{split}.parquet"
     try:
         recorded = json.loads((folder / MANIFEST).read_bytes())["files"][name]
-        content = (folder / name).read_bytes()
+        stored = (folder / name).read_bytes()
     except (ValueError, KeyError, TypeError) as error:
         raise IntegrityError(
             f"{folder / MANIFEST} is damaged", "restore it, or move the folder away and run `nightshift curate` again"
@@ -148,10 +163,10 @@ def _verified(folder: Path, split: Split) -> bytes:
             f"{error.filename} does not exist: no such snapshot was made, or it was pruned",
             "name another, or make it again: `nightshift curate` with the same --as-of",
         ) from error
-    if sha256_of(content) != recorded:
+    if sha256_of(stored) != recorded:
         remedy = "restore it, or move the folder away and run `nightshift curate` with the same --as-of again"
         raise IntegrityError(f"{folder / name} is not the table its manifest names", remedy)
-    return content
+    return stored
 
 
 def _example(row: dict[str, Any]) -> Example:
@@ -160,7 +175,7 @@ def _example(row: dict[str, Any]) -> Example:
         objective=Objective(row["objective"]),
         signal=FeedbackKind(row["signal"]),
         prompt=tuple(_message(message) for message in row["prompt"]),
-        branches=tuple(Branch(_message(b["response"]), b["desirable"], b["weight"]) for b in row["branches"]),
+        branches=tuple(Branch(_message(branch["response"]), branch["score"]) for branch in row["branches"]),
         split=Split(row["split"]),
         cluster=row["cluster"],
         tenant=row["tenant"],

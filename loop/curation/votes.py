@@ -8,7 +8,7 @@ from math import fsum, log1p
 from loop.counts import Count
 from loop.curation.draft import Draft
 from loop.curation.kinds import STRENGTH
-from loop.types import Branch, Objective
+from loop.types import Branch, Message
 
 
 def combine(drafts: Iterable[Draft]) -> tuple[list[Draft], Counter[Count]]:
@@ -44,14 +44,14 @@ def _settle(opinions: Sequence[Draft]) -> Draft | None:
         return None
     margin = (pro - contra) / (pro + contra)
     # The largest weight, not the sum: a hundred approvals weigh no more than one.
-    weight = margin * max(vote.branches[0].weight for vote in winners)
+    weight = margin * max(vote.weight for vote in winners)
     owners, event_ids = set[str](), set[str]()
     for opinion in opinions:  # also the losing ones: an example names every event that it was made from
         owners |= opinion.owners
         event_ids |= opinion.event_ids
     return replace(
         winners[0],
-        branches=tuple(replace(branch, weight=weight) for branch in winners[0].branches),
+        branches=_weighing(winners[0], weight),
         owners=frozenset(owners),
         observed_at=max(opinion.observed_at for opinion in opinions),
         event_ids=frozenset(event_ids),
@@ -63,12 +63,19 @@ def _strongest_first(draft: Draft) -> tuple[int, float, list[str]]:
     return STRENGTH.index(draft.signal), -draft.observed_at.timestamp(), sorted(draft.event_ids)
 
 
-def _stance(draft: Draft) -> Branch | bool:
-    """Side that a draft takes: of a pair its better answer, else whether the answer is liked."""
-    best = draft.branches[0]
-    return replace(best, weight=1.0) if draft.objective is Objective.PAIR else best.desirable
+def _stance(draft: Draft) -> tuple[Message, ...] | bool:
+    """Side that a draft takes: of several answers their order, of one whether it is liked."""
+    if len(draft.branches) == 1:
+        return draft.branches[0].score > 0
+    return tuple(branch.response for branch in draft.branches)
+
+
+def _weighing(draft: Draft, weight: float) -> tuple[Branch, ...]:
+    """The branches of `draft` with all scores in proportion, so that it weighs `weight`."""
+    # Divided first: the scores of a pair and of a verdict are then exactly the weight.
+    return tuple(replace(branch, score=branch.score / draft.weight * weight) for branch in draft.branches)
 
 
 def _sum(votes: Iterable[Draft]) -> float:
     # Exact, so that the order of the votes cannot decide a tie.
-    return fsum(vote.branches[0].weight for vote in votes)
+    return fsum(vote.weight for vote in votes)

@@ -21,7 +21,7 @@ GLOSSARY: Mapping[str, str] = {
     "base model": (
         "The model as it was downloaded, without an adapter; it serves as version 0 until a night promotes one."
     ),
-    "branch": "One answer below the prompt of an example, marked better or worse and weighted.",
+    "branch": "One answer below the prompt of an example, with a signed score; an example has one, two or more.",
     "candidate": "The adapter that a night trained and that has yet to be judged.",
     "champion": "The version that serves.",
     "curation": "The stage that makes examples of feedback and counts by reason what it leaves out.",
@@ -83,13 +83,20 @@ GLOSSARY: Mapping[str, str] = {
         "Where feedback of accounts waits that were born in a sudden burst, until a person raises `burst_factor` "
         "or later days look usual; it is never deleted."
     ),
+    "ranking": "An example with three or more answers to one prompt, from the best to the worst.",
     "REJECT": (
         "A test failed, and its interval holds nothing that would pass: the candidate is not better, or worse on "
         "a guard or than the anchor."
     ),
-    "reward margin": "How much further training moved the better answers of pairs up than the worse ones.",
+    "reward margin": (
+        "How much further training moved the better answers of pairs up than the worse ones; of a ranking, the best "
+        "answer than the worst."
+    ),
     "rollback": "The move back to the champion before, recorded in the ledger.",
-    "score": "How good one answer is, from 0 to 1.",
+    "score": (
+        "How good one answer is, from 0 to 1; of a branch, from -1 to 1: its sign says better or worse, its size how "
+        "much it counts."
+    ),
     "SKIPPED": (
         "The night ended before it judged a candidate, because the data failed its expectations or held nothing new."
     ),

@@ -4,14 +4,14 @@ job        the input of a training, and the report of one optimiser step
 launch     the engine in this process, or in several (ranks)
 engine     the training loop, from a job to a candidate on disk (checkpoint, manifest beside it)
 plan       every decision before the first step (preflight: the size of a pass; waiting: for memory; size: announced)
-batch/     examples -> token ids with loss weights (tokens), prefix trees (tree), passes of bounded size (packs), the
-           order of the steps (schedule)
+batch/     examples -> who is compared with whom, and weights (credit); token ids (tokens), the order of the steps
+           (schedule), prefix trees (tree), passes of bounded size (packs)
 weights/   the adapter (adapters), a linear layer and its adapter as one operation (lora), the mean of the last steps
            (average), the dtypes in which they are held (precision)
 forward/   examples -> one pass (layout) -> log-probability and NLL of every answer (logps); every node of a tree sees
            its own prefix (attention): in spans of the stream, whole where it is small, in blocks on a GPU
 objective/ the champion's log-probabilities, once (reference); log-probabilities -> loss of one kind (losses), of mixed
-           batches (mixed), and the gradient of one batch, over passes and processes (accumulate)
+           batches (mixed) as vectors (vectors), and the gradient of one batch, over passes and processes (accumulate)
 dev        evals on the dev split, for early stopping (spikes: gradients far above the usual)
 """
 

@@ -47,4 +47,4 @@ def mean_loss(
         part = [examples[i] for i in group]
         loss, _ = weighted_loss(scorer, part, champion.logps(part, state.budget), state.delta, settings)
         sums.append(float(loss))
-    return fsum(sums) / fsum(example.weight for example in examples)
+    return fsum(sums) / fsum(example.credit.weight for example in examples)

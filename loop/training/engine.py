@@ -96,11 +96,10 @@ def _step(plan: Plan, state: State) -> State:
     chosen = [plan.encoding.examples[index] for index in plan.batches[state.step]]
     done = accumulate(plan.scorer, plan.reference, chosen, state, settings)
     norm = clip(adapters.trainable(plan.model).values(), chosen, settings.max_grad_norm)
-    batch = mixed.gather(done.examples, done.reference.device)
-    parts = mixed.example_losses(batch, done.scored, done.reference, state.delta, settings)
+    parts = mixed.example_losses(done.batch, done.scored, done.reference, state.delta, settings)
     if state.step == 0:  # policy and reference are the same model only before the first update
-        mixed.check_first(batch, done.scored, done.reference, plan.scorer.number)
-    metrics = mixed.measure(batch, done.scored, done.reference, parts, settings.beta)
+        mixed.check_first(done.batch, done.scored, done.reference, plan.scorer.number)
+    metrics = mixed.measure(done.batch, done.scored, done.reference, parts, settings.beta)
     sound = isfinite(norm) and isfinite(metrics["loss"]) and not is_spike(norm, state.history, settings)
     if sound:
         plan.optimizer.step()
@@ -115,10 +114,11 @@ def _step(plan: Plan, state: State) -> State:
         "tokens_per_node": sum(len(ids) for example in chosen for ids in example.sequences) / nodes(*chosen),
     }
     state = replace(state, step=state.step + 1, history=tuple(chain(state.history, [metrics])))
-    # The running mean reward takes in no skipped step: a value that is not finite would stay in it.
-    if sound:
-        return replace(state, delta=mixed.next_delta(batch, done.scored, done.reference, state.delta, settings.beta))
-    return _skipped(state, len(plan.batches))
+    if not sound:
+        return _skipped(state, len(plan.batches))
+    # After sound steps only: a value that is not finite would stay in the running mean reward.
+    delta = mixed.next_delta(done.batch, done.scored, done.reference, state.delta, settings.beta)
+    return replace(state, delta=delta)
 
 
 def _looked(plan: Plan, state: State) -> State:

@@ -10,6 +10,7 @@ from loop.types.events import FeedbackKind, Message, Verifier
 
 class Objective(StrEnum):
     PAIR = "pair"
+    RANKING = "ranking"
     UNPAIRED = "unpaired"
     DEMONSTRATION = "demonstration"
 
@@ -22,19 +23,19 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """One answer below an example's prompt."""
+    """One answer below an example's prompt, better (a score above 0) or worse by as much as its score has in size."""
 
     response: Message
-    desirable: bool
-    weight: float = 1.0
+    score: float = 1.0
 
 
 # Its id is a digest of all fields: another field would give every example, and so every snapshot, another id.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """An example that curation made from feedback: a prompt, weighted branches and an objective.
+    """An example that curation made from feedback: a prompt, scored branches and an objective.
 
-    PAIR has the desirable branch first and the undesirable one second; UNPAIRED and DEMONSTRATION have one branch.
+    Branches come best first. Of a PAIR (two) and a RANKING (more) the best is above 0 and the worst below; those of one
+    score are not compared. UNPAIRED has one branch, DEMONSTRATION one above 0.
     """
 
     example_id: str

@@ -80,7 +80,7 @@ def held_out(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, se
     """Up to EACH examples of every held-out question or task with good and bad answers, in random order."""
     by_cluster = attrgetter("cluster")
     told = [e for e in examples if e.split is not Split.TRAIN and e.objective is not Objective.DEMONSTRATION]
-    paired = [e for e in told if e.objective is Objective.PAIR] or told
+    paired = [e for e in told if len(e.branches) > 1] or told
     drawn = [[*members] for _, members in groupby(sorted(paired, key=by_cluster), key=by_cluster)]
     draw = random.Random(0)
     draw.shuffle(drawn)
@@ -88,8 +88,8 @@ def held_out(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, se
     clusters: list[str] = []
     for members in drawn:
         draw.shuffle(members)
-        good, bad = ([e for e in members if e.branches[0].desirable is verdict] for verdict in (True, False))
-        if good and (bad or good[0].objective is Objective.PAIR):
+        good, bad = ([e for e in members if (e.branches[0].score > 0) is verdict] for verdict in (True, False))
+        if good and (bad or len(good[0].branches) > 1):
             turns = [*filter(None, chain.from_iterable(zip_longest(good, bad)))][:EACH]
             fitting = encode(turns, tokenizer, settings).examples
             kept += fitting
@@ -127,10 +127,10 @@ def _compared(found: Sequence[tuple[float, ...]], held: Held) -> Iterator[tuple[
     """Cluster and rewards of a better and a worse answer: those of a pair, else any two of one cluster."""
     verdicts: dict[str, dict[bool, list[float]]] = {}
     for rewarded, example, cluster in zip(found, held.examples, held.clusters, strict=True):
-        if example.objective is Objective.PAIR:
-            yield cluster, *rewarded
+        if len(rewarded) > 1:
+            yield cluster, rewarded[0], rewarded[-1]
         else:
-            verdicts.setdefault(cluster, {True: [], False: []})[example.desirable] += rewarded
+            verdicts.setdefault(cluster, {True: [], False: []})[example.credit.approved] += rewarded
     for cluster, told in verdicts.items():
         for good, bad in product(told[True], told[False]):
             yield cluster, good, bad
@@ -138,7 +138,7 @@ def _compared(found: Sequence[tuple[float, ...]], held: Held) -> Iterator[tuple[
 
 def drift(found: Sequence[tuple[float, ...]], held: Held) -> float:
     """Mean reward of chosen or approved answers, nats a token: below zero they became less likely."""
-    return fmean(first for (first, *_), example in zip(found, held.examples, strict=True) if example.desirable)
+    return fmean(first for (first, *_), example in zip(found, held.examples, strict=True) if example.credit.approved)
 
 
 class Judge:

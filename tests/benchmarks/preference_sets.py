@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from connectors.imports import read
 from loop.models import prompt_ids, response_ids
+from loop.training.batch.credit import Credit
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.batch.tree import grow
 from loop.types import Feedback, Interaction, Message, Objective
@@ -85,4 +86,4 @@ def _turns(tokenizer: PreTrainedTokenizerBase, one: Sequence[Message], other: Se
 
 def _pair(prompt: Sequence[int], chosen: Sequence[int], rejected: Sequence[int]) -> Encoded:
     answers = tuple(Answer(tuple(ids), (1.0,) * len(ids)) for ids in (chosen, rejected))
-    return Encoded(Objective.PAIR, tuple(prompt), answers, desirable=True, weight=1.0, nll_share=0.0)
+    return Encoded(tuple(prompt), answers, Credit(Objective.PAIR, (1.0, -1.0), weight=1.0, nll_share=0.0))

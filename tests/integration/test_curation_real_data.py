@@ -38,6 +38,6 @@ def test_airline_conversations_become_a_verdict_on_every_turn(real_data: Path) -
 
     assert made.report["mature"] == 200
     assert 1900 < len(made.examples) < 2454
-    assert {branch.weight < 1 for example in made.examples for branch in example.branches} == {True}
+    assert {abs(branch.score) < 1 for example in made.examples for branch in example.branches} == {True}
     assert "<EMAIL>" in scrubbed
     assert "@example.com" not in scrubbed

@@ -9,10 +9,12 @@ import pytest
 
 from connectors.expectations import validate
 from loop.curation import snapshot
+from loop.curation.examples import content
 from loop.errors import NotFoundError
 from loop.hashing import digest
 from loop.settings import CurationSettings, ValidationSettings
 from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split, Validation
+from tests.homes import unpack
 
 NOW = datetime(2026, 1, 10, tzinfo=UTC)
 HOSTILE = "<script>alert('ann@b.example')</script>"
@@ -33,13 +35,13 @@ WHO = (
 LENIENT = ValidationSettings(min_train_examples=1)
 
 
-def example(number: int, split: Split = Split.TRAIN, *, desirable: bool = True, weight: float = 1.0) -> Example:
+def example(number: int, split: Split = Split.TRAIN, *, score: float = 1.0) -> Example:
     made = Example(
         example_id="",
         objective=Objective.UNPAIRED,
         signal=FeedbackKind.THUMB,
         prompt=(Message("user", f"{HOSTILE} {number}"),),
-        branches=(Branch(Message("assistant", HOSTILE), desirable, weight),),
+        branches=(Branch(Message("assistant", HOSTILE), score),),
         split=split,
         cluster=f"user {number}",
         tenant=HOSTILE,
@@ -47,7 +49,7 @@ def example(number: int, split: Split = Split.TRAIN, *, desirable: bool = True, 
         observed_at=NOW,
         event_ids=(f"{HOSTILE} f{number}", f"i{number}"),
     )
-    return replace(made, example_id=digest(made))
+    return replace(made, example_id=digest(content(made)))
 
 
 def folder_of(examples: list[Example], home: Path) -> Path:
@@ -70,7 +72,7 @@ def assert_no_value_is_shown(home: Path) -> None:
 
 
 def test_a_sound_snapshot_passes_and_leaves_its_docs(tmp_path: Path) -> None:
-    examples = [example(1), example(2, desirable=False), example(3, Split.DEV), example(4, Split.VAULT)]
+    examples = [example(1), example(2, score=-1.0), example(3, Split.DEV), example(4, Split.VAULT)]
     validation = validated(
         examples, tmp_path, report={"drafts": 10, "near_duplicates": 5, "last_day": 10, "last_day_quarantined": 2}
     )
@@ -84,8 +86,8 @@ def test_a_sound_snapshot_passes_and_leaves_its_docs(tmp_path: Path) -> None:
 
 def test_every_bound_that_is_broken_is_told_with_what_was_seen_and_required(tmp_path: Path) -> None:
     examples = [
-        example(1, desirable=False),
-        example(2, desirable=False),
+        example(1, score=-1.0),
+        example(2, score=-1.0),
         replace(example(3, Split.VAULT), cluster="user 1"),
     ]
     report = {"drafts": 10, "near_duplicates": 6, "last_day": 10, "last_day_quarantined": 3}
@@ -101,13 +103,43 @@ def test_every_bound_that_is_broken_is_told_with_what_was_seen_and_required(tmp_
     )
 
 
+def ranking(number: int, *scores: float) -> Example:
+    branches = tuple(Branch(Message("assistant", f"{HOSTILE} {score}"), score) for score in scores)
+    made = replace(example(number), example_id="", objective=Objective.RANKING, branches=branches)
+    return replace(made, example_id=digest(content(made)))
+
+
+def test_rankings_pass_from_best_to_worst_with_equals_and_neutral_answers_between(tmp_path: Path) -> None:
+    validation = validated([ranking(1, 1.0, 0.0, -1.0), ranking(2, 0.6, 0.6, -0.2, -0.4)], tmp_path)
+
+    assert validation.failures == ()
+
+
+def test_a_group_whose_rewards_are_not_taken_around_their_mean_is_refused(tmp_path: Path) -> None:
+    groups = [ranking(1, 0.9, 0.5, 0.1), ranking(2, -1.0, 0.0, 1.0), ranking(3, 3.0, 0.0, -3.0), ranking(4, 1.0, -1.0)]
+    validation = validated(groups, tmp_path)
+
+    assert {failure.split(";")[0] for failure in validation.failures} == {
+        "3 of 4 examples have an unknown shape",
+        "1 of 4 examples have a branch below a worse one",
+        "1 of 4 examples have a score that is not within -1 and 1.",
+    }
+
+
+def test_tables_that_earlier_code_wrote_are_judged_like_new_ones(tmp_path: Path) -> None:
+    home = unpack("0.1.0", tmp_path) / ".nightshift"
+    (folder,) = (home / "snapshots").iterdir()
+
+    assert validate(folder, ValidationSettings(), {}, tmp_path / "docs").passed
+
+
 def test_broken_examples_are_counted_and_never_shown(tmp_path: Path) -> None:
     broken = [
         replace(example(1), example_id=HOSTILE),
         replace(example(2), signal=HOSTILE, prompt=()),
-        example(3, weight=0.0),
-        example(4, weight=1.5),
-        replace(example(5), branches=(Branch(Message("assistant", " "), desirable=True),)),
+        example(3, score=0.0),
+        example(4, score=1.5),
+        replace(example(5), branches=(Branch(Message("assistant", " ")),)),
         replace(example(6), objective=Objective.PAIR, event_ids=(HOSTILE,)),
         replace(example(7), cluster=None),
         example(8),
@@ -124,7 +156,7 @@ def test_broken_examples_are_counted_and_never_shown(tmp_path: Path) -> None:
         "1 of 9 examples have an empty answer.",
         "1 of 9 examples name fewer than the 2 events every example is made from.",
         "1 of 9 examples have a weight that is not above 0.",
-        "1 of 9 examples have a weight above 1.",
+        "1 of 9 examples have a score that is not within -1 and 1.",
         "2 of 9 examples share their id with another.",
     }
     assert_no_value_is_shown(tmp_path)

@@ -10,6 +10,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from loop.training.batch.credit import Credit
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.forward.logps import Scored, Scorer, choose_layout, score
 from loop.training.forward.spans import spans
@@ -88,20 +89,23 @@ def conversation(draw: torch.Generator, system: tuple[int, ...], turns: int) -> 
     for turn in range(turns):
         prompt += tokens(5)
         logged, other = Answer(tokens(6), (0.05, *[1.0] * 5)), Answer(tokens(4 + turn), (1.0,) * (4 + turn))
-        found.append(Encoded(Objective.PAIR, prompt, (logged, other), True, weight=0.5 + turn, nll_share=0.3))
+        credit = Credit(Objective.PAIR, (1.0, -1.0), weight=0.5 + turn, nll_share=0.3)
+        found.append(Encoded(prompt, (logged, other), credit))
         prompt += logged.ids
     return found
 
 
 def log() -> list[Encoded]:
-    """Two conversations under one system prompt with all kinds of feedback, and four answers to one question."""
+    """Two conversations under one system prompt with all kinds of feedback, and four ranked answers to one question."""
     draw = torch.Generator().manual_seed(1)
     system = tuple(range(10, 22))
     one, two = conversation(draw, system, 3), conversation(draw, system, 2)
-    thumb = replace(one[1], objective=Objective.UNPAIRED, answers=one[1].answers[:1], desirable=False, nll_share=0.0)
-    shown = replace(two[1], objective=Objective.DEMONSTRATION, answers=two[1].answers[1:], nll_share=1.0)
+    thumb = Encoded(one[1].prompt, one[1].answers[:1], Credit(Objective.UNPAIRED, (-1.0,), 1.5, nll_share=0.0))
+    shown = Encoded(two[1].prompt, two[1].answers[1:], Credit(Objective.DEMONSTRATION, (1.0,), 1.5, nll_share=1.0))
     again = [replace(two[0], answers=conversation(draw, (), 1)[0].answers) for _ in range(2)]
-    return [*one, *two, thumb, shown, *again]
+    four = again[0].answers + again[1].answers
+    ranked = Encoded(two[0].prompt, four, Credit(Objective.RANKING, (1.0, 0.5, 0.5, -1.0), 1.5, nll_share=0.3))
+    return [*one, *two, thumb, shown, *again, ranked]
 
 
 @pytest.fixture(scope="module", params=[*FAMILIES, REAL])

@@ -13,9 +13,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
 from loop.settings import TrainingSettings
+from loop.training.batch.credit import Credit
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.forward.logps import Scorer, score
 from loop.training.objective import losses, mixed
+from loop.training.objective.vectors import Batch, gather
 from loop.training.weights.lora import fuse
 from loop.types import Objective
 from tests.tiny import adapted, tiny_model
@@ -42,7 +44,8 @@ def tokens(length: int) -> tuple[int, ...]:
 
 def encoded(kind: Objective, *, desirable: bool, answers: tuple[int, ...]) -> Encoded:
     made = tuple(Answer(ids, (1.0,) * len(ids)) for ids in map(tokens, answers))
-    return Encoded(kind, tokens(12), made, desirable=desirable, weight=1.0, nll_share=0.0)
+    scores = (1.0, -1.0)[: len(made)] if desirable else (-1.0,)
+    return Encoded(tokens(12), made, Credit(kind, scores, weight=1.0, nll_share=0.0))
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +66,11 @@ def reference(examples: list[Encoded]) -> list[list[float]]:
     return [[-5.5 * len(answer.ids) - i for answer in example.answers] for i, example in enumerate(examples)]
 
 
-def ours(base: Path, examples: list[Encoded], loss: Callable[[mixed.Batch, Tensor, Tensor], Tensor]) -> tuple:
+def ours(base: Path, examples: list[Encoded], loss: Callable[[Batch, Tensor, Tensor], Tensor]) -> tuple:
     model = adapter_over(base)
     fuse(model)
     scored = score(Scorer(model.get_base_model()), examples)
-    batch = mixed.gather(examples, torch.device("cpu"))
+    batch = gather(examples, torch.device("cpu"))
     flat = torch.tensor([value for each in reference(examples) for value in each], dtype=torch.float64)
     return loss(batch, scored, flat), model
 
@@ -116,7 +119,7 @@ def test_kto_around_the_same_reference_point_is_that_of_trl(base, thumbs, tmp_pa
             "prompt_ids": list(thumb.prompt),
             "completion_ids": list(thumb.answers[0].ids),
             "KL_completion_ids": list(other.answers[0].ids),
-            "label": thumb.desirable,
+            "label": thumb.credit.approved,
             "ref_logps": logps[0],
             "ref_KL_logps": -6.5 * len(other.answers[0].ids),
         }
@@ -127,7 +130,7 @@ def test_kto_around_the_same_reference_point_is_that_of_trl(base, thumbs, tmp_pa
     assert point > 0
 
     def loss(batch, scored, flat):
-        return losses.kto(scored.logp, flat, batch.desirable, BETA * point, BETA).mean()
+        return losses.kto(scored.logp, flat, batch.sides, BETA * point, BETA).mean()
 
     assert_agree(*ours(base, thumbs, loss), expected, trainer.model)
 

@@ -1,3 +1,5 @@
+from math import log1p
+
 import pytest
 
 from loop.types import Feedback, FeedbackKind, Interaction, Message, Objective, Verifier, VerifierKind
@@ -9,9 +11,7 @@ OUTCOME, REGENERATE, IMPLICIT = FeedbackKind.OUTCOME, FeedbackKind.REGENERATE, F
 
 def weights(*events: Interaction | Feedback) -> dict[str, float]:
     examples = made(list(events)).examples
-    return {
-        e.branches[0].response.content: e.branches[0].weight * (1 if e.branches[0].desirable else -1) for e in examples
-    }
+    return {e.branches[0].response.content: e.branches[0].score for e in examples}
 
 
 def test_a_thumb_is_a_verdict_with_full_weight() -> None:
@@ -111,13 +111,58 @@ def test_two_ratings_of_one_user_far_apart_on_one_prompt_are_a_preference() -> N
     assert answers(made([asked[0], asked[1], *told[:2]])) == [("unpaired", "+mid"), ("unpaired", "-low")]
 
 
+def test_three_ratings_of_one_user_far_apart_on_one_prompt_are_a_ranking() -> None:
+    names = {"worst": 1.0, "middle": 4.0, "near": 5.5, "best": 7.0}
+    asked = [ask(name, answer=name) for name in names]
+    told = [tell(name, RATING, value) for name, value in names.items()]
+    ranking, alone = sorted(made([*asked, *told]).examples, key=lambda example: -len(example.branches))
+
+    assert ranking.objective is Objective.RANKING
+    ranked = [(branch.response.content, branch.score) for branch in ranking.branches]
+    assert ranked == [("best", 1.0), ("middle", 0.0), ("worst", -1.0)]
+    assert alone.branches[0].response.content == "near"
+
+
+def test_answers_to_several_users_that_one_person_rates_make_pairs() -> None:
+    asked = [ask(name, answer=name, user=name) for name in ("a", "b", "c")]
+    told = [tell(name, RATING, value, user="rater") for name, value in zip("abc", (1.0, 5.0, 9.0), strict=True)]
+
+    assert answers(made([*asked, *told])) == [("pair", "+c", "-a")]
+
+
+def test_an_answer_that_was_rated_twice_stands_in_a_ranking_once() -> None:
+    rated = [("a", "same", 1.0), ("b", "other", 5.0), ("c", "same", 9.0), ("d", "third", 2.9)]
+    asked = [ask(name, answer=answer) for name, answer, _ in rated]
+    told = [tell(name, RATING, value) for name, _, value in rated]
+
+    assert answers(made([*asked, *told])) == [
+        ("ranking", "+same", "-other", "-third"),
+        ("unpaired", "-same"),
+    ]
+
+
+def test_users_who_rank_the_same_answers_alike_make_one_example_and_a_contrary_one_takes_from_its_weight() -> None:
+    asked = [ask(name, answer=name, conversation="one") for name in ("a", "b", "c")]
+    orders = {"ann": (9.0, 5.0, 1.0), "bob": (8.0, 5.0, 2.0), "cleo": (1.0, 5.0, 9.0)}
+    told = [
+        tell(name, RATING, value, user=user)
+        for user, values in orders.items()
+        for name, value in zip("abc", values, strict=True)
+    ]
+    (ranking,) = made([*asked, *told]).examples
+    margin = (log1p(2) - log1p(1)) / (log1p(2) + log1p(1))
+
+    assert [b.response.content for b in ranking.branches] == ["a", "b", "c"]
+    assert [b.score for b in ranking.branches] == pytest.approx([margin, 0.0, -margin], abs=1e-6)
+
+
 def test_several_signals_for_one_answer_make_one_example_of_the_strongest() -> None:
     (example,) = made(
         [ask("a"), tell("a", value=1.0), tell("a", IMPLICIT, 0.2), tell("a", OUTCOME, 1.0), tell("a", REGENERATE)]
     ).examples
 
     assert example.signal is FeedbackKind.OUTCOME
-    assert example.branches[0].weight == 1.0
+    assert example.branches[0].score == 1.0
     assert len(example.event_ids) == 5
 
 

@@ -144,7 +144,7 @@ def test_a_share_of_the_train_examples_is_older_approved_ones() -> None:
 
     assert len(train[0]) == len(train[1]) == 10
     assert train[1][3:] == train[0][3:]
-    assert all(example.branches[0].desirable for example in train[1][:3])
+    assert all(example.branches[0].score > 0 for example in train[1][:3])
     assert max(e.observed_at for e in train[1][:3]) < min(e.observed_at for e in train[0])
 
 
@@ -164,7 +164,7 @@ def test_weights_halve_with_every_half_life() -> None:
 
 
 def weights_by_prompt(examples: tuple[Example, ...]) -> dict[str, float]:
-    return {example.prompt[0].content: example.branches[0].weight for example in examples}
+    return {example.prompt[0].content: example.branches[0].score for example in examples}
 
 
 def test_ids_are_those_of_the_content_and_examples_come_oldest_first() -> None:

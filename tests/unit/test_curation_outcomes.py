@@ -41,6 +41,60 @@ def test_a_prompt_makes_no_more_pairs_than_it_may_and_every_other_outcome_stays(
     assert alone == {f"answer {name}" for name in values} - {text for pair in pairs for text in pair}
 
 
+def test_answers_whose_outcomes_have_more_than_two_values_are_ranked_by_them() -> None:
+    (ranking,) = made(judged({"a": 0.25, "b": 1.0, "c": 0.75, "d": 0.25, "e": 0.0})).examples
+
+    assert ranking.objective is Objective.RANKING
+    assert [branch.response.content for branch in ranking.branches] == [f"answer {name}" for name in "bcade"]
+    assert [branch.score for branch in ranking.branches] == [1.0, 0.5, -0.5, -0.5, -1.0]
+    assert len(ranking.event_ids) == 10
+
+
+def test_a_ranking_of_shared_outcomes_has_the_share_that_its_least_sure_answer_has() -> None:
+    before = (Message("user", "Hi"), Message("assistant", "Hello!"))
+    long = [ask("long", before=before), tell("long", OUTCOME, 1.0, whole=True)]
+    short = [ask(name, prompt="Hi", answer=name) for name in ("Good day.", "What?")]
+    told = [tell("Good day.", OUTCOME, 0.75), tell("What?", OUTCOME, 0.0)]
+    rankings = [e for e in made([*long, *short, *told]).examples if e.objective is Objective.RANKING]
+
+    assert [[(b.response.content, b.score) for b in e.branches] for e in rankings] == [
+        [("Hello!", 0.5), ("Good day.", 0.25), ("What?", -0.5)]
+    ]
+
+
+@pytest.mark.parametrize(("limit", "ranked"), [(1, 0), (2, 4), (4, 8), (9, 8)])
+def test_a_ranking_has_as_many_answers_as_the_pairs_might_have_and_the_others_stay(limit: int, ranked: int) -> None:
+    values = {f"{n:02}": n / 19 for n in range(20)}
+    examples = made(judged(values), replace(TRAIN_ALL, pairs_per_prompt=limit)).examples
+    rankings = [e for e in examples if e.objective is Objective.RANKING]
+
+    assert sum(len(e.branches) for e in rankings) == ranked
+    assert sum(len(e.branches) for e in examples) == 20
+    for ranking in rankings:
+        assert (ranking.branches[0].score, ranking.branches[-1].score) == (1.0, -1.0)
+
+
+def test_an_empty_answer_is_left_out_of_a_ranking_and_counted_alone() -> None:
+    events = judged({"a": 1.0, "b": 0.75, "c": 0.25})
+    curated = made([*events, ask("d", answer=" "), tell("d", OUTCOME, 0.0)])
+
+    assert answers(curated) == [("ranking", "+answer a", "+answer b", "-answer c")]
+    assert curated.report["empty_answers"] == 1
+
+
+def test_a_ranking_that_is_too_long_keeps_its_ends_and_is_counted() -> None:
+    asked = [ask(f"{n}", answer=f"{n}" * 100) for n in range(5)]
+    told = [tell(f"{n}", OUTCOME, n / 4 if n != 2 else 0.6) for n in range(5)]
+    curated = made([*asked, *told], replace(TRAIN_ALL, max_chars=400))
+
+    assert [[b.response.content[0] for b in e.branches] for e in curated.examples] == [["4", "2", "0"]]
+    assert (curated.report["shortened"], curated.report.get("too_long")) == (1, None)
+
+
+def test_outcomes_that_are_all_right_are_not_ranked() -> None:
+    assert {e.objective for e in made(judged({"a": 1.0, "b": 0.75, "c": 0.6})).examples} == {Objective.UNPAIRED}
+
+
 def test_pairs_spread_over_the_answers() -> None:
     values = {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0}
     examples = made(judged(values), replace(TRAIN_ALL, pairs_per_prompt=2)).examples
@@ -76,8 +130,7 @@ def test_an_outcome_of_a_conversation_is_shared_by_its_assistant_turns() -> None
 
     assert by_answer["Hello!"].prompt == before[:2]
     assert by_answer["Paris."].prompt == (*before, Message("user", "What is the capital of France?"))
-    assert {example.branches[0].weight for example in examples} == {0.5}
-    assert not any(example.branches[0].desirable for example in examples)
+    assert {example.branches[0].score for example in examples} == {-0.5}
 
 
 def test_conversations_that_begin_alike_are_compared_where_they_part() -> None:

@@ -129,8 +129,7 @@ def test_the_vote_of_a_quarantined_account_does_not_count_against_honest_ones() 
     curated = made([*honest_days(6), *sybils(4, 50), *votes])
     (honest,) = (example for example in curated.examples if example.cluster == "d0u0")
 
-    assert honest.branches[0].desirable
-    assert honest.branches[0].weight == 1.0
+    assert honest.branches[0].score == 1.0
 
 
 def test_burst_alarm_and_account_age_can_be_switched_off() -> None:

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loop.curation import snapshot
+from loop.curation.examples import content
 from loop.errors import IntegrityError, NotFoundError
 from loop.hashing import digest
 from loop.settings import CurationSettings
@@ -22,6 +23,7 @@ from loop.types import (
     Verifier,
     VerifierKind,
 )
+from tests.homes import NAMES, unpack
 
 AS_OF = datetime(2026, 1, 10, tzinfo=UTC)
 DEFAULTS = CurationSettings()
@@ -39,7 +41,7 @@ EXAMPLES = st.builds(
     objective=st.sampled_from(Objective),
     signal=st.sampled_from(FeedbackKind),
     prompt=st.lists(MESSAGES, max_size=3).map(tuple),
-    branches=st.lists(st.builds(Branch, MESSAGES, st.booleans(), st.floats(0, 1)), max_size=2).map(tuple),
+    branches=st.lists(st.builds(Branch, MESSAGES, st.floats(-1, 1)), max_size=2).map(tuple),
     split=st.sampled_from(Split),
     cluster=TEXTS,
     tenant=TEXTS,
@@ -56,7 +58,7 @@ def example(name: str, split: Split = Split.TRAIN) -> Example:
         objective=Objective.UNPAIRED,
         signal=FeedbackKind.THUMB,
         prompt=(Message("user", f"Question {name}"),),
-        branches=(Branch(Message("assistant", f"Answer {name}"), desirable=True),),
+        branches=(Branch(Message("assistant", f"Answer {name}")),),
         split=split,
         cluster=f"user {name}",
         tenant="default",
@@ -64,7 +66,7 @@ def example(name: str, split: Split = Split.TRAIN) -> Example:
         observed_at=AS_OF - timedelta(days=1),
         event_ids=(f"f {name}", f"i {name}"),
     )
-    return replace(made, example_id=digest(made))
+    return replace(made, example_id=digest(content(made)))
 
 
 @given(st.lists(EXAMPLES, max_size=5))
@@ -86,14 +88,35 @@ def test_the_id_is_that_of_the_content_whenever_and_in_whatever_order(tmp_path: 
     assert first.curation == {"feedback": 2}
 
 
+def test_ids_are_those_that_earlier_code_gave_to_the_same_content(tmp_path: Path) -> None:
+    written = snapshot.write([example("a"), example("b", Split.VAULT)], {}, DEFAULTS, AS_OF, tmp_path)
+
+    assert example("a").example_id == "5983adfd855421a940546461df161f3fe9b855d61e78704918575d0ffacfe995"
+    assert written.snapshot_id == "88fab7a8f25208672be341c6485be6810bc209acb416f1cc219d1acbe0527488"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_snapshot_of_an_older_home_is_read_and_written_again_under_its_id(name: str, tmp_path: Path) -> None:
+    home = unpack(name, tmp_path / "old") / ".nightshift"
+    for folder in (home / "snapshots").iterdir():
+        manifest = json.loads((folder / "manifest.json").read_text())
+        read = [found for split in Split for found in snapshot.read(home, folder.name, split)]
+        again = snapshot.write(read, {}, CurationSettings(**manifest["settings"]), AS_OF, tmp_path)
+
+        assert {tuple(branch.score for branch in each.branches) for each in read} == {(1.0, -1.0)}
+        assert again.snapshot_id == folder.name
+        assert read == [found for split in Split for found in snapshot.read(tmp_path, folder.name, split)]
+
+
 @pytest.mark.parametrize(
     ("examples", "settings_"),
     [
         ([example("a")], replace(DEFAULTS, scrub=False)),
         ([example("b")], DEFAULTS),
-        ([replace(example("a"), branches=(Branch(Message("assistant", "x"), desirable=True),))], DEFAULTS),
+        ([replace(example("a"), branches=(Branch(Message("assistant", "x")),))], DEFAULTS),
+        ([replace(example("a"), branches=(Branch(Message("assistant", "Answer a"), -1.0),))], DEFAULTS),
     ],
-    ids=["other settings", "another example", "other content under the same example id"],
+    ids=["other settings", "another example", "another answer under the same example id", "another sign"],
 )
 def test_other_content_has_another_id(tmp_path: Path, examples: list[Example], settings_: CurationSettings) -> None:
     first = snapshot.write([example("a")], {}, DEFAULTS, AS_OF, tmp_path)

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ import pytest
 
 from evals import suites
 from evals.evidence import collect
+from evals.suites import preference
 from evals.task import Task, run, task_sha256
 from loop.ports import Generation
 from loop.settings import EvaluationSettings
@@ -28,12 +30,13 @@ from tests.canned import Canned
 
 DAY = datetime(2026, 1, 10, tzinfo=UTC)
 SETTINGS = EvaluationSettings()
+SHAPES = {1: Objective.UNPAIRED, 2: Objective.PAIR, 4: Objective.RANKING}
 SHORT = Verifier(Kind.MAX_WORDS, "5")
 
 
 def example(
     text: str,
-    *answers: tuple[str, bool],
+    *answers: tuple[str, float],
     signal: FeedbackKind = FeedbackKind.EDIT,
     user: str = "u1",
     age_days: float = 0,
@@ -41,10 +44,10 @@ def example(
 ) -> Example:
     return Example(
         example_id=f"{user} {text} {answers} {signal}",
-        objective=Objective.PAIR if len(answers) == 2 else Objective.UNPAIRED,
+        objective=SHAPES[len(answers)],
         signal=signal,
         prompt=(Message("user", text),),
-        branches=tuple(Branch(Message("assistant", answer), desirable) for answer, desirable in answers),
+        branches=tuple(Branch(Message("assistant", answer), score) for answer, score in answers),
         split=Split.VAULT,
         cluster=user,
         tenant="default",
@@ -55,10 +58,10 @@ def example(
     )
 
 
-EDITED = example("late?", ("sorry, soon", True), ("no", False), verifiers=(SHORT,))
-APPROVED = example("hours?", ("nine to five", True), signal=FeedbackKind.THUMB, user="u2")
-DISLIKED = example("rude?", ("go away", False), signal=FeedbackKind.THUMB, user="u3")
-CHECKED = example("json?", ("bad", False), signal=FeedbackKind.THUMB, user="u4", verifiers=(SHORT,))
+EDITED = example("late?", ("sorry, soon", 1.0), ("no", -1.0), verifiers=(SHORT,))
+APPROVED = example("hours?", ("nine to five", 1.0), signal=FeedbackKind.THUMB, user="u2")
+DISLIKED = example("rude?", ("go away", -1.0), signal=FeedbackKind.THUMB, user="u3")
+CHECKED = example("json?", ("bad", -1.0), signal=FeedbackKind.THUMB, user="u4", verifiers=(SHORT,))
 VAULT = (EDITED, APPROVED, DISLIKED, CHECKED)
 
 
@@ -113,27 +116,38 @@ def test_each_suite_has_its_role_and_the_examples_that_can_be_judged_by_it() -> 
     assert asked(made["preference"]) == {"late?"}
 
 
+def test_of_a_ranking_the_better_answers_are_references_and_its_ends_are_the_preference() -> None:
+    ranked = example(
+        "which?", ("best", 1.0), ("good", 0.5), ("poor", -0.2), ("worst", -1.0), signal=FeedbackKind.OUTCOME
+    )
+    (item,) = tasks((ranked,))["preference"].items
+    assert item.references == ("good", "best")
+    assert item.rejected == ("poor", "worst")
+    assert tasks((ranked,))["answers"].items == (item,)
+    assert preference.log_probabilities(Canned("a"), [item], Sampling()) == [json.dumps([-4.0, -5.0])]
+
+
 def test_one_user_asking_the_same_twice_is_one_item_and_two_users_are_two() -> None:
-    again = example("late?", ("it comes tomorrow", True), signal=FeedbackKind.THUMB)
+    again = example("late?", ("it comes tomorrow", 1.0), signal=FeedbackKind.THUMB)
     other = replace(again, cluster="u9", example_id="other")
     items = tasks((EDITED, again, other))["answers"].items
     assert sorted((item.cluster, len(item.references)) for item in items) == [("u1", 2), ("u9", 1)]
 
 
 def test_an_approval_that_somebody_contradicted_guards_nothing() -> None:
-    against = example("hours?", ("nine to five", False), signal=FeedbackKind.REGENERATE, user="u2")
+    against = example("hours?", ("nine to five", -1.0), signal=FeedbackKind.REGENERATE, user="u2")
     assert tasks((APPROVED, against))["approved"].items == ()
 
 
 def test_only_the_newest_items_of_the_window_judge() -> None:
-    vault = [example(f"q{age}", ("a", True), age_days=age) for age in range(5)]
+    vault = [example(f"q{age}", ("a", 1.0), age_days=age) for age in range(5)]
     assert asked(tasks(vault, EvaluationSettings(max_items=2))["answers"]) == {"q0", "q1"}
     assert asked(tasks(vault, EvaluationSettings(window_days=3.0))["answers"]) == {"q0", "q1", "q2"}
     assert len(tasks(vault, EvaluationSettings(window_days=0))["answers"].items) == 5
 
 
 def test_a_malformed_verifier_and_a_bare_tool_call_judge_nothing() -> None:
-    broken = example("x", ("", True), verifiers=(Verifier(Kind.REGEX, "("),))
+    broken = example("x", ("", 1.0), verifiers=(Verifier(Kind.REGEX, "("),))
     assert tasks((broken,))["answers"].items == ()
 
 
@@ -177,7 +191,7 @@ def test_an_answer_is_drawn_once_and_known_when_the_candidate_comes_back_as_cham
     gather(tmp_path, made, candidate=second, champion=first)
     assert sorted(second.asked) == ["hours?", "json?", "late?"]
     again = Canned("two", {"late?": "must not be asked"})
-    newer = example("new?", ("yes", True), user="u8")
+    newer = example("new?", ("yes", 1.0), user="u8")
     grown = [*tasks((*VAULT, newer)).values()]
     gather(tmp_path, grown, candidate=Canned("three"), champion=again)
     assert again.asked == ["new?"]
@@ -190,7 +204,7 @@ def test_every_chunk_says_how_far_it_is_and_what_was_answered_is_not_asked_again
                 raise KeyboardInterrupt
             return super().generate(prompts, sampling)
 
-    made = [tasks([example(f"q{number}", ("a", True)) for number in range(5)])["answers"]]
+    made = [tasks([example(f"q{number}", ("a", 1.0)) for number in range(5)])["answers"]]
     told: list[Told] = []
     killed, again = Killed("one"), Canned("one")
     with pytest.raises(KeyboardInterrupt):

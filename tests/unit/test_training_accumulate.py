@@ -34,8 +34,12 @@ def gradient(model: PeftModel, folder: Path, batch: list[Encoded]) -> torch.Tens
     return torch.cat([parameter.grad.flatten() for parameter in trainable(model).values()])
 
 
+def weighing(example: Encoded, weight: float) -> Encoded:
+    return replace(example, credit=replace(example.credit, weight=weight))
+
+
 def test_a_light_batch_has_a_small_gradient(model, tmp_path):
-    usual, light = ([replace(e, weight=weight) for e in EXAMPLES] for weight in (1.0, 0.25))
+    usual, light = ([weighing(e, weight) for e in EXAMPLES] for weight in (1.0, 0.25))
     expected = 0.25 * gradient(model, tmp_path, usual)
     assert torch.allclose(gradient(model, tmp_path, light), expected, rtol=1e-9, atol=0)
 
@@ -43,7 +47,7 @@ def test_a_light_batch_has_a_small_gradient(model, tmp_path):
 def test_a_norm_of_0_cuts_nothing():
     parameter = torch.nn.Parameter(torch.zeros(2))
     parameter.grad = torch.tensor([3.0, 4.0])
-    assert clip([parameter], [replace(encoded(5, 4), weight=1.0)], 0.0) == pytest.approx(5.0)
+    assert clip([parameter], [weighing(encoded(5, 4), 1.0)], 0.0) == pytest.approx(5.0)
     assert parameter.grad.tolist() == [3.0, 4.0]
 
 
@@ -51,6 +55,6 @@ def test_a_batch_keeps_its_weight_when_it_is_cut():
     parameter = torch.nn.Parameter(torch.zeros(2))
     for weight, norm, cut in ((1.0, 5.0, 1.0), (0.5, 10.0, 0.5), (4.0, 1.25, 4.0), (8.0, 0.625, 5.0)):
         parameter.grad = torch.tensor([3.0, 4.0])
-        batch = [replace(encoded(5, 4), weight=weight / 2), replace(encoded(5, 3), weight=3 * weight / 2)]
+        batch = [weighing(encoded(5, 4), weight / 2), weighing(encoded(5, 3), 3 * weight / 2)]
         assert clip([parameter], batch, 1.0) == pytest.approx(norm)
         assert float(parameter.grad.norm()) == pytest.approx(cut, rel=1e-4)

@@ -41,7 +41,7 @@ def examples(count: int = 12) -> tuple[Example, ...]:
         prompt = (Message("user", f"Where is order {i}?"),)
         edit = example("Order is late.", "Order is lost.", prompt=prompt, signal=FeedbackKind.EDIT)
         thumb = example(
-            f"Answer {i}.", prompt=prompt, objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, desirable=i % 2 == 0
+            f"Answer {i}.", prompt=prompt, objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, score=(-1.0) ** i
         )
         shown = example("Refund.", prompt=prompt, objective=Objective.DEMONSTRATION, signal=FeedbackKind.DEMONSTRATION)
         made.append(replace([edit, thumb, edit, thumb, shown][i % 5], example_id=str(i)))
@@ -259,7 +259,7 @@ def test_a_run_that_hardly_moves_is_an_alarm(base, tmp_path, learning_rate, alar
 def test_a_run_that_diverges_is_an_error(base, tmp_path):
     work = job(base, tmp_path)
     infinite = replace(
-        work.examples[0], branches=tuple(replace(b, weight=float("inf")) for b in work.examples[0].branches)
+        work.examples[0], branches=tuple(replace(b, score=b.score * float("inf")) for b in work.examples[0].branches)
     )
     running = train(replace(work, examples=(infinite,) * 4))
     assert isnan(next(running).metrics["loss"])
@@ -325,6 +325,18 @@ def test_an_answer_in_several_pairs_keeps_its_reference_through_a_kill(base, tmp
     break_off(broken, killed_after)
     steps(broken)
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
+
+
+def test_a_ranking_is_learnt_in_its_order(base, tmp_path):
+    ranked = [
+        example("Late.", "Lost.", "Gone.", prompt=(Message("user", f"Order {i}?"),), objective=Objective.RANKING)
+        for i in range(4)
+    ]
+    gently = replace(SETTINGS, epochs=10.0, learning_rate=1e-3)
+    taken = steps(replace(job(base, tmp_path, settings=gently), examples=tuple(ranked)))
+    assert taken[0].metrics["ranking_loss"] == pytest.approx(log(6), abs=1e-2)
+    assert taken[-1].metrics["ranking_loss"] < log(6) - 0.05
+    assert taken[-1].metrics["accuracy"] == 1.0
 
 
 def test_a_training_ends_when_dev_no_longer_improves_and_keeps_its_best(base, tmp_path):
@@ -394,7 +406,7 @@ def test_a_base_model_that_is_damaged_is_named(tmp_path, damage):
 
 
 def test_nothing_to_train_on_is_an_error(base, tmp_path):
-    empty = replace(examples(5)[4], branches=(Branch(Message("assistant", ""), desirable=True),))
+    empty = replace(examples(5)[4], branches=(Branch(Message("assistant", "")),))
     with pytest.raises(TrainingError, match="none of 1 examples"):
         steps(replace(job(base, tmp_path), examples=(empty,)))
 
@@ -424,7 +436,7 @@ def test_no_example_is_longer_than_the_model_has_positions(tmp_path):
     steps(work)
     metrics = candidate(work).metrics
     assert (metrics["examples"], metrics["truncated"], metrics["dropped"]) == (5, 1, 0)
-    too_long = replace(examples(5)[4], branches=(Branch(Message("assistant", told[0].content), desirable=True),))
+    too_long = replace(examples(5)[4], branches=(Branch(Message("assistant", told[0].content)),))
     with pytest.raises(TrainingError, match="more positions than 64"):
         steps(replace(job(tmp_path / "gpt2", tmp_path, "long"), examples=(too_long,)))
 

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from loop.errors import TrainingError
 from loop.settings import TrainingSettings
+from loop.training.batch.credit import Credit
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.batch.tree import Chain, Tree, grow
 from loop.training.forward.attention import select
@@ -20,6 +21,7 @@ from loop.training.forward.logps import HEAD_POSITIONS, FrozenHeadLogProb, Score
 from loop.training.forward.spans import Spans, spans
 from loop.training.forward.whole import Whole, whole
 from loop.training.objective import mixed
+from loop.training.objective.vectors import gather
 from loop.types import Objective
 from tests.tiny import adapted, tiny_model
 
@@ -43,7 +45,8 @@ def encoded(prompt: int, *answers: int, kind: Objective = Objective.PAIR, seed: 
 
     shared = tokens(common)
     made = tuple(Answer(shared + tokens(length - common), (0.05, *[1.0] * (length - 1))) for length in answers)
-    return Encoded(kind, tokens(prompt), made, desirable=True, weight=0.5 + seed, nll_share=0.3)
+    scores = tuple(1.0 - 0.5 * place for place in range(len(made)))
+    return Encoded(tokens(prompt), made, Credit(kind, scores, weight=0.5 + seed, nll_share=0.3))
 
 
 EXAMPLES = [
@@ -69,7 +72,7 @@ def plainly(model: LlamaForCausalLM, examples: list[Encoded]) -> Scored:
 
 
 def loss_of(scored: Scored, examples: list[Encoded], settings: TrainingSettings = SETTINGS) -> torch.Tensor:
-    batch = mixed.gather(examples, torch.device("cpu"))
+    batch = gather(examples, torch.device("cpu"))
     reference = torch.linspace(-60, -20, len(scored.logp), dtype=torch.float64)
     parts = mixed.example_losses(batch, scored, reference, 0.1, settings)
     return mixed.weighted_sum(parts, batch) / batch.weights.sum()
@@ -78,6 +81,42 @@ def loss_of(scored: Scored, examples: list[Encoded], settings: TrainingSettings 
 def gradients(model: LlamaForCausalLM, loss: torch.Tensor) -> list[torch.Tensor]:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return list(torch.autograd.grad(loss, trained, retain_graph=True))
+
+
+RANKED = [*EXAMPLES, encoded(9, 6, 4, 7, 5, kind=Objective.RANKING, seed=4)]
+
+
+def straight_loss(model: LlamaForCausalLM, examples: list[Encoded]) -> torch.Tensor:
+    """The mean loss as the papers write it, answer by answer: DPO, Plackett-Luce, BCO and NLL."""
+    scored = plainly(model, examples)
+    rewards = 0.1 * (scored.logp - torch.linspace(-60, -20, len(scored.logp), dtype=torch.float64))
+    total, place = torch.zeros((), dtype=torch.float64), 0
+    for example in examples:
+        own = rewards[place : place + len(example.answers)]
+        loss = example.credit.nll_share * scored.nll[place]
+        if example.credit.objective is Objective.UNPAIRED:
+            loss = loss - torch.log(torch.sigmoid(own[0] - 0.1))
+        # One choice after the other from the answers that are left; of a pair there is one.
+        for first in range(len(own) - 1):
+            loss = loss - torch.log(own[first].exp() / own[first:].exp().sum())
+        total = total + example.credit.weight * loss
+        place += len(example.answers)
+    return total / sum(example.credit.weight for example in examples)
+
+
+@pytest.mark.parametrize("backend", [spans, whole, None])
+@pytest.mark.parametrize("examples", [EXAMPLES, RANKED[-1:], RANKED], ids=["pairs and thumbs", "four ranked", "all"])
+def test_losses_and_gradients_are_those_of_the_papers_in_a_tree_and_in_rows(scorer, backend, examples):
+    expected = straight_loss(scorer.model, examples)
+    loss = loss_of(score(replace(scorer, attention=backend), examples), examples)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
+    for found, wanted in zip(gradients(scorer.model, loss), gradients(scorer.model, expected), strict=True):
+        assert ((found - wanted).norm() / wanted.norm()).item() <= 1e-6
+
+
+def test_four_answers_to_one_prompt_compute_it_once():
+    layout = lay_out(RANKED[-1:], spans, torch.empty(0))
+    assert layout.tokens.shape == (1, 9 + 2 + 4 + 2 + 5 + 3)
 
 
 @pytest.mark.parametrize("backend", [spans, None])

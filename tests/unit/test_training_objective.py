@@ -8,9 +8,11 @@ import torch
 
 from loop.errors import TrainingError
 from loop.settings import TrainingSettings
+from loop.training.batch.credit import Credit
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.forward.logps import Scored
 from loop.training.objective import losses, mixed
+from loop.training.objective.vectors import gather
 from loop.types import Objective
 
 CPU = torch.device("cpu")
@@ -19,7 +21,8 @@ SETTINGS = TrainingSettings(beta=0.1)
 
 def made(kind: Objective, *, desirable: bool = True, weight: float = 1.0, nll_share: float = 0.0) -> Encoded:
     answers = (Answer((5, 6, 7, 2), (1.0,) * 4),) * (2 if kind is Objective.PAIR else 1)
-    return Encoded(kind, (1, 2), answers, desirable, weight, nll_share)
+    scores = (1.0, -1.0)[: len(answers)] if desirable else (-1.0,)
+    return Encoded((1, 2), answers, Credit(kind, scores, weight, nll_share))
 
 
 MIXED = [
@@ -39,7 +42,7 @@ def minus_log_sigmoid(x: float) -> float:
 
 
 def test_the_loss_of_a_mixed_batch_can_be_computed_by_hand():
-    batch = mixed.gather(MIXED, CPU)
+    batch = gather(MIXED, CPU)
     parts = mixed.example_losses(batch, SCORED, REFERENCE, 0.05, SETTINGS)
     pair = minus_log_sigmoid(0.1 * (1 + 2)) + 0.2 * 2.0
     thumb = minus_log_sigmoid(0.05 - 0.2)
@@ -54,8 +57,39 @@ def test_the_loss_of_a_mixed_batch_can_be_computed_by_hand():
     assert measured["nll"] == pytest.approx(1.5)
 
 
+def test_a_ranking_is_compared_as_a_whole_beside_other_examples():
+    ranking = Encoded((1, 2), (MIXED[0].answers[0],) * 3, Credit(Objective.RANKING, (1.0, 0.2, -1.0), 0.5, 0.2))
+    scored = Scored(
+        logp=torch.cat([torch.tensor([-7.0, -9.0, -8.0]).double(), SCORED.logp]),
+        nll=torch.cat([torch.tensor([1.5, 2.0, 2.5]).double(), SCORED.nll]),
+    )
+    reference = torch.cat([torch.tensor([-8.0, -8.0, -8.0]).double(), REFERENCE])
+    batch = gather([ranking, *MIXED], CPU)
+    parts = mixed.example_losses(batch, scored, reference, 0.05, replace(SETTINGS, anchor=2.0))
+    best, middle, worst = exp(0.1), exp(-0.1), exp(0.0)
+    order = -log(best / (best + middle + worst)) - log(middle / (middle + worst))
+    drift = losses.token_kl(scored.logp, reference, batch.lengths)[:3].mean().item()
+    assert parts["ranking"].tolist() == pytest.approx([order, 0.0, 0.0, 0.0])
+    assert sum(part[0].item() for part in parts.values()) == pytest.approx(order + 0.2 * 1.5 + 2 * drift)
+    measured = mixed.measure(batch, scored, reference, parts, SETTINGS.beta)
+    assert measured["ranking_loss"] == pytest.approx(order)
+    # Its best and its worst answer count beside those of the pair.
+    assert measured["reward_margin"] == pytest.approx((0.1 + 0.3) / 2)
+    assert measured["accuracy"] == 1.0
+
+
+def test_under_simpo_a_ranking_counts_by_token_and_without_the_reference():
+    ranking = Encoded((1, 2), (MIXED[0].answers[0],) * 3, Credit(Objective.RANKING, (1.0, 0.2, -1.0), 1.0, 0.0))
+    scored = Scored(torch.tensor([-8.0, -4.0, -12.0]).double(), torch.zeros(3).double())
+    settings = replace(SETTINGS, pair_loss="simpo", beta=2.0)
+    parts = mixed.example_losses(gather([ranking], CPU), scored, torch.zeros(3).double(), 0.0, settings)
+    best, middle, worst = (exp(2.0 * logp / 4) for logp in (-8.0, -4.0, -12.0))
+    order = -log(best / (best + middle + worst)) - log(middle / (middle + worst))
+    assert parts["ranking"].item() == pytest.approx(order)
+
+
 def test_an_anchor_adds_how_far_compared_answers_have_come_from_the_champion():
-    batch = mixed.gather(MIXED, CPU)
+    batch = gather(MIXED, CPU)
     plain, anchored = (
         mixed.example_losses(batch, SCORED, REFERENCE, 0.05, replace(SETTINGS, anchor=weight)) for weight in (0.0, 2.0)
     )
@@ -65,7 +99,7 @@ def test_an_anchor_adds_how_far_compared_answers_have_come_from_the_champion():
 
 
 def test_metrics_of_kinds_that_are_absent_are_left_out():
-    batch = mixed.gather(MIXED[2:], CPU)
+    batch = gather(MIXED[2:], CPU)
     scored = Scored(SCORED.logp[3:], SCORED.nll[3:])
     parts = mixed.example_losses(batch, scored, REFERENCE[3:], 0.0, SETTINGS)
     measured = mixed.measure(batch, scored, REFERENCE[3:], parts, SETTINGS.beta)
@@ -73,14 +107,14 @@ def test_metrics_of_kinds_that_are_absent_are_left_out():
 
 
 def test_a_wrong_reference_is_noticed_before_anything_is_learnt():
-    batch = mixed.gather(MIXED, CPU)
+    batch = gather(MIXED, CPU)
     mixed.check_first(batch, SCORED, SCORED.logp, torch.float32)
     with pytest.raises(TrainingError, match="100% of the answers"):
         mixed.check_first(batch, SCORED, REFERENCE, torch.float32)
 
 
 def test_answers_that_earlier_nights_made_very_unlikely_are_rounded_by_more_than_others():
-    batch = mixed.gather(MIXED, CPU)
+    batch = gather(MIXED, CPU)
     reference = -15.0 * batch.lengths.double()
     moved = Scored(reference + 0.8 * batch.lengths.sqrt(), SCORED.nll)
     mixed.check_first(batch, moved, reference, torch.bfloat16)
@@ -91,13 +125,13 @@ def test_answers_that_earlier_nights_made_very_unlikely_are_rounded_by_more_than
 
 
 def test_delta_follows_the_mean_reward_of_both_classes():
-    batch = mixed.gather([made(Objective.UNPAIRED), made(Objective.UNPAIRED, desirable=False)], CPU)
+    batch = gather([made(Objective.UNPAIRED), made(Objective.UNPAIRED, desirable=False)], CPU)
     scored = Scored(torch.tensor([-6.0, -12.0]).double(), torch.zeros(2).double())
     reference = torch.tensor([-10.0, -10.0]).double()
     assert mixed.next_delta(batch, scored, reference, 0.5, beta=0.1) == pytest.approx(0.9 * 0.5 + 0.1 * 0.1)
 
 
 def test_delta_stays_where_a_batch_has_no_unpaired_example():
-    batch = mixed.gather(MIXED[2:], CPU)
+    batch = gather(MIXED[2:], CPU)
     scored = Scored(SCORED.logp[3:], SCORED.nll[3:])
     assert mixed.next_delta(batch, scored, REFERENCE[3:], 0.25, beta=0.1) == 0.25

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loop.training.batch.credit import Credit
 from loop.training.batch.packs import cost, packs, padded
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.batch.tree import grow
@@ -21,7 +22,7 @@ PROMPTS = st.lists(TOKENS, min_size=1, max_size=9)
 
 def example(prompt: tuple[int, ...], *answers: tuple[int, ...]) -> Encoded:
     made = tuple(Answer(ids, (1.0,) * len(ids)) for ids in answers or ((7,), (8,)))
-    return Encoded(Objective.PAIR, prompt, made, desirable=True, weight=1.0, nll_share=0.0)
+    return Encoded(prompt, made, Credit(Objective.PAIR, (1.0, -1.0), weight=1.0, nll_share=0.0))
 
 
 def nodes(examples: list[Encoded], group: list[int]) -> int:

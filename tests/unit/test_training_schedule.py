@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loop.settings import TrainingSettings
+from loop.training.batch.credit import Credit
 from loop.training.batch.schedule import MOST_SHOWINGS, affordable, batches, behind, families, order, rate, showings
 from loop.training.batch.tokens import Answer, Encoded
 from loop.types import Objective
@@ -111,7 +112,8 @@ def test_training_ends_by_steps_when_there_is_time_left():
 
 def test_a_family_is_a_conversation_and_stays_together():
     prompts = [(1, 2, 3, 4), (9,), (1, 2), (1, 3), (1, 2, 3, 5), (1, 2)]
-    found = families([Encoded(Objective.PAIR, p, (Answer((0,), (1.0,)),), True, 1.0, 0.0) for p in prompts])
+    credit = Credit(Objective.PAIR, (1.0, -1.0), weight=1.0, nll_share=0.0)
+    found = families([Encoded(p, (Answer((0,), (1.0,)),), credit) for p in prompts])
     assert found == [[2, 5, 0, 4], [1], [3]]
     together = order(found, epochs=1.0, seed=3)
     places = [together.index(index) for index in found[0]]

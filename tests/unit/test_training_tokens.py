@@ -23,18 +23,17 @@ def example(
     objective: Objective = Objective.PAIR,
     signal: FeedbackKind = FeedbackKind.COMPARISON,
     prompt: tuple[Message, ...] = (Message("user", "Where is my parcel?"),),
-    desirable: bool = True,
-    weight: float = 1.0,
+    score: float = 1.0,
 ) -> Example:
-    verdicts = (desirable, not desirable)
+    """Scores fall evenly from `score` to its opposite."""
+    last = max(1, len(answers) - 1)
     return Example(
         example_id="-".join(answers),
         objective=objective,
         signal=signal,
         prompt=prompt,
         branches=tuple(
-            Branch(Message("assistant", text), verdict, weight)
-            for text, verdict in zip(answers, verdicts, strict=False)
+            Branch(Message("assistant", text), score * (1 - 2 * place / last)) for place, text in enumerate(answers)
         ),
         split=Split.TRAIN,
         cluster="user",
@@ -59,8 +58,8 @@ def test_empty_and_equal_answers_are_dropped_and_counted(tokenizer):
 
 
 def test_what_has_aged_to_no_weight_is_dropped(tokenizer):
-    encoding = encode([example("no", "yes", weight=0.0), example("blue", "red")], tokenizer, SETTINGS)
-    assert ([made.weight for made in encoding.examples], encoding.dropped) == ([1.0], 1)
+    encoding = encode([example("no", "yes", score=0.0), example("blue", "red")], tokenizer, SETTINGS)
+    assert ([made.credit.weight for made in encoding.examples], encoding.dropped) == ([1.0], 1)
 
 
 def test_a_long_conversation_loses_its_oldest_turns_but_not_its_system_message(tokenizer):
@@ -102,42 +101,64 @@ def test_only_what_an_edit_changed_weighs_fully(before, after, changed):
         (example("A.", "B.", signal=FeedbackKind.EDIT), 1.0),
         (example("A.", objective=Objective.DEMONSTRATION, signal=FeedbackKind.DEMONSTRATION), 1.0),
         (example("A.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB), SETTINGS.desirable_nll),
-        (example("A.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, desirable=False), 0.0),
+        (example("A.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, score=-1.0), 0.0),
     ],
 )
 def test_the_nll_counts_by_what_the_feedback_was(tokenizer, made, share):
-    assert encode([made], tokenizer, SETTINGS).examples[0].nll_share == share
+    assert encode([made], tokenizer, SETTINGS).examples[0].credit.nll_share == share
+
+
+def test_a_ranking_keeps_its_order_and_counts_as_its_lighter_end(tokenizer):
+    made = example("A.", "B.", "C.", objective=Objective.RANKING, signal=FeedbackKind.OUTCOME, score=0.5)
+    uneven = replace(made, branches=(replace(made.branches[0], score=1.0), *made.branches[1:]))
+    beside = example("A.", "B.")
+    ranking, pair = encode([uneven, beside], tokenizer, SETTINGS).examples
+    assert ranking.credit.scores == (1.0, 0.0, -0.5)
+    assert ranking.credit.weight == pytest.approx(pair.credit.weight / 2)
+    assert ranking.credit.nll_share == SETTINGS.chosen_nll
+    assert [tokenizer.decode(answer.ids[:-1]) for answer in ranking.answers] == ["A.", "B.", "C."]
+
+
+def test_a_ranking_that_is_larger_than_a_pair_may_be_keeps_its_ends_and_answers_between(tokenizer):
+    words = ("one", "two", "three", "four", "five", "six")
+    made = example(*words, objective=Objective.RANKING, signal=FeedbackKind.OUTCOME)
+    room = max(map(len, encode([made], tokenizer, SETTINGS).examples[0].sequences))
+    encoding = encode([made], tokenizer, replace(SETTINGS, max_tokens=2 * room))
+    (kept,) = encoding.examples
+    assert [tokenizer.decode(answer.ids[:-1]) for answer in kept.answers] == ["one", "three", "four", "six"]
+    assert kept.credit.scores == pytest.approx((1.0, 0.2, -0.2, -1.0))
+    assert (encoding.truncated, encoding.dropped) == (1, 0)
 
 
 def test_thumbs_up_and_down_weigh_the_same_in_all(tokenizer):
     thumbs = [
-        example(f"Answer {i}.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, desirable=i % 3 > 0)
+        example(f"Answer {i}.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, score=1.0 if i % 3 else -1.0)
         for i in range(9)
     ]
     encoded = encode(thumbs, tokenizer, SETTINGS).examples
-    totals = [sum(e.weight for e in encoded if e.desirable is verdict) for verdict in (True, False)]
+    totals = [sum(e.credit.weight for e in encoded if e.credit.approved is verdict) for verdict in (True, False)]
     assert totals == pytest.approx([4.5, 4.5])
 
 
 def test_one_thumb_against_many_is_not_blown_up(tokenizer):
     thumbs = [
-        example(f"Answer {i}.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, desirable=i > 0)
+        example(f"Answer {i}.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, score=1.0 if i else -1.0)
         for i in range(30)
     ]
     encoded = encode(thumbs, tokenizer, SETTINGS).examples
-    assert encoded[0].weight / encoded[1].weight == pytest.approx(4.0 / (30 / (2 * 29)))
+    assert encoded[0].credit.weight / encoded[1].credit.weight == pytest.approx(4.0 / (30 / (2 * 29)))
 
 
 def test_weights_are_one_on_average(tokenizer):
-    made = [example("A.", "B.", weight=0.2), example("C.", "D.", weight=0.6)]
-    assert [e.weight for e in encode(made, tokenizer, SETTINGS).examples] == pytest.approx([0.5, 1.5])
+    made = [example("A.", "B.", score=0.2), example("C.", "D.", score=0.6)]
+    assert [e.credit.weight for e in encode(made, tokenizer, SETTINGS).examples] == pytest.approx([0.5, 1.5])
 
 
 def test_an_edit_can_be_trained_as_a_demonstration_of_the_whole_answer(tokenizer):
     edit = example("On its way today.", "On its way.", signal=FeedbackKind.EDIT)
     as_pair = encode([edit], tokenizer, SETTINGS).examples[0]
     alone = encode([edit], tokenizer, replace(SETTINGS, edits="demonstration")).examples[0]
-    assert (as_pair.objective, len(as_pair.answers)) == (Objective.PAIR, 2)
-    assert alone.objective is Objective.DEMONSTRATION
+    assert (as_pair.credit.objective, len(as_pair.answers)) == (Objective.PAIR, 2)
+    assert alone.credit.objective is Objective.DEMONSTRATION
     assert [answer.ids for answer in alone.answers] == [as_pair.answers[0].ids]
     assert set(alone.answers[0].nll_weights) == {1.0} != set(as_pair.answers[0].nll_weights)

@@ -1,21 +1,20 @@
-"""Token ids and loss weights of examples: the first stage of training, and the only one that sees text."""
+"""Token ids of examples: the first stage of training, and the only one that sees text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import chain
-from math import fsum
 
 from transformers import PreTrainedTokenizerBase
 
+from loop.branches import spread
 from loop.models import fit, prompt_ids, response_ids
 from loop.settings import TrainingSettings
-from loop.types import Branch, Example, FeedbackKind, Objective
+from loop.training.batch.credit import Credit, assign, balance
+from loop.types import Example, FeedbackKind, Objective
 
 UNCHANGED = 0.05
 """NLL weight of the tokens of an edited answer that were there before the edit."""
-LARGEST_CLASS_WEIGHT = 4.0
-"""Largest factor on the weight of a class of thumbs, so that a few of the rarer kind do not dominate a training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +28,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An example as token ids, with its answers in the order of its branches."""
+    """An example as token ids, with the credit of its answers; the best answer comes first."""
 
-    objective: Objective
     prompt: tuple[int, ...]
     answers: tuple[Answer, ...]
-    desirable: bool
-    """Whether the user approved of the first answer; for unpaired examples."""
-    weight: float
-    """Weight of the example's loss; 1 on average over all examples encoded together."""
-    nll_share: float
-    """Coefficient of the first answer's NLL in the loss."""
+    credit: Credit
 
     @property
     def sequences(self) -> tuple[tuple[int, ...], ...]:
@@ -58,29 +51,35 @@ class Encoding:
 
     examples: tuple[Encoded, ...]
     truncated: int
-    """Examples whose prompt lost its oldest turns."""
+    """Examples whose prompt lost its oldest turns, or whose ranking lost answers."""
     dropped: int
     """Examples with an empty answer, two equal answers or no weight, or too long for `max_tokens`."""
 
 
 def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings) -> Encoding:
-    """Tokenise `examples` and balance the classes of the unpaired ones; weights are 1 on average."""
+    """Tokenise `examples` and assign their credits, whose weights are 1 on average."""
     encoded: list[Encoded] = []
     truncated = 0
     for example in examples:
         answers = _answers(example, tokenizer, settings)
+        credit = assign(example, settings)
         # An example that has aged to no weight teaches nothing, and a batch of such would divide by 0.
-        if not (_tells_something(answers) and example.branches[0].weight > 0):
+        if not (_tells_something(answers) and credit.weight > 0):
             continue
         # Only the prompt is shortened, by whole turns: an answer is trained on whole or not at all.
         room = settings.max_tokens - max(len(answer.ids) for answer in answers)
-        kept = fit(tokenizer, example.prompt, room)
-        prompt = tuple(prompt_ids(tokenizer, kept))
+        turns = fit(tokenizer, example.prompt, room)
+        prompt = tuple(prompt_ids(tokenizer, turns))
         if len(prompt) > room:
             continue
-        truncated += len(kept) < len(example.prompt)
-        encoded.append(_encoded(example, prompt, answers, settings))
-    return Encoding(_scaled(_balanced(encoded)), truncated, len(examples) - len(encoded))
+        whole = Encoded(prompt, answers[: len(credit.scores)], credit)
+        # A ranking is no larger than the largest pair may be: for its size alone no training fails.
+        fitting = _shortened(whole, 2 * settings.max_tokens)
+        truncated += len(turns) < len(example.prompt) or fitting is not whole
+        encoded.append(fitting)
+    balanced = zip(encoded, balance([each.credit for each in encoded]), strict=True)
+    kept = tuple(replace(each, credit=credit) for each, credit in balanced)
+    return Encoding(kept, truncated, len(examples) - len(encoded))
 
 
 def _answers(example: Example, tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings) -> tuple[Answer, ...]:
@@ -95,6 +94,19 @@ def _answers(example: Example, tokenizer: PreTrainedTokenizerBase, settings: Tra
 
 def _is_edited_pair(example: Example) -> bool:
     return example.signal is FeedbackKind.EDIT and example.objective is Objective.PAIR
+
+
+def _shortened(example: Encoded, most: int) -> Encoded:
+    """`example` with fewer answers where a row for each takes more than `most` tokens; the first and the last stay."""
+    width = max(map(len, example.sequences))
+    places = spread(range(len(example.answers)), max(2, most // width))
+    if len(places) == len(example.answers):
+        return example
+    return Encoded(
+        example.prompt,
+        tuple(example.answers[place] for place in places),
+        replace(example.credit, scores=tuple(example.credit.scores[place] for place in places)),
+    )
 
 
 def _tells_something(answers: tuple[Answer, ...]) -> bool:
@@ -114,53 +126,3 @@ def span_weights(before: Sequence[int], after: Sequence[int]) -> tuple[float, ..
         elif tag != "equal":
             weights[start:end] = [1.0] * (end - start)
     return tuple(weights)
-
-
-def _encoded(
-    example: Example, prompt: tuple[int, ...], answers: tuple[Answer, ...], settings: TrainingSettings
-) -> Encoded:
-    first = example.branches[0]
-    # As a demonstration an edit is trained without the answer before it.
-    alone = example.signal is FeedbackKind.EDIT and settings.edits == "demonstration"
-    return Encoded(
-        objective=Objective.DEMONSTRATION if alone else example.objective,
-        prompt=prompt,
-        answers=answers[:1] if alone else answers,
-        desirable=first.desirable,
-        weight=first.weight,
-        nll_share=_nll_share(example, first, settings),
-    )
-
-
-def _nll_share(example: Example, first: Branch, settings: TrainingSettings) -> float:
-    """Coefficient of the NLL of the first answer of `example`."""
-    # An edit shows the wanted answer itself, so its NLL counts like a demonstration's.
-    if example.objective is Objective.DEMONSTRATION or example.signal is FeedbackKind.EDIT:
-        return 1.0
-    if example.objective is Objective.PAIR:
-        return settings.chosen_nll
-    return settings.desirable_nll if first.desirable else 0.0
-
-
-def _scaled(encoded: Sequence[Encoded]) -> tuple[Encoded, ...]:
-    """Examples with weights of 1 on average."""
-    total = fsum(example.weight for example in encoded)
-    return tuple(replace(example, weight=example.weight * len(encoded) / total) for example in encoded)
-
-
-def _balanced(encoded: Sequence[Encoded]) -> tuple[Encoded, ...]:
-    """Examples, of which the unpaired are weighted so that approval and disapproval count the same in all."""
-    totals = {verdict: _class_weight(encoded, verdict) for verdict in (True, False)}
-    if not all(totals.values()):
-        return tuple(encoded)
-    factors = {
-        verdict: min(LARGEST_CLASS_WEIGHT, fsum(totals.values()) / (2 * total)) for verdict, total in totals.items()
-    }
-    return tuple(
-        replace(e, weight=e.weight * factors[e.desirable]) if e.objective is Objective.UNPAIRED else e for e in encoded
-    )
-
-
-def _class_weight(encoded: Sequence[Encoded], verdict: bool) -> float:
-    """Weight of all unpaired examples of one class, approval or disapproval."""
-    return fsum(e.weight for e in encoded if e.objective is Objective.UNPAIRED and e.desirable is verdict)

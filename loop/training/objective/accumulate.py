@@ -17,14 +17,15 @@ from loop.training.checkpoint import State
 from loop.training.forward.logps import Scored, Scorer, score
 from loop.training.objective import mixed
 from loop.training.objective.reference import Reference
+from loop.training.objective.vectors import Batch, gather
 
 
 @dataclass(frozen=True, slots=True)
 class Accumulated:
     """A batch after its gradient was added to the parameters, the same in every process."""
 
-    examples: list[Encoded]
-    """Examples in the order of the scores."""
+    batch: Batch
+    """Its examples, in the order of the scores."""
     scored: Scored
     reference: Tensor
     """Log-probabilities under the champion, float64 [answers]."""
@@ -80,7 +81,7 @@ def clip(parameters: Iterable[nn.Parameter], batch: Sequence[Encoded], largest: 
     """
     # So a batch keeps its weight: cut to one length, two conversations that users disapproved of would outweigh one
     # that they approved of and that counts twice.
-    weight = fmean(example.weight for example in batch)
+    weight = fmean(example.credit.weight for example in batch)
     return float(clip_grad_norm_(parameters, weight * largest or inf)) / weight
 
 
@@ -96,7 +97,7 @@ def weighted_loss(
     `reference` holds the champion's log-probabilities of each example's answers, `delta` is the running mean reward.
     """
     scored = score(scorer, examples)
-    batch = mixed.gather(examples, scored.logp.device)
+    batch = gather(examples, scored.logp.device)
     flat = scored.logp.new_tensor(list(chain.from_iterable(reference)))  # [answers], like the scores
     parts = mixed.example_losses(batch, scored, flat, delta, settings)
     return mixed.weighted_sum(parts, batch), scored
@@ -109,7 +110,7 @@ def _together(batch: Sequence[Encoded], taken: Sequence[_Pass], device: torch.de
         return torch.tensor(list(chain.from_iterable(lists)), dtype=torch.float64, device=device)
 
     return Accumulated(
-        examples=[batch[i] for each in taken for i in each.group],
+        batch=gather([batch[i] for each in taken for i in each.group], device),
         scored=Scored(vector(each.logp for each in taken), vector(each.nll for each in taken)),
         reference=vector(logps for each in taken for logps in each.reference),
     )

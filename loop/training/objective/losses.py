@@ -1,10 +1,11 @@
 """Preference losses: pure functions of log-probabilities per branch, independent of how `logps` computed them.
 
-All tensors are vectors in float64: log-probabilities of whole answers in nats, under the adapter in training and under
-the champion. Each function returns one unweighted loss per example.
+All tensors are vectors in float64, and of rankings matrices: log-probabilities of whole answers in nats, under the
+adapter in training and under the champion. Each function returns one unweighted loss per example.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -90,26 +91,42 @@ def simpo(pairs: Pairs, beta: float, gap: float) -> Tensor:
     return -logsigmoid(beta * means - gap)
 
 
-def bco(logp: Tensor, reference: Tensor, desirable: Tensor, delta: float, beta: float) -> Tensor:
-    """Binary classifier optimisation, -log sigmoid(+-(r - delta)) with the reward r = beta (logp - reference).
+def plackett_luce(rewards: Tensor, scores: Tensor) -> Tensor:
+    """Plackett-Luce loss of rankings, the sum over answers i of log(exp r_i + sum of exp r_j over all worse j) - r_i.
 
-    `delta` is the running mean reward. Jung et al. 2024 (arXiv 2404.04656), equations 11 and 12.
+    Both are [rankings, answers]; `scores` says who is worse, NaN where a ranking has fewer answers. Each answer is
+    chosen from itself and those below it; with the rewards r = beta (logp - reference) that is `dpo` of two answers.
+    Rafailov et al. 2023 (arXiv 2305.18290), appendix A.3, equation 20.
+    """
+    # Answers of one score are not compared: neither is among the other's rivals. No comparison with NaN is true, so
+    # that a missing answer is chosen from itself alone, at a loss of 0.
+    worse = scores[:, None, :] < scores[:, :, None]  # [rankings, chosen, rival]
+    itself = torch.eye(scores.shape[1], dtype=torch.bool, device=scores.device)
+    rivals = torch.where(worse | itself, rewards[:, None, :], -inf)
+    return (rivals.logsumexp(-1) - rewards).sum(-1)
+
+
+def bco(logp: Tensor, reference: Tensor, sides: Tensor, delta: float, beta: float) -> Tensor:
+    """Binary classifier optimisation, -log sigmoid(s (r - delta)) with the reward r = beta (logp - reference).
+
+    s is 1 for an approved answer and -1 for another, `delta` the running mean reward. Jung et al. 2024 (arXiv
+    2404.04656), equations 11 and 12.
     """
     reward = beta * (logp - reference)
     # Less the mean reward, so that a drift common to both classes teaches nothing.
-    return -logsigmoid(torch.where(desirable, reward - delta, delta - reward))
+    return -logsigmoid(sides * (reward - delta))
 
 
-def kto(logp: Tensor, reference: Tensor, desirable: Tensor, delta: float, beta: float) -> Tensor:
-    """Kahneman-Tversky optimisation, 1 - sigmoid(+-(r - z)) with r = beta (logp - reference), z = max(delta, 0).
+def kto(logp: Tensor, reference: Tensor, sides: Tensor, delta: float, beta: float) -> Tensor:
+    """Kahneman-Tversky optimisation, 1 - sigmoid(s (r - z)) with r = beta (logp - reference), z = max(delta, 0).
 
-    Ethayarajh et al. 2024 (arXiv 2402.01306), equation 8.
+    s is 1 for an approved answer and -1 for another. Ethayarajh et al. 2024 (arXiv 2402.01306), equation 8.
     """
     reward = beta * (logp - reference)
     # The paper's z = beta KL comes from mismatched answers, a forward pass more; here it is the mean reward of the
     # batches before. Like a KL it is never negative.
     point = max(delta, 0.0)
-    return 1 - torch.sigmoid(torch.where(desirable, reward - point, point - reward))
+    return 1 - torch.sigmoid(sides * (reward - point))
 
 
 def token_kl(logp: Tensor, reference: Tensor, lengths: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Mixed batches: the loss of each example from its answers' log-probabilities, and the metrics of a step."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from math import isnan
 
 import torch
@@ -9,10 +8,9 @@ from torch import Tensor
 
 from loop.errors import TrainingError
 from loop.settings import TrainingSettings
-from loop.training.batch.tokens import Encoded
 from loop.training.forward.logps import Scored, rounding
 from loop.training.objective import losses
-from loop.types import Objective
+from loop.training.objective.vectors import Batch
 
 DELTA_MEMORY = 0.9
 """Share of the running mean reward that each batch leaves as it was."""
@@ -20,52 +18,21 @@ MOST_APART = 0.5
 """Largest share of answers that may differ from the reference: rounding moves a few far, a wrong reference all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A batch as index and weight vectors, by which losses pick examples and answers of their kind."""
-
-    first: Tensor
-    """Index of each example's first answer in the flat list of answers."""
-    pairs: Tensor
-    """Indices of the examples that are pairs."""
-    unpaired: Tensor
-    """Indices of the unpaired examples."""
-    desirable: Tensor
-    weights: Tensor
-    nll_shares: Tensor
-    lengths: Tensor
-    """Length in tokens of each answer."""
-
-
-def gather(examples: Sequence[Encoded], device: torch.device) -> Batch:
-    """`examples` as index and weight vectors."""
-    firsts, answers = [], 0
-    for example in examples:
-        firsts.append(answers)
-        answers += len(example.answers)
-    return Batch(
-        first=torch.tensor(firsts, device=device),
-        pairs=_where(examples, Objective.PAIR, device),
-        unpaired=_where(examples, Objective.UNPAIRED, device),
-        desirable=torch.tensor([e.desirable for e in examples], device=device),
-        weights=torch.tensor([e.weight for e in examples], dtype=torch.float64, device=device),
-        nll_shares=torch.tensor([e.nll_share for e in examples], dtype=torch.float64, device=device),
-        lengths=torch.tensor([len(a.ids) for e in examples for a in e.answers], device=device),
-    )
-
-
 def example_losses(
     batch: Batch, scored: Scored, reference: Tensor, delta: float, settings: TrainingSettings
 ) -> dict[str, Tensor]:
-    """The loss of every example, [examples], in parts: `nll` (times its share), `pair`, `unpaired` and `anchor`."""
+    """The loss of every example, [examples], in parts: `nll` (times its share), `pair` to `unpaired`, and `anchor`."""
     judged = batch.first[batch.unpaired]
     unpaired = _unpaired_loss(settings)(
-        scored.logp[judged], reference[judged], batch.desirable[batch.unpaired], delta, settings.beta
+        scored.logp[judged], reference[judged], batch.sides[batch.unpaired], delta, settings.beta
     )
+    rewards = _rewards(batch, scored, reference, settings)
+    ranking = losses.plackett_luce(rewards[batch.ranked], batch.ranks)
     zeros = torch.zeros_like(batch.weights)
     return {
         "nll": batch.nll_shares * scored.nll[batch.first],
         "pair": zeros.index_add(0, batch.pairs, _pair_loss(_pairs(batch, scored, reference), settings)),
+        "ranking": zeros.index_add(0, batch.rankings, ranking),
         "unpaired": zeros.index_add(0, batch.unpaired, unpaired),
         "anchor": settings.anchor * _drift(batch, scored, reference),
     }
@@ -74,14 +41,12 @@ def example_losses(
 def _drift(batch: Batch, scored: Scored, reference: Tensor) -> Tensor:
     """Mean KL estimate of each example's answers to the champion; 0 for demonstrations."""
     kl = losses.token_kl(scored.logp, reference, batch.lengths)
-    pairs, unpaired = batch.first[batch.pairs], batch.first[batch.unpaired]
-    zeros = torch.zeros_like(batch.weights)
-    return zeros.index_add(0, batch.pairs, (kl[pairs] + kl[pairs + 1]) / 2).index_add(0, batch.unpaired, kl[unpaired])
+    return torch.zeros_like(batch.weights).index_add(0, batch.owners, batch.drift_shares * kl)
 
 
 def _pairs(batch: Batch, scored: Scored, reference: Tensor) -> losses.Pairs:
     chosen = batch.first[batch.pairs]
-    rejected = chosen + 1  # the better answer of a pair is its first branch
+    rejected = batch.last[batch.pairs]
     return losses.Pairs(
         chosen=scored.logp[chosen],
         rejected=scored.logp[rejected],
@@ -116,6 +81,15 @@ def _unpaired_loss(settings: TrainingSettings) -> Callable[..., Tensor]:
             return losses.kto
 
 
+def _rewards(batch: Batch, scored: Scored, reference: Tensor, settings: TrainingSettings) -> Tensor:
+    """Reward of each answer for the loss of rankings, on the scale on which `beta` is set for the loss of pairs."""
+    match settings.pair_loss:
+        case "dpo" | "conservative" | "robust" | "ipo" | "apo_zero":
+            return settings.beta * (scored.logp - reference)
+        case "simpo":
+            return settings.beta * scored.logp / batch.lengths
+
+
 def weighted_sum(parts: dict[str, Tensor], batch: Batch) -> Tensor:
     """Sum of the weighted losses of examples; over the number of examples of an optimiser batch it is the loss."""
     return (batch.weights * torch.stack(list(parts.values())).sum(0)).sum()
@@ -125,8 +99,8 @@ def next_delta(batch: Batch, scored: Scored, reference: Tensor, delta: float, be
     """The running mean reward of unpaired examples after this batch, in which both classes count the same."""
     judged = batch.first[batch.unpaired]
     rewards = beta * (scored.logp - reference)[judged]
-    desirable = batch.desirable[batch.unpaired]
-    means = [rewards[chosen].mean() for chosen in (desirable, ~desirable) if chosen.any()]
+    approved = batch.sides[batch.unpaired] > 0
+    means = [rewards[chosen].mean() for chosen in (approved, ~approved) if chosen.any()]
     if not means:
         return delta
     return DELTA_MEMORY * delta + (1 - DELTA_MEMORY) * float(torch.stack(means).mean())
@@ -137,9 +111,8 @@ def check_first(batch: Batch, scored: Scored, reference: Tensor, number: torch.d
 
     Raises TrainingError when they do not: DPO would not begin at ln 2.
     """
-    chosen = batch.first[batch.pairs]
-    compared = torch.cat([chosen, chosen + 1, batch.first[batch.unpaired]])
-    if not len(compared):
+    compared = batch.drift_shares > 0
+    if not compared.any():
         return
     # A few answers may differ by more: where nights have moved a champion far, some are so unlikely that bfloat16
     # rounds them by a nat.
@@ -159,38 +132,35 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
 
     Metrics without examples in the batch are left out; the loss of a training that diverged is NaN.
     """
-    chosen = batch.first[batch.pairs]
+    # Of a ranking its best and its worst answer, like the answers of a pair.
+    contested = torch.cat([batch.pairs, batch.rankings])
+    chosen, rejected = batch.first[contested], batch.last[contested]
     judged = batch.first[batch.unpaired]
     rewards = beta * (scored.logp - reference)
-    desirable = batch.desirable[batch.unpaired]
+    approved = batch.sides[batch.unpaired] > 0
     # Only answers that were served: the estimate holds for what the champion drew, and edits, which it never drew,
     # would make e^d of it.
-    compared = torch.cat([chosen + 1, judged])
-    drift = losses.token_kl(scored.logp[compared], reference[compared], batch.lengths[compared])
-    lead = rewards[chosen] - rewards[chosen + 1]
-    shorter = batch.lengths[chosen] < batch.lengths[chosen + 1]
+    served = batch.served
+    drift = losses.token_kl(scored.logp[served], reference[served], batch.lengths[served])
+    lead = rewards[chosen] - rewards[rejected]
+    shorter = batch.lengths[chosen] < batch.lengths[rejected]
     measured = {
         "loss": weighted_sum(parts, batch) / batch.weights.sum(),
         "nll": scored.nll[batch.first][batch.nll_shares > 0].mean(),
         "pair_loss": parts["pair"][batch.pairs].mean(),
         "dpo_loss": losses.dpo(_pairs(batch, scored, reference), beta).mean(),
+        "ranking_loss": parts["ranking"][batch.rankings].mean(),
         "unpaired_loss": parts["unpaired"][batch.unpaired].mean(),
         "reward_chosen": rewards[chosen].mean(),
-        "reward_rejected": rewards[chosen + 1].mean(),
+        "reward_rejected": rewards[rejected].mean(),
         "reward_margin": lead.mean(),
         "accuracy": (lead > 0).double().mean(),
         "accuracy_shorter": (lead[shorter] > 0).double().mean(),
-        "reward_desirable": rewards[judged][desirable].mean(),
-        "reward_undesirable": rewards[judged][~desirable].mean(),
+        "reward_desirable": rewards[judged][approved].mean(),
+        "reward_undesirable": rewards[judged][~approved].mean(),
         "chosen_logp_drift": (scored.logp - reference)[chosen].sum() / batch.lengths[chosen].sum(),
         "kl": drift.mean(),
     }
     # One transfer from the device instead of one for each metric. A mean over nothing is NaN.
     values = zip(measured, torch.stack(list(measured.values())).tolist(), strict=True)
     return {name: value for name, value in values if name == "loss" or not isnan(value)}
-
-
-def _where(examples: Sequence[Encoded], objective: Objective, device: torch.device) -> Tensor:
-    """Indices of the examples with this objective; of type long also where there are none, since they index."""
-    found = [index for index, example in enumerate(examples) if example.objective is objective]
-    return torch.tensor(found, dtype=torch.long, device=device)

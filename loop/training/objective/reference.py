@@ -104,7 +104,7 @@ def _copied(model: PeftModel) -> dict[str, torch.Tensor]:
 
 def _compared(example: Encoded) -> bool:
     """Whether the loss of `example` compares with the champion: that of a demonstration is its NLL alone."""
-    return example.objective is not Objective.DEMONSTRATION
+    return example.credit.objective is not Objective.DEMONSTRATION
 
 
 def _keys(example: Encoded) -> list[str]:

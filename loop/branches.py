@@ -1,0 +1,21 @@
+"""Branches of an example: what their signed scores say together, for curation, suites and training alike."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from loop.types import Branch
+
+Answer = TypeVar("Answer")
+
+
+def weight_of(branches: Sequence[Branch]) -> float:
+    """How much an example with these branches counts: the lesser size of its best and its worst branch's score."""
+    return min(abs(branches[0].score), abs(branches[-1].score))
+
+
+def spread(ordered: Sequence[Answer], most: int) -> tuple[Answer, ...]:
+    """At most `most` (2 or more) of `ordered`, at even distances; the first and the last are among them."""
+    if len(ordered) <= most:
+        return tuple(ordered)
+    step = (len(ordered) - 1) / (most - 1)
+    return tuple(ordered[round(place * step)] for place in range(most))
