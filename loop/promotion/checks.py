@@ -109,7 +109,7 @@ def require_fresh(entries: Sequence[Promotion], decision: Decision) -> None:
 def overtaken(entries: Sequence[Promotion]) -> StaleChampionError:
     """The error that says who serves now and who moved the champion last."""
     moved = last_move(entries)
-    who = "since nobody moved it"
+    who = "by an empty ledger"
     if moved is not None:
         who = f"since {moved.actor}'s {moved.action} at {moved.recorded_at:%Y-%m-%d %H:%M} UTC"
     return StaleChampionError(

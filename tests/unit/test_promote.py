@@ -194,6 +194,15 @@ def test_a_decision_against_a_former_champion_is_stale_and_tells_who_won(house: 
     assert house.serving == 1
 
 
+def test_an_approval_is_not_told_as_what_moved_the_champion(house: House) -> None:
+    house.promote(1, decided(1, against=0))
+    house.promote(2, decided(2, against=1))
+    house.rollback()
+    house.approve(1)
+    with pytest.raises(StaleChampionError, match="version 1 serves since bob's rollback"):
+        house.promote(3, decided(3, against=2))
+
+
 def test_a_decision_against_a_champion_an_empty_ledger_never_had_is_stale(house: House) -> None:
     with pytest.raises(StaleChampionError, match="empty ledger"):
         house.promote(2, decided(2, against=1))

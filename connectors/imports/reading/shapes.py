@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from pydantic import (
@@ -13,7 +13,6 @@ from pydantic import (
     Field,
     JsonValue,
     PlainValidator,
-    StringConstraints,
     TypeAdapter,
     ValidationError,
 )
@@ -35,12 +34,12 @@ def _finite(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-def _as(shape: type[T]) -> Callable[[object], T]:
-    """A validator that reads a shape of the wire contract inside a foreign model."""
+def _as(shape: object) -> Callable[[object], Any]:
+    """A validator that reads a shape of the wire contract inside a foreign model: its bounds are said there alone."""
 
-    def read(value: object) -> T:
+    def read(value: object) -> Any:  # noqa: ANN401 - whatever `shape` says
         try:
-            return msgspec.convert(value, shape)
+            return msgspec.convert(value, type=shape)
         except msgspec.ValidationError as error:
             raise ValueError(wire.placed(error)) from error
 
@@ -49,8 +48,8 @@ def _as(shape: type[T]) -> Callable[[object], T]:
 
 Time = Annotated[AwareDatetime, Field(strict=False), AfterValidator(wire.to_utc)]
 """A time: RFC 3339 text or Unix seconds."""
-Name = Annotated[str, StringConstraints(min_length=1, max_length=wire.MAX_NAME_CHARS)]
-Int64 = Annotated[int, Field(ge=wire.LOWEST, le=wire.HIGHEST)]
+Name = Annotated[str, PlainValidator(_as(wire.Name))]
+Int64 = Annotated[int, PlainValidator(_as(wire.Int64))]
 Metadata = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 Many = Annotated[list[Item], Field(fail_fast=True)]
 """A list that is refused at its first fault: every further fault would be reported too, at a kilobyte each."""
