@@ -187,8 +187,8 @@ class Branch:
 class Example:
     """An example that curation made from feedback: a prompt, scored branches and an objective.
 
-    Branches come best first, the best above 0 and the worst below: two of a PAIR, at least three of a RANKING, where
-    those of one score are not compared. UNPAIRED has one branch, DEMONSTRATION one above 0.
+    Branches come best first. Of a PAIR (two) and a RANKING (more) the best is above 0 and the worst below; those of one
+    score are not compared. UNPAIRED has one branch, DEMONSTRATION one above 0.
     """
 
     example_id: str

@@ -7,7 +7,7 @@ from statistics import fmean, pstdev
 
 from loop.branches import spread
 from loop.curation.draft import MOST_RANKED, Draft, draft, is_empty, pair, ranked, verdict
-from loop.curation.join import Joined
+from loop.curation.join import Joined, cluster
 from loop.types import Message, Objective
 
 MIN_RATINGS = 3
@@ -81,15 +81,22 @@ def _compared(ratings: Sequence[Joined]) -> tuple[list[Draft], list[Joined]]:
 
 
 def _far_apart(ratings: Sequence[Joined]) -> list[Joined]:
-    """The longest list of ratings of different answers, highest first, each of them preferred to the next one."""
+    """The longest list of ratings of one user's answers, highest first, each of them preferred to the next one."""
     found: list[Joined] = []
     said: set[Message] = set()
     for rating in reversed(ratings):
         answer = rating.interaction.response
-        if not is_empty(answer) and answer not in said and (not found or _is_preference(found[-1], rating)):
+        if is_empty(answer) or answer in said:
+            continue
+        # Answers to several users would be across splits more often than not; pairs of them are tried.
+        if not found or (_is_preference(found[-1], rating) and _user(found[-1]) == _user(rating)):
             found.append(rating)
             said.add(answer)
     return found
+
+
+def _user(rating: Joined) -> str:
+    return cluster(rating.interaction)
 
 
 def _is_preference(high: Joined, low: Joined) -> bool:

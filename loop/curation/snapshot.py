@@ -57,7 +57,7 @@ SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
 }
 """Columns of the tables, one per field of an example: `SELECT prompt[-1].content FROM 'train.parquet'` in DuckDB."""
 UNSIGNED = pl.List(pl.Struct({"response": _MESSAGE, "desirable": pl.Boolean, "weight": pl.Float64}))
-"""Type of the branches in tables that 0.1.0 and its successors until December 2026 wrote."""
+"""Type of the branches in tables that 0.1.0 wrote, and the code after it until branches had a score."""
 
 
 def write(

@@ -123,6 +123,13 @@ def test_three_ratings_of_one_user_far_apart_on_one_prompt_are_a_ranking() -> No
     assert alone.branches[0].response.content == "near"
 
 
+def test_answers_to_several_users_that_one_person_rates_make_pairs() -> None:
+    asked = [ask(name, answer=name, user=name) for name in ("a", "b", "c")]
+    told = [tell(name, RATING, value, user="rater") for name, value in zip("abc", (1.0, 5.0, 9.0), strict=True)]
+
+    assert answers(made([*asked, *told])) == [("pair", "+c", "-a")]
+
+
 def test_an_answer_that_was_rated_twice_stands_in_a_ranking_once() -> None:
     rated = [("a", "same", 1.0), ("b", "other", 5.0), ("c", "same", 9.0), ("d", "third", 2.9)]
     asked = [ask(name, answer=answer) for name, answer, _ in rated]

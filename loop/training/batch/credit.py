@@ -72,10 +72,11 @@ def balance(assigned: Sequence[Credit]) -> tuple[Credit, ...]:
 
 def _class_factors(assigned: Sequence[Credit]) -> dict[bool, float]:
     """Factors on the weights of approved single answers (True) and of the others (False)."""
-    alone = [credit for credit in assigned if credit.objective is Objective.UNPAIRED]
-    totals = {
-        approved: fsum(credit.weight for credit in alone if credit.approved is approved) for approved in (True, False)
-    }
+    weights: dict[bool, list[float]] = {True: [], False: []}
+    for credit in assigned:
+        if credit.objective is Objective.UNPAIRED:
+            weights[credit.approved].append(credit.weight)
+    totals = {approved: fsum(each) for approved, each in weights.items()}
     # Of one class alone there is nothing to balance.
     if not all(totals.values()):
         return dict.fromkeys(totals, 1.0)
