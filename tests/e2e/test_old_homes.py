@@ -1,10 +1,14 @@
 """A home that earlier code made goes on under this one: nothing it promised is lost."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from connectors.sql.store import SqlStore
+from loop.types import Stage, Without
 from tests.homes import NAMES, SEED, unpack
 from tests.project import nightshift
 
@@ -14,11 +18,31 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return unpack(request.param, tmp_path)
 
 
+def stored_outputs(file: Path) -> list[dict[str, str]]:
+    with closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute("SELECT outputs FROM night ORDER BY started_at").fetchall()
+    return [json.loads(outputs) for (outputs,) in rows]
+
+
 def answered(*arguments: str, folder: Path, codes: tuple[int, ...] = (0,)) -> dict[str, object]:
     done = nightshift("--json", *arguments, folder=folder)
     assert done.returncode in codes, done.stderr
     found: dict[str, object] = json.loads(done.stdout)
     return found
+
+
+def test_nights_are_read_by_name_and_written_back_as_they_were(home: Path) -> None:
+    file = home / ".nightshift" / "store.db"
+    before = stored_outputs(file)
+    store = SqlStore(f"sqlite:///{file}")
+    nights = store.nights()
+    assert [night.outputs.version for night in nights] == [1, 2, None, 3]
+    assert [night.outputs.entry_hash for night in nights] == [Without.PROMOTION, Without.PROMOTION, None, None]
+    assert nights[-1].next_stage is Stage.DECIDE
+    for night in nights:
+        store.save_night(night)
+    store.close()
+    assert stored_outputs(file) == before
 
 
 def test_the_ledger_verifies_and_the_champion_answers_and_is_rolled_back(home: Path) -> None:
