@@ -74,9 +74,10 @@ def test_every_table_has_a_row_for_each_member_of_its_enum():
 
 
 def test_a_table_that_forgets_a_member_is_found(tmp_path: Path):
+    *known, forgotten = Verdict
     forgetful = tmp_path / "forgetful.py"
-    forgetful.write_text("COLOURS = {Verdict.PROMOTE: 1, Verdict.REJECT: 2, Verdict.HOLD: 3}")
-    assert lacking(forgetful) == [f"{forgetful}: COLOURS has no Verdict.UNDERPOWERED"]
+    forgetful.write_text(f"COLOURS = {{{', '.join(f'Verdict.{verdict.name}: 1' for verdict in known)}}}")
+    assert lacking(forgetful) == [f"{forgetful}: COLOURS has no Verdict.{forgotten.name}"]
 
 
 def test_a_match_that_forgets_a_member_fails_the_type_check():
