@@ -11,6 +11,7 @@ import pytest
 from connectors.expectations import SHAPES
 from loop import counts, types
 from loop.cli import terminal
+from loop.cli.data import FORMATS
 from loop.errors import EventError
 from loop.intake.events import decode, encode
 from loop.report import plots
@@ -18,6 +19,7 @@ from loop.types import Feedback, FeedbackKind, NightStatus, Objective, Verdict
 from tests.feedback import ask, made, tell
 
 ROOT = Path(__file__).parents[2]
+IMPORTS = (ROOT / "connectors" / "imports" / "README.md").read_text()
 PARTIAL = {
     "UNSATISFIED": "what the desk's users do",
     "values": "what a chat's feedback can hold as a number",
@@ -74,9 +76,10 @@ def test_every_table_has_a_row_for_each_member_of_its_enum():
 
 
 def test_a_table_that_forgets_a_member_is_found(tmp_path: Path):
+    *known, forgotten = Verdict
     forgetful = tmp_path / "forgetful.py"
-    forgetful.write_text("COLOURS = {Verdict.PROMOTE: 1, Verdict.REJECT: 2, Verdict.HOLD: 3}")
-    assert lacking(forgetful) == [f"{forgetful}: COLOURS has no Verdict.UNDERPOWERED"]
+    forgetful.write_text(f"COLOURS = {{{', '.join(f'Verdict.{verdict.name}: 1' for verdict in known)}}}")
+    assert lacking(forgetful) == [f"{forgetful}: COLOURS has no Verdict.{forgotten.name}"]
 
 
 def test_a_match_that_forgets_a_member_fails_the_type_check():
@@ -93,6 +96,11 @@ def test_every_verdict_has_a_colour_on_the_terminal_and_so_has_a_night_without_o
 
 def test_every_objective_has_a_shape_that_the_expectations_allow():
     assert {shape.partition(" ")[0] for shape in SHAPES} == set(Objective)
+
+
+def test_every_format_has_a_row_in_the_readme_of_imports():
+    rows = [line for line in IMPORTS.splitlines() if line.startswith("| `")]
+    assert [name for name in FORMATS if not any(f"`{name}`" in row.split("|")[1] for row in rows)] == []
 
 
 def test_every_mark_on_the_plot_of_nights_is_a_verdict_or_a_move_by_hand():
