@@ -2,25 +2,32 @@
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from loop import settings as files
 from loop.app import App, now, silent
-from loop.errors import UsageError
+from loop.errors import EventError, NotFoundError, UsageError
 from loop.home import USER_KEY
-from loop.types import Event, Feedback, FeedbackKind, Json, Night, Promotion
+from loop.results import Imported, Replayed, Status
+from loop.types import DeadLetter, Event, Feedback, FeedbackKind, Json, Message, Night, Promotion, Sampling
 
 # Names for the type checker alone: each method imports what it needs, so that sending feedback loads nothing heavy.
 if TYPE_CHECKING:
     from loop.intake.capture import Captured
     from loop.models import LanguageModel
     from loop.nights.parts import Parts
+    from loop.nights.prune import Unneeded
     from loop.ports import Progress
     from loop.types import Candidate, Decision, Evidence, Snapshot, Validation
+
+APPEND_BATCH = 1_000
+"""Events of a file that are appended at once, because a file may be larger than memory."""
 
 
 def open_loop(
@@ -140,6 +147,59 @@ class Loop:
 
         return capture(self.app.log, self.app.store, batch_size=self.app.settings.log.batch_events)
 
+    def import_file(
+        self, file: Path | str, format_name: str = "nightshift", *, start: datetime | None = None
+    ) -> Imported:
+        """Append the events of a file to the event log and capture them.
+
+        Bad lines become dead letters. Ids come from the content, so that a file imported twice is stored once. Lines
+        without a time follow each other by a second from `start` (yesterday's midnight, UTC). Raises UsageError for an
+        unknown format and for a file that cannot be read.
+        """
+        from connectors.imports import encoded
+
+        events = encoded(Path(file), format_name, secret=self.app.user_secret, start=start or yesterday())
+        refusal = ""
+        while batch := list(islice(events, APPEND_BATCH)):
+            self.app.log.append([each.envelope for each in batch])
+            letters = (each.event for each in batch if isinstance(each.event, DeadLetter))
+            refusal = refusal or next((letter.reason for letter in letters), "")
+        return Imported(self.capture(), refusal)
+
+    def dead_letters(self, *, replayed: bool = False) -> Sequence[DeadLetter]:
+        """Events that could not be parsed, with `replayed` also those that were sent again since."""
+        letters = self.app.store.dead_letters()
+        return [letter for letter in letters if replayed or letter.replayed_at is None]
+
+    def dead_letter(self, letter_id: str) -> DeadLetter:
+        """The dead letter whose id begins like this. Raises NotFoundError for none and for several."""
+        letters = self.app.store.dead_letters()
+        found = [letter for letter in letters if letter.letter_id.startswith(letter_id)]
+        if len(found) != 1:
+            raise NotFoundError(
+                f"{len(found)} dead letters have ids that begin with {letter_id!r}", "nightshift dlq list"
+            )
+        return found[0]
+
+    def replay(self, letters: Iterable[DeadLetter] | None = None) -> Replayed:
+        """Send dead letters through the event log again, all or these; those that cannot be parsed now either stay."""
+        from loop.intake.events import decode, encode
+
+        sent = still_dead = 0
+        for letter in self.dead_letters() if letters is None else letters:
+            if letter.replayed_at is not None:
+                continue
+            try:
+                again = encode(decode(letter.payload))
+            except EventError:
+                still_dead += 1
+                continue
+            # In this order a crash between the two sends it twice, which capture absorbs; the other would lose it.
+            self.app.log.append([again])
+            self.app.store.mark_replayed(letter.letter_id, now())
+            sent += 1
+        return Replayed(sent, still_dead)
+
     def curate(self, as_of: datetime | None = None, *, until: int | None = None) -> "Snapshot":
         """Make a snapshot of all feedback known at `as_of` (now), up to the ingestion sequence `until` (all)."""
         from loop.nights.curate import curate_snapshot
@@ -170,6 +230,36 @@ class Loop:
     def nights(self) -> Sequence[Night]:
         """Every night, oldest first."""
         return self.app.store.nights()
+
+    def status(self) -> Status:
+        """Who serves since when and why, and the standing of every night."""
+        from loop import promotion
+        from loop.report.standings import standings
+
+        rows, store = self.app.ledger.entries(), self.app.store
+        return Status(
+            model=self.app.settings.model.name,
+            champion=promotion.champion(rows),
+            anchor=promotion.anchor(rows),
+            moved=promotion.last_move(rows),
+            nights=standings(store, rows, now()),
+            counts=store.counts(),
+        )
+
+    def prune(self, keep: int, *, dry_run: bool = False) -> Sequence["Unneeded"]:
+        """Remove files that neither a rollback nor one of the newest `keep` nights needs; returns what goes.
+
+        Raises LeaseHeldError while a night runs, which could come to need them.
+        """
+        from loop.nights.prune import remove, unneeded
+        from loop.ports import LEASE_SECONDS, NIGHT_LEASE
+
+        store = self.app.store
+        with nullcontext() if dry_run else store.lease(NIGHT_LEASE, LEASE_SECONDS):
+            found = unneeded(self.app.home, store, self.app.ledger, keep)
+            if not dry_run:
+                remove(found)
+        return found
 
     def train(self, snapshot_id: str, *, parent: int | None = None) -> "Candidate":
         """Train a candidate on a snapshot; it continues the champion, or the version `parent` (0: the base model)."""
@@ -256,11 +346,37 @@ class Loop:
 
     def model(self, version: int | None = None) -> "LanguageModel":
         """The champion, or another version, ready to answer, after a check that its bytes are the recorded ones."""
-        from loop.nights.versions import load_version
+        from loop.nights.versions import load_base, load_version
 
         wanted = self.champion() if version is None else version
+        if not wanted:  # the base model needs no registry: it answers before anything was registered
+            return load_base(self.app.settings)
         return load_version(self.app.settings, self.app.registry, self.app.ledger.entries(), wanted)
+
+    def sampling(self) -> Sampling | None:
+        """How most of the newest interactions were drawn; None where none of them says."""
+        from loop.nights.versions import usual_sampling
+
+        return usual_sampling(self.app.store)
+
+    def ask(
+        self, question: str | Sequence[Message], *, version: int | None = None, sampling: Sampling | None = None
+    ) -> str:
+        """The answer of the champion, or of another version, to a question or a conversation.
+
+        It is drawn by `sampling`, else as production's newest interactions were. Each call loads the model: for several
+        questions use `model`.
+        """
+        messages = [Message("user", question)] if isinstance(question, str) else list(question)
+        drawn = sampling or self.sampling() or Sampling()
+        [answer] = self.model(version).generate([messages], drawn)
+        return answer.text
 
     @property
     def _parts(self) -> "Parts":
         return self.app.parts
+
+
+def yesterday() -> datetime:
+    """Yesterday's midnight (UTC): lines imported today are then inside every window and already mature."""
+    return now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)

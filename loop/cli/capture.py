@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import closing, suppress
 from dataclasses import asdict
 from threading import Event
@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from loop.app import now
 from loop.cli import terminal
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
-from loop.errors import EventError, NotFoundError, UnreachableError, UsageError
-from loop.types import DeadLetter
+from loop.errors import NotFoundError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
     from connectors.prometheus import CaptureMetrics
@@ -37,12 +35,10 @@ def capture(session: Session, until_caught_up: bool, metrics: str | None) -> Non
     Until SIGTERM or Ctrl-C. Several processes share the partitions of a Kafka topic. A broker or a database that is
     away is waited for, except with --until-caught-up.
     """
-    from loop.intake.capture import capture as bring_up_to_date
-
     if not until_caught_up:
         _follow(session, metrics)
         return
-    done = bring_up_to_date(session.app.log, session.app.store, batch_size=session.app.settings.log.batch_events)
+    done = session.loop.capture()
     watermark = session.app.store.watermark()
     said = f"stored {done.interactions} interactions, {done.feedback} feedback and {done.dead_letters} dead letters"
     session.show(
@@ -154,7 +150,7 @@ def dlq() -> None:
 @click.pass_obj
 def list_letters(session: Session, everything: bool) -> None:
     """Where each came from and why it was refused."""
-    letters = [letter for letter in session.app.store.dead_letters() if everything or letter.replayed_at is None]
+    letters = session.loop.dead_letters(replayed=everything)
     rows = []
     for letter in letters:
         cells = (letter.letter_id[:12], f"{letter.source}:{letter.position}", letter.reason)
@@ -176,7 +172,7 @@ def show_letter(session: Session, letter_id: str) -> None:
 
     The first digits of its id are enough.
     """
-    letter = _letter(session.app.store.dead_letters(), letter_id)
+    letter = session.loop.dead_letter(letter_id)
     text = letter.payload.decode(errors="backslashreplace")
     shown = terminal.harmless(f"{letter.source}:{letter.position}\n{letter.reason}\n\n{text}")
     session.show(shown, asdict(letter) | {"payload": text}, then=f"nightshift dlq replay {letter_id}")
@@ -190,32 +186,10 @@ def replay_letters(session: Session, letter_ids: tuple[str, ...]) -> None:
 
     All of them, or those that are named, through the event log.
     """
-    from loop.intake.events import decode, encode
-
-    letters = session.app.store.dead_letters()
-    sent = still = 0
-    chosen = [_letter(letters, each) for each in letter_ids] or letters
-    for letter in chosen:
-        if letter.replayed_at is not None:
-            continue
-        try:
-            again = encode(decode(letter.payload))
-        except EventError:
-            still += 1
-            continue
-        # In this order a crash between the two sends it twice, which capture absorbs; the other order would lose it.
-        session.app.log.append([again])
-        session.app.store.mark_replayed(letter.letter_id, now())
-        sent += 1
+    chosen = [session.loop.dead_letter(each) for each in letter_ids] if letter_ids else None
+    done = session.loop.replay(chosen)
     session.show(
-        f"{sent} sent again, {still} still cannot be parsed",
-        {"sent": sent, "still": still},
-        then="nightshift capture --until-caught-up" if sent else "",
+        f"{done.sent} sent again, {done.still_dead} still cannot be parsed",
+        {"sent": done.sent, "still": done.still_dead},
+        then="nightshift capture --until-caught-up" if done.sent else "",
     )
-
-
-def _letter(letters: Sequence[DeadLetter], letter_id: str) -> DeadLetter:
-    found = [letter for letter in letters if letter.letter_id.startswith(letter_id)]
-    if len(found) != 1:
-        raise NotFoundError(f"{len(found)} dead letters have ids that begin with {letter_id!r}", "nightshift dlq list")
-    return found[0]

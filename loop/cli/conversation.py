@@ -2,9 +2,7 @@
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,8 +12,6 @@ from loop.types import Message, Sampling
 if TYPE_CHECKING:
     from loop.ports import EventStore
 
-RECENT = 100
-"""Number of newest interactions whose sampling is looked at; the one that most of them have is production's."""
 STDIN = "-"
 Kind = TypeVar("Kind")
 
@@ -86,10 +82,12 @@ def sampling(flags: Flags, store: "EventStore | None") -> tuple[Sampling, str]:
 
     `store` is None where flags alone decide.
     """
+    from loop.nights.versions import usual_sampling
+
     # A temperature of 0 is greedy as well, so only a positive one contradicts.
     if flags.greedy and flags.temperature:
         raise UsageError("--greedy and --temperature contradict each other", "use one of the two")
-    seen = _usual(store) if store else None
+    seen = usual_sampling(store) if store else None
     begin = seen or Sampling()
     chosen = Sampling(
         temperature=0.0 if flags.greedy else _first(flags.temperature, begin.temperature),
@@ -111,13 +109,6 @@ def describe(chosen: Sampling) -> str:
     drawn = f"temperature {chosen.temperature:g}, top-p {chosen.top_p:g}" if chosen.temperature else "greedy"
     seed = f", seed {chosen.seed}" if chosen.seed is not None and chosen.temperature else ""
     return f"{drawn}, at most {chosen.max_tokens} tokens{seed}"
-
-
-def _usual(store: "EventStore") -> Sampling | None:
-    recent: Sequence[Sampling | None] = [each.sampling for each in store.newest_interactions(RECENT)]
-    # Each request has a seed of its own, which would make every sampling unlike the others.
-    counted = Counter(replace(each, seed=None) for each in recent if each)
-    return counted.most_common(1)[0][0] if counted else None
 
 
 def _first(said: Kind | None, otherwise: Kind) -> Kind:

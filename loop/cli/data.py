@@ -2,8 +2,7 @@
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-from itertools import islice
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -12,9 +11,8 @@ from loop.app import now
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
-from loop.types import DeadLetter
+from loop.library import yesterday
 
-APPEND_BATCH = 1_000
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 FORMATS = (
     "nightshift",
@@ -47,11 +45,6 @@ class Moment(click.ParamType[datetime]):
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def yesterday() -> datetime:
-    """Yesterday's midnight (UTC): lines imported today are then inside every window and already mature."""
-    return now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=1)
-
-
 as_of_option = click.option("--as-of", type=Moment(), default=now, help="See the world as it was then (default: now).")
 
 
@@ -74,18 +67,8 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
     though the event log keeps both. Lines without a time follow each other by a second from --start (default:
     yesterday's midnight, UTC); give it to get the same snapshot from the same file on another day.
     """
-    from connectors.imports import encoded
-    from loop.intake.capture import capture
-
-    events = encoded(file, format_name, secret=session.app.user_secret, start=start)
-    reason = "no line says anything"
-    # In batches, because a file may be larger than memory.
-    while batch := list(islice(events, APPEND_BATCH)):
-        session.app.log.append([each.envelope for each in batch])
-        # A reason of this file, for the error below; the store may hold dead letters of files before it.
-        letters = (each.event for each in batch if isinstance(each.event, DeadLetter))
-        reason = next((letter.reason for letter in letters), reason)
-    done = capture(session.app.log, session.app.store, batch_size=session.app.settings.log.batch_events)
+    imported = session.loop.import_file(file, format_name, start=start)
+    done = imported.captured
     session.show(
         f"{done.interactions} interactions, {done.feedback} feedback, {done.dead_letters} dead letters read; "
         f"{done.new_rows} rows are new",
@@ -93,9 +76,9 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
         then="nightshift dlq list" if done.dead_letters else "nightshift run",
     )
     # After the counts were shown, since the lines are kept as dead letters. An empty file is of every format.
-    if not done.interactions + done.feedback and file.stat().st_size:
+    if imported.nothing and file.stat().st_size:
         raise UsageError(
-            f"nothing in {file} is of the format {format_name}: {reason}",
+            f"nothing in {file} is of the format {format_name}: {imported.refusal or 'no line says anything'}",
             f"name its own with --format: {', '.join(each for each in FORMATS if each != format_name)}",
         )
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -28,14 +27,7 @@ def prune(session: Session, keep: int, dry_run: bool) -> None:
     nights, the base models and all that MLflow keeps stay: a version can be fetched and rolled back to as before. No
     night runs meanwhile.
     """
-    from loop.nights.prune import remove, unneeded
-    from loop.ports import LEASE_SECONDS, NIGHT_LEASE
-
-    # A night that began meanwhile could come to need what was found unneeded. A dry run removes nothing.
-    with nullcontext() if dry_run else session.app.store.lease(NIGHT_LEASE, LEASE_SECONDS):
-        found = unneeded(session.app.home, session.app.store, session.app.ledger, keep)
-        if not dry_run:
-            remove(found)
+    found = session.loop.prune(keep, dry_run=dry_run)
     session.show(
         _table(found, "would go" if dry_run else "removed"),
         {

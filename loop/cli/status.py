@@ -1,23 +1,20 @@
 """The verbs that look at the nights: status and nights."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import click
 
 from loop.app import now
 from loop.cli import terminal
-from loop.cli.durations import Duration, ago, span
+from loop.cli.durations import Duration
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
-from loop.ports import NIGHT_LEASE
-from loop.report import outcomes
-from loop.types import Action, Night, NightStatus, Promotion, Verdict
-
-if TYPE_CHECKING:
-    from loop.ports import Holder
+from loop.report.spans import ago, span
+from loop.report.standings import Standing
+from loop.results import Status
+from loop.types import Action
 
 STALE = 1
 EVENTS = ("interaction", "feedback", "dead_letter")
@@ -25,17 +22,6 @@ NOT_COUNTED = {"feedback", "evidence"}
 """Names of tables that have no plural."""
 DONE: Mapping[Action, str] = {Action.PROMOTE: "promoted", Action.ROLLBACK: "rolled back", Action.ANCHOR: "approved"}
 """Past participle of each action."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A night as it is told: its result, the reason, and what its process does where the night has not ended."""
-
-    night: Night
-    result: str
-    reason: str
-    process: str = ""
-    dead: bool = False
 
 
 @click.command(cls=Verb, access=Access.READS)
@@ -51,27 +37,24 @@ def status(session: Session, max_age: timedelta | None) -> None:
     if max_age is not None:
         _require_fresh(session, max_age)
         return
-    from loop.promotion import anchor, champion, last_move
-
-    rows, counts = session.app.ledger.entries(), session.app.store.counts()
-    last = next(reversed(seen(session)), None)
-    moved = last_move(rows)
-    lines = list(_who_serves(session.app.settings.model.name, champion(rows), anchor(rows), moved))
+    found = session.loop.status()
+    last, moved = found.last_night, found.moved
+    lines = list(_who_serves(found))
     lines += _last_night(last)
-    lines += _stored(counts)
+    lines += _stored(found.counts)
     session.show(
         terminal.table(lines),
         {
-            "champion": champion(rows),
-            "anchor": anchor(rows),
+            "champion": found.champion,
+            "anchor": found.anchor,
             "since": moved and moved.recorded_at,
             "actor": moved and moved.actor,
             "reason": moved and moved.reason,
             "last_night": last and last.night.night_id,
             "night": last and _told(last),
-            "counts": dict(counts),
+            "counts": dict(found.counts),
         },
-        then=_next_step(last, counts),
+        then=_next_step(last, found.counts),
     )
 
 
@@ -79,7 +62,7 @@ def status(session: Session, max_age: timedelta | None) -> None:
 @click.pass_obj
 def nights(session: Session) -> None:
     """Every night, what came of it and why, oldest first."""
-    found = seen(session)
+    found = session.loop.status().nights
     rows = [(each.night.night_id, f"{each.night.as_of:%Y-%m-%d %H:%M}", each.result, each.reason) for each in found]
     told = [{**asdict(each.night), "outputs": each.night.outputs.by_stage(), **_told(each)} for each in found]
     session.show(
@@ -89,46 +72,7 @@ def nights(session: Session) -> None:
     )
 
 
-def seen(session: Session) -> list[Seen]:
-    """Every night as it is told, oldest first."""
-    rows = session.app.ledger.entries()
-    found = session.app.store.nights()
-    # Nights run one at a time, so only the last can be open and have a process that holds the lease.
-    holder = session.app.store.holder(NIGHT_LEASE) if found and found[-1].finished_at is None else None
-    return [_ended(session, night, rows) if night.finished_at else _unfinished(night, holder) for night in found]
-
-
-def _ended(session: Session, night: Night, rows: Sequence[Promotion]) -> Seen:
-    decision_id = night.outputs.decision_id
-    decision = session.app.store.decision(decision_id) if decision_id else None
-    # A night may fail, or be given up, after its verdict: what it came to then is no promotion.
-    if night.status is NightStatus.FAILED:
-        return Seen(night, night.status.upper(), outcomes.why(night, None))
-    result = outcomes.outcome(night, rows)
-    if night.verdict is Verdict.PROMOTE and not outcomes.promoted(night, rows):
-        return Seen(night, result, outcomes.why_not_promoted(night).replace("`", ""))
-    return Seen(night, result, outcomes.why(night, decision))
-
-
-def _unfinished(night: Night, holder: "Holder | None") -> Seen:
-    process, lives = _process(holder)
-    begun = f"began {ago(night.started_at, now())}; {process}"
-    return Seen(night, f"{'running' if lives else 'DEAD'} in {night.next_stage}", begun, process, dead=not lives)
-
-
-def _process(holder: "Holder | None") -> tuple[str, bool]:
-    """A sentence about the process of a night, and whether that process lives."""
-    if holder is None:
-        return "no process works on it", False
-    name = f"process {holder.process_id} on {holder.host}"
-    # Of another machine's process only the lease tells: a live one renews it long before it ends.
-    if holder.alive is None:
-        silent = holder.expires_at <= now()
-        return (f"{name} is silent since {holder.expires_at:%Y-%m-%d %H:%M} UTC" if silent else name), not silent
-    return (name if holder.alive else f"{name} is gone"), holder.alive
-
-
-def _told(each: Seen) -> dict[str, object]:
+def _told(each: Standing) -> dict[str, object]:
     night = each.night
     return {
         "result": each.result,
@@ -141,15 +85,16 @@ def _told(each: Seen) -> dict[str, object]:
     }
 
 
-def _who_serves(model: str, serving: int, approved: int, moved: Promotion | None) -> Iterator[tuple[str, str]]:
-    yield "serving", f"{model}@{serving}{'' if serving else ', the base model'}"
+def _who_serves(found: Status) -> Iterator[tuple[str, str]]:
+    model, moved = found.model, found.moved
+    yield "serving", f"{model}@{found.champion}{'' if found.champion else ', the base model'}"
     if moved is not None:
         yield "", f"since {ago(moved.recorded_at, now())}"
         yield "", f"{DONE[moved.action]} by {moved.actor}{f': {moved.reason}' if moved.reason else ''}"
-    yield "anchor", f"{model}@{approved}" if approved else f"{model}@0, the base model: no person approved a version"
+    yield "anchor", f"{model}@{found.anchor}{'' if found.anchor else ', the base model: no person approved a version'}"
 
 
-def _last_night(last: Seen | None) -> Iterator[tuple[str, str]]:
+def _last_night(last: Standing | None) -> Iterator[tuple[str, str]]:
     if last is None:
         yield "last night", "none yet"
         return
@@ -173,7 +118,7 @@ def _counted(name: str, count: int) -> str:
     return f"{count:,} {name.replace('_', ' ')}{plural}"
 
 
-def _next_step(last: Seen | None, counts: Mapping[str, int]) -> str:
+def _next_step(last: Standing | None, counts: Mapping[str, int]) -> str:
     if last and last.dead:
         return "nightshift run goes on with it; nightshift run --abandon REASON gives it up"
     if last:
@@ -183,7 +128,7 @@ def _next_step(last: Seen | None, counts: Mapping[str, int]) -> str:
 
 def _require_fresh(session: Session, max_age: timedelta) -> None:
     """Show one line for a monitor; exit code 1 when no night has ended for `max_age`."""
-    found = seen(session)
+    found = session.loop.status().nights
     ends = [(each.night.finished_at, each.night.night_id) for each in found if each.night.finished_at]
     ended_at, night_id = max(ends, default=(None, ""))
     moment = now()

@@ -166,27 +166,15 @@ def _turns() -> Iterable[str]:
 
 def _load(session: Session, asked: Asking) -> Answerer:
     """Load the model that is asked, after a line that says which it is and how its answers are drawn."""
-    from loop.nights.versions import load_base, load_version
-    from loop.promotion import champion
-
-    entries = session.app.ledger.entries()
-    if asked.base:
-        chosen = 0
-    elif asked.version is not None:
-        chosen = asked.version
-    else:
-        chosen = champion(entries)
+    chosen = 0 if asked.base else asked.version
+    if chosen is None:
+        chosen = session.loop.champion()
     # Where the options decide, no store is opened.
     drawn, why = sampling(asked.flags, None if decides(asked.flags) else session.app.store)
     name = f"{session.app.settings.model.name}@{chosen}"
     # On standard error, so that standard output holds the answer alone.
     click.echo(click.style(f"{name}: {describe(drawn)} ({why})", dim=True), err=True)
     began = time.monotonic()
-    # The base model needs no registry: it can be asked before anything was registered.
-    model = (
-        load_version(session.app.settings, session.app.registry, entries, chosen)
-        if chosen
-        else load_base(session.app.settings)
-    )
+    model = session.loop.model(chosen)
     log.info("%s loaded in %.2f s", name, time.monotonic() - began)
     return Answerer(name, model, drawn, aloud=not session.as_json)

@@ -1,6 +1,8 @@
 """Versions as models that answer: the one that serves, and loading one with its recorded bytes."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,12 +10,15 @@ from loop import promotion
 from loop.errors import NotFoundError
 from loop.models import find, fingerprint, require_torch
 from loop.nights.parts import Parts
-from loop.ports import Registry
+from loop.ports import EventStore, Registry
 from loop.settings import Settings
-from loop.types import Candidate, Promotion
+from loop.types import Candidate, Promotion, Sampling
 
 if TYPE_CHECKING:
     from loop.models import LanguageModel
+
+RECENT = 100
+"""Number of newest interactions whose sampling is looked at; the one that most of them have is production's."""
 
 
 def serving_version(parts: Parts) -> int:
@@ -33,6 +38,14 @@ def load_version(settings: Settings, registry: Registry, entries: Sequence[Promo
 def load_base(settings: Settings) -> "LanguageModel":
     """The base model without an adapter, ready to answer; no registry is needed for it."""
     return load_adapter(settings, None)
+
+
+def usual_sampling(store: EventStore) -> Sampling | None:
+    """How most of the newest interactions were drawn, without their seeds; None where none of them says."""
+    recent = [each.sampling for each in store.newest_interactions(RECENT)]
+    # Each request has a seed of its own, which would make every sampling unlike the others.
+    counted = Counter(replace(each, seed=None) for each in recent if each)
+    return counted.most_common(1)[0][0] if counted else None
 
 
 def version_of(registry: Registry, candidate: Candidate) -> int:

@@ -18,10 +18,11 @@ from connectors.sql.database import writing
 from connectors.sql.lease import LEASE
 from loop import settings
 from loop.app import App
-from loop.cli.durations import Duration, span
+from loop.cli.durations import Duration
 from loop.cli.main import cli
 from loop.cli.session import Session
 from loop.promotion.ledger import Move, link
+from loop.report.spans import span
 from loop.types import Action, Decision, Night, NightStatus, Outputs, Verdict, Without
 
 NOW = datetime.now(UTC)

@@ -5,17 +5,23 @@ import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import loop
-from loop import FeedbackKind, Loop, NightshiftError, UsageError, errors, open_loop
-from loop.intake.events import decode, pseudonym
+from loop import FeedbackKind, Loop, NightshiftError, NotFoundError, Sampling, UsageError, errors, open_loop
+from loop.cli.main import cli
+from loop.intake.events import decode, encode, pseudonym
+from loop.results import Replayed
 from loop.settings import SETTINGS_FILE, without_addresses
 from loop.testing import memory_ports
+from tests.project import edited
 
 HEAVY = {"torch", "transformers", "mlflow", "great_expectations", "polars", "numpy", "kafka", "click"}
+TERMINAL_ALONE = {"init", "doctor", "demo", "topics", "schema", "chat"}
+"""Verbs that make no sense in a program."""
 
 
 @pytest.fixture
@@ -133,6 +139,62 @@ def test_an_application_tests_itself_on_ports_in_memory(tmp_path, monkeypatch):
         assert made.capture().feedback == 1
         assert (made.champion(), list(made.nights()), list(made.history())) == (0, [], [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_verb_of_the_command_is_a_method_of_the_loop():
+    verbs = {name.replace("-", "_") for name in cli.commands}
+    methods = {"import": "import_file", "dlq": "dead_letters", "reconcile": "reconcile"}
+    lacking = {verb for verb in verbs if not hasattr(Loop, methods.get(verb, verb))}
+    assert lacking == TERMINAL_ALONE
+
+
+def test_a_file_is_imported_and_its_bad_line_can_be_replayed_when_it_can_be_read(project):
+    lines = [encode(event).payload.decode() for event in edited(1)]
+    (project / "events.jsonl").write_text("\n".join(["nonsense", *lines]))
+    with open_loop() as made:
+        imported = made.import_file("events.jsonl")
+        assert (imported.captured.interactions, imported.captured.feedback, imported.captured.dead_letters) == (1, 1, 1)
+        assert not imported.nothing
+        assert "events.jsonl" in made.dead_letters()[0].source
+        assert imported.refusal == made.dead_letters()[0].reason
+        assert made.replay() == Replayed(sent=0, still_dead=1)
+        assert made.import_file(project / "events.jsonl").captured.new_rows == 0
+        assert made.status().counts["feedback"] == 1
+
+
+def test_a_file_in_which_no_line_can_be_read_says_why(project):
+    (project / "events.jsonl").write_text("nonsense\n")
+    with open_loop() as made:
+        imported = made.import_file("events.jsonl")
+    assert imported.nothing
+    assert "JSON" in imported.refusal
+
+
+def test_a_dead_letter_is_found_by_the_first_digits_of_its_id(project):
+    (project / "events.jsonl").write_text("one\ntwo\n")
+    with open_loop() as made:
+        made.import_file("events.jsonl")
+        first, _ = made.dead_letters()
+        assert made.dead_letter(first.letter_id[:12]) == first
+        with pytest.raises(NotFoundError, match="2 dead letters"):
+            made.dead_letter("")  # with which every id begins
+
+
+def test_the_status_of_a_new_loop_is_the_base_model_and_no_night(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = open_loop(ports=memory_ports(tmp_path)).status()
+    assert (found.champion, found.anchor, found.moved, found.nights, found.last_night) == (0, 0, None, (), None)
+
+
+@pytest.mark.usefixtures("project")
+def test_production_s_sampling_is_what_most_of_the_newest_interactions_had():
+    usual, rare = Sampling(temperature=0.7, seed=4), Sampling(max_tokens=8)
+    asked = [replace(edited(user)[0], sampling=rare if user == 1 else usual) for user in range(3)]
+    with open_loop() as made:
+        assert made.sampling() is None
+        made.append(asked)
+        made.capture()
+        assert made.sampling() == replace(usual, seed=None)
 
 
 def test_every_error_arrives_whole_in_another_process():

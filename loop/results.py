@@ -1,0 +1,55 @@
+"""Results of the library's methods that are no nouns of their own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from loop.types import Promotion
+
+if TYPE_CHECKING:
+    from loop.intake.capture import Captured
+    from loop.report.standings import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of a file."""
+
+    captured: "Captured"
+    refusal: str
+    """Why its first line that could not be read was refused; empty where all could be read."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no line gave an event."""
+        return not self.captured.interactions + self.captured.feedback
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of dead letters that were sent again."""
+
+    sent: int
+    still_dead: int
+    """Letters that cannot be parsed now, either."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Who serves, since when and why, and what came of each night."""
+
+    model: str
+    champion: int
+    """The version that serves; 0 is the base model."""
+    anchor: int
+    moved: Promotion | None
+    """The row of the ledger that made the champion serve; None where the base model was never replaced."""
+    nights: tuple["Standing", ...]
+    """Every night, oldest first."""
+    counts: Mapping[str, int]
+    """Rows of the store by table."""
+
+    @property
+    def last_night(self) -> "Standing | None":
+        """The newest night; None before the first."""
+        return self.nights[-1] if self.nights else None
