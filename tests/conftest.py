@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.services import require
+from tests.services import remove_shared, require
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
+
+
+def pytest_sessionfinish() -> None:
+    """Stop the shared servers. At the exit of a worker it would be too late: it is killed when it takes its time."""
+    remove_shared()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Real servers on free loopback ports, started by the tests that need them and gone when the test run ends."""
 
-import atexit
 import os
 import pwd
 import shutil
@@ -107,11 +106,14 @@ class Kafka:
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
+_shared: list["Postgres | Kafka"] = []
+
+
 @cache
 def postgres() -> Postgres:
     """The cluster that all tests share."""
     server = Postgres()
-    atexit.register(server.remove)
+    _shared.append(server)
     return server
 
 
@@ -119,8 +121,14 @@ def postgres() -> Postgres:
 def kafka() -> Kafka:
     """The broker that all tests share."""
     broker = Kafka()
-    atexit.register(broker.remove)
+    _shared.append(broker)
     return broker
+
+
+def remove_shared() -> None:
+    """Stop the servers that all tests of this process share."""
+    while _shared:
+        _shared.pop().remove()
 
 
 def fresh_kafka_log(server: Kafka, partitions: int) -> "KafkaLog":
