@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 
@@ -19,9 +20,7 @@ def completed(
 ) -> "subprocess.CompletedProcess[str]":
     """`python -m loop.cli` with these arguments, in this folder and with this environment alone, run to its end."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        handed = [DupFd(file.fileno()) for file in (out, err)]
-        process = _SERVER.Process(target=_run, args=(list(arguments), folder, dict(environment), handed))
-        process.start()
+        process = started(arguments, folder, environment, out.fileno(), err.fileno())
         process.join()
         out.seek(0)
         err.seek(0)
@@ -29,7 +28,15 @@ def completed(
     return subprocess.CompletedProcess(list(arguments), process.exitcode or 0, *said)
 
 
-def _run(arguments: list[str], folder: Path, environment: dict[str, str], handed: list[DupFd]) -> None:
+def started(arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: int, err: int) -> BaseProcess:
+    """The same, running; `out` and `err` are descriptors of files or pipes."""
+    handed = (DupFd(out), DupFd(err))
+    process = _SERVER.Process(target=_run, args=(list(arguments), folder, dict(environment), handed))
+    process.start()
+    return process
+
+
+def _run(arguments: list[str], folder: Path, environment: dict[str, str], handed: Sequence[DupFd]) -> None:
     """The body of the forked process, with `handed` as standard output and error."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, file in enumerate(handed, 1):

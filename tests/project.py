@@ -88,16 +88,18 @@ def environment() -> dict[str, str]:
 
 def killed_at(stage: Stage, *arguments: str, folder: Path) -> list[str]:
     """Stages that a night began until it was killed, as soon as it said that `stage` began."""
+    reading, writing = os.pipe()
+    night = forked.started(("-v", *arguments), folder, environment(), out=writing, err=writing)
+    os.close(writing)  # the night's own is the last one, so that the lines end with it
     seen: list[str] = []
-    verbose = command("-v", *arguments)
-    with subprocess.Popen(verbose, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True) as night:
-        for line in night.stderr or ():
+    with os.fdopen(reading) as lines:
+        for line in lines:
             seen += stages_started(line)
             if seen and seen[-1] == stage:
                 night.kill()
                 break
-        night.communicate()
-    assert night.returncode == -signal.SIGKILL
+    night.join()
+    assert night.exitcode == -signal.SIGKILL
     return seen
 
 
