@@ -18,6 +18,7 @@ from loop.curation.snapshot import SCHEMA
 from loop.errors import NotFoundError
 from loop.imports import collector_off, postponed
 from loop.settings import ValidationSettings
+from loop.settings.constants import MAX_NEAR_DUPLICATE_SHARE, MAX_UNDESIRABLE_SHARE
 from loop.types import FeedbackKind, Json, Objective, Split, Validation
 
 if TYPE_CHECKING:
@@ -170,10 +171,10 @@ def _bounds(table: pl.DataFrame, settings: ValidationSettings, report: Mapping[s
             "near_duplicates",
             near,
             0,
-            settings.max_near_duplicate_share,
+            MAX_NEAR_DUPLICATE_SHARE,
             "share of drafts that were near duplicates",
-            "Somebody repeats themselves, or the application fills in a template: look at the newest feedback; if it "
-            "is as it should be, raise `max_near_duplicate_share` under [validation].",
+            "Somebody repeats themselves, or the application fills in a template: look at the newest feedback and mend "
+            "what sends it.",
         ),
         Bound(
             "quarantined",
@@ -186,12 +187,12 @@ def _bounds(table: pl.DataFrame, settings: ValidationSettings, report: Mapping[s
         ),
         Bound(
             "undesirable",
-            _share(undesirable, unpaired.height),
+            _share(undesirable, train.height),
             0,
-            settings.max_undesirable_share,
-            "share of undesirable answers among unpaired train examples",
-            "From complaints alone a model learns what not to say: wait for approvals and edits, or raise "
-            "`max_undesirable_share` under [validation].",
+            MAX_UNDESIRABLE_SHARE,
+            "share of train examples that are complaints alone",
+            "From complaints alone a model learns what not to say: wait for approvals and edits, and see that the "
+            "application sends them too.",
         ),
     ]
 

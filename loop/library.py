@@ -1,5 +1,6 @@
 """The library: a method for each command, on one project."""
 
+import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from loop.types import Candidate, Decision, Evidence, Snapshot, Validation
 
 
+_LOG = logging.getLogger(__name__)
+
+
 def open_loop(
     config: Path | str | None = None,
     *,
@@ -41,6 +45,8 @@ def open_loop(
     if home is not None:
         loaded = files.at_home(loaded, Path(home))
     configured = config is not None or Path(files.SETTINGS_FILE).exists()
+    if loaded.older:
+        _LOG.warning("no night runs under settings of an earlier version: %s", files.told(loaded))
     app = App(loaded, configured=configured, progress=progress, ports=ports)
     if not ports:
         app.require_project()
@@ -138,7 +144,7 @@ class Loop:
         """Bring the store up to date with the event log; returns counts of the captured events."""
         from loop.intake.capture import capture
 
-        return capture(self.app.log, self.app.store, batch_size=self.app.settings.log.batch_events)
+        return capture(self.app.log, self.app.store, batch_size=self.app.machine.batch_events)
 
     def curate(self, as_of: datetime | None = None, *, until: int | None = None) -> "Snapshot":
         """Make a snapshot of all feedback known at `as_of` (now), up to the ingestion sequence `until` (all)."""
@@ -259,7 +265,7 @@ class Loop:
         from loop.nights.versions import load_version
 
         wanted = self.champion() if version is None else version
-        return load_version(self.app.settings, self.app.registry, self.app.ledger.entries(), wanted)
+        return load_version(self.app.settings, self.app.registry, self.app.ledger.entries(), wanted, self.app.machine)
 
     @property
     def _parts(self) -> "Parts":

@@ -393,6 +393,8 @@ class Night:
     champion_version: int
     """Version that served when the night began."""
     outputs: Mapping[Stage, str]
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    """Policy that it began with and ends under; empty for a night of 0.1, which ends under what is set then."""
     reasons: tuple[str, ...] = ()
     verdict: Verdict | None = None
     started_at: datetime

@@ -11,10 +11,13 @@ from loop.types import Example, Message, Objective, PairedScore, Sampling, Suite
 NAME = "preference"
 
 
-def task(examples: Sequence[Example], settings: EvaluationSettings) -> Task:
-    """The suite: held-out pairs, scored by plain log-probability, which favours short answers."""
+def task(examples: Sequence[Example], settings: EvaluationSettings, max_pairs: int) -> Task:
+    """The suite: the newest `max_pairs` held-out pairs (0: all), scored by plain log-probability.
+
+    That favours short answers.
+    """
     pairs = [example for example in examples if example.objective is Objective.PAIR]
-    chosen = items(pairs, _has_both, settings.max_pairs)
+    chosen = items(pairs, _has_both, max_pairs)
     return Task(NAME, SuiteRole.REPORT, chosen, log_probabilities, prefers, greedy(settings))
 
 

@@ -42,7 +42,7 @@ def capture(session: Session, until_caught_up: bool, metrics: str | None) -> Non
     if not until_caught_up:
         _follow(session, metrics)
         return
-    done = bring_up_to_date(session.app.log, session.app.store, batch_size=session.app.settings.log.batch_events)
+    done = bring_up_to_date(session.app.log, session.app.store, batch_size=session.app.machine.batch_events)
     watermark = session.app.store.watermark()
     said = f"stored {done.interactions} interactions, {done.feedback} feedback and {done.dead_letters} dead letters"
     session.show(
@@ -69,7 +69,7 @@ def _follow(session: Session, address: str | None) -> None:
             session.app.log,
             # The first use of the store connects to the database, which may be away at that moment too.
             retrying(patience, stop)(lambda: session.app.store),
-            batch_size=session.app.settings.log.batch_events,
+            batch_size=session.app.machine.batch_events,
             patience=patience,
             letters=session.app.letters,
             stop=stop,

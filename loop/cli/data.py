@@ -85,7 +85,7 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
         session.app.log.append([encode(event) for event in batch])
         # A reason of this file, for the error below; the store may hold dead letters of files before it.
         reason = next((event.reason for event in batch if isinstance(event, DeadLetter)), reason)
-    done = capture(session.app.log, session.app.store, batch_size=session.app.settings.log.batch_events)
+    done = capture(session.app.log, session.app.store, batch_size=session.app.machine.batch_events)
     session.show(
         f"{done.interactions} interactions, {done.feedback} feedback, {done.dead_letters} dead letters read; "
         f"{done.new_rows} rows are new",
@@ -100,7 +100,7 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
         )
 
 
-@click.command(cls=Verb, access=Access.WRITES)
+@click.command(cls=Verb, access=Access.NIGHT)
 @as_of_option
 @click.option(
     "--until",
@@ -122,7 +122,7 @@ def curate(session: Session, as_of: datetime, until: int | None) -> None:
     )
 
 
-@click.command(cls=Verb, access=Access.WRITES)
+@click.command(cls=Verb, access=Access.NIGHT)
 @click.argument("snapshot_id")
 @click.pass_obj
 def validate(session: Session, snapshot_id: str) -> None:

@@ -1,27 +1,25 @@
-"""Drafts to examples: every draft that can be trained on gets its split, its weight by age and its id."""
+"""Drafts to examples: every draft that can be trained on gets its split and its id."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
 
 from loop.canonical import digest
 from loop.curation.draft import Draft, splits_of
 from loop.curation.join import cluster
 from loop.settings import CurationSettings
+from loop.settings.constants import MAX_CHARS
 from loop.types import Branch, Example, Message
 
 
-def examples_of(
-    drafts: Iterable[Draft], settings: CurationSettings, as_of: datetime
-) -> tuple[list[Example], Counter[str]]:
+def examples_of(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[list[Example], Counter[str]]:
     """Examples of all drafts that can be trained on, and counts by reason of the others."""
     examples, counts = [], Counter[str]()
     for draft in drafts:
         if reason := _unfit(draft, settings):
             counts[reason] += 1
         else:
-            examples.append(_example(draft, settings, as_of))
+            examples.append(_example(draft, settings))
     return examples, counts
 
 
@@ -31,7 +29,7 @@ def _unfit(draft: Draft, settings: CurationSettings) -> str | None:
         return "empty_answers"
     if len(splits_of(draft, settings)) > 1:  # trained on, it would leak one user's held-out text
         return "across_splits"
-    if sum(_chars(message) for message in list(draft.prompt) + answers) > settings.max_chars:
+    if sum(_chars(message) for message in list(draft.prompt) + answers) > MAX_CHARS:
         return "too_long"
     return None
 
@@ -40,16 +38,15 @@ def _chars(message: Message) -> int:
     return len(message.content) + sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
 
 
-def _example(draft: Draft, settings: CurationSettings, as_of: datetime) -> Example:
+def _example(draft: Draft, settings: CurationSettings) -> Example:
     """The example of a draft, with the digest of everything else as its id."""
     (split,) = splits_of(draft, settings)
-    remaining = _remaining(as_of - draft.observed_at, settings.half_life_days)
     example = Example(
         example_id="",
         objective=draft.objective,
         signal=draft.signal,
         prompt=draft.prompt,
-        branches=tuple(_weigh(branch, remaining) for branch in draft.branches),
+        branches=tuple(_rounded(branch) for branch in draft.branches),
         split=split,
         cluster=cluster(draft.interaction),
         tenant=draft.interaction.tenant,
@@ -61,11 +58,6 @@ def _example(draft: Draft, settings: CurationSettings, as_of: datetime) -> Examp
     return replace(example, example_id=digest(example))
 
 
-def _remaining(age: timedelta, half_life_days: float) -> float:
-    """Share of a weight that is left after exponential decay; 1 where the half-life is 0."""
-    return 0.5 ** (age / timedelta(days=half_life_days)) if half_life_days > 0 else 1.0
-
-
-def _weigh(branch: Branch, remaining: float) -> Branch:
-    """The branch with its weight decayed and rounded to six digits, so that rounding errors do not make new ids."""
-    return replace(branch, weight=float(f"{branch.weight * remaining:.6g}"))
+def _rounded(branch: Branch) -> Branch:
+    """The branch with its weight rounded to six digits, so that rounding errors do not make new ids."""
+    return replace(branch, weight=float(f"{branch.weight:.6g}"))

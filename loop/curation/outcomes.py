@@ -7,6 +7,7 @@ from itertools import chain, islice, product
 
 from loop.curation.draft import Draft, pair, splits_of
 from loop.settings import CurationSettings
+from loop.settings.constants import PAIRS_PER_PROMPT
 from loop.types import FeedbackKind, Message, Objective
 
 
@@ -31,7 +32,7 @@ def pair_regenerated(drafts: Iterable[Draft]) -> list[Draft]:
 def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[list[Draft], Counter[str]]:
     """Pairs of a correct and an incorrect answer to one prompt, within one split; outcomes in no pair stay as they are.
 
-    A prompt makes at most `pairs_per_prompt` pairs, spread over its distinct answers.
+    A prompt makes at most `PAIRS_PER_PROMPT` pairs, spread over its distinct answers.
     """
     rest, by_prompt = [], defaultdict(list)
     for draft in sorted(drafts, key=_asked):
@@ -41,7 +42,7 @@ def pair_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[
             rest.append(draft)
     covered = 0
     for judged in by_prompt.values():
-        chosen = list(islice(_choices(judged), settings.pairs_per_prompt))
+        chosen = list(islice(_choices(judged), PAIRS_PER_PROMPT))
         paired = list(chain.from_iterable(chosen))  # a draft is in several pairs where answers are few
         said = {draft.branches[0].response for draft in paired}
         alone = [draft for draft in judged if draft.branches[0].response not in said]

@@ -18,7 +18,7 @@ import polars as pl
 from loop.canonical import canonical
 from loop.errors import IntegrityError, NotFoundError
 from loop.home import MANIFEST, snapshot_folder
-from loop.settings import CurationSettings
+from loop.settings import CurationSettings, of_curation
 from loop.types import (
     Branch,
     Example,
@@ -62,7 +62,7 @@ def write(
 ) -> Snapshot:
     """Write `<home>/snapshots/<snapshot_id>/` in one move, unless it is already there.
 
-    The id is the sha256 of the examples and the curation settings, but neither of `as_of` nor of the Parquet bytes.
+    The id is the sha256 of the examples and of how they were curated, but neither of `as_of` nor of the Parquet bytes.
     """
     ordered = sorted(examples, key=lambda example: (example.observed_at, example.example_id))
     snapshot = Snapshot(
@@ -106,7 +106,7 @@ def lineage(home: Path, snapshot_id: str) -> dict[str, tuple[str, ...]]:
 
 
 def _identify(examples: Sequence[Example], settings: CurationSettings) -> str:
-    digest = hashlib.sha256(canonical(settings))
+    digest = hashlib.sha256(canonical(of_curation(settings)))
     for example in examples:
         digest.update(b"\n" + canonical(example))
     return digest.hexdigest()
@@ -123,7 +123,7 @@ def _write_folder(folder: Path, snapshot: Snapshot, examples: Sequence[Example],
         manifest = {
             **asdict(snapshot),
             "as_of": snapshot.as_of.isoformat(),
-            "settings": asdict(settings),
+            "settings": of_curation(settings),
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         }
         files[MANIFEST] = json.dumps(manifest, indent=2).encode()

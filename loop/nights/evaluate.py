@@ -27,12 +27,14 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
     adapter = candidates.adapter(parts.home, candidate)
     dev, vault = (snapshot.read(parts.home, candidate.snapshot_id, split) for split in (Split.DEV, Split.VAULT))
     judged, answers = collect(
-        held_out(dev, vault, parts.settings.evaluation),
-        candidate=load_adapter(parts.settings, adapter),
-        champion=load_version(parts.settings, parts.registry, entries, champion),
-        anchor=load_version(parts.settings, parts.registry, entries, anchor) if anchor != champion else None,
+        held_out(dev, vault, parts.settings.evaluation, parts.machine.max_pairs),
+        candidate=load_adapter(parts.settings, adapter, parts.machine),
+        champion=load_version(parts.settings, parts.registry, entries, champion, parts.machine),
+        anchor=load_version(parts.settings, parts.registry, entries, anchor, parts.machine)
+        if anchor != champion
+        else None,
         cache=parts.home / ANSWERS,
-        chunk=parts.settings.evaluation.batch_prompts,
+        chunk=parts.machine.batch_prompts,
         progress=parts.progress,
     )
     evidence = Evidence(

@@ -26,7 +26,7 @@ MEANINGS: Mapping[str, str] = {
     "scrubbed": "drafts in which personal data was replaced",
     "empty_answers": "drafts with an empty answer",
     "across_splits": "drafts that mix users of different splits",
-    "too_long": "drafts longer than `max_chars`",
+    "too_long": "drafts longer than 60,000 characters",
     "exact_duplicates": "drafts that repeat one of the same user",
     "near_duplicates": "drafts that nearly repeat one of the same user",
     "over_user_cap": "drafts of one user beyond `per_user_cap`",

@@ -1,13 +1,16 @@
 """Settings from nightshift.toml and flags, checked and frozen."""
 
+import json
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import get_type_hints
+from typing import get_args, get_type_hints
 
 from loop.errors import UsageError
+from loop.settings import agreement
 from loop.settings.environment import Addresses, addresses
+from loop.settings.older import Older, translated
 from loop.settings.sections import (
     CurationSettings,
     EvaluationSettings,
@@ -20,6 +23,8 @@ from loop.settings.sections import (
 from loop.types import Json
 
 SETTINGS_FILE = "nightshift.toml"
+NO_SECTIONS = {"addresses", "older"}
+"""Fields of `Settings` that no file may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +39,42 @@ class Settings:
     gate: GateSettings = field(default_factory=GateSettings)
     log: LogSettings = field(default_factory=LogSettings)
     addresses: Addresses = field(default_factory=Addresses)
+    older: tuple[Older, ...] = ()
+    """Keys of an earlier version that were set; nothing is trained or judged before they are today's."""
 
 
 def policy(settings: Settings) -> dict[str, Json]:
-    """All settings but addresses and secrets, as JSON; a candidate is stored with them."""
-    return {section: values for section, values in asdict(settings).items() if section != "addresses"}
+    """All settings but addresses and secrets, as JSON; a candidate and a night are stored with them."""
+    sections = {section: values for section, values in asdict(settings).items() if section not in NO_SECTIONS}
+    # As it is when it comes back from a database: with lists, not tuples.
+    plain: dict[str, Json] = json.loads(json.dumps(sections))
+    return plain
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Json] | None = None) -> Settings:
     """Settings from `path`, or from nightshift.toml here when there is one, else the defaults.
 
-    `overrides` maps `section.key` to a value. Raises UsageError for an unreadable file and for unknown or wrong keys.
+    `overrides` maps `section.key`, or `section.table.key`, to a value. Raises UsageError for an unreadable file and for
+    unknown or wrong keys.
     """
     sections = _read(path or Path(SETTINGS_FILE), required=path is not None)
     # Put in before the check, so that a flag is held to the same bounds as the file.
     for dotted, value in (overrides or {}).items():
-        section, _, key = dotted.partition(".")
-        if isinstance(values := sections.setdefault(section, {}), dict):
-            values[key] = value
-    return replace(_validate(sections), addresses=addresses())
+        _put(sections, dotted, value)
+    today, older = translated(sections)
+    return replace(_validate(today), addresses=addresses(), older=older)
+
+
+def restored(recorded: Mapping[str, Json], addresses: Addresses) -> Settings:
+    """Settings of a stored policy, also of one that an earlier version stored. Raises UsageError for a damaged one."""
+    today, _ = translated(recorded)
+    return replace(_validate(today), addresses=addresses)
+
+
+def differences(one: Mapping[str, Json], other: Mapping[str, Json]) -> tuple[str, ...]:
+    """Dotted keys, in order, under which two policies have different values."""
+    ours, theirs = dict(_leaves(one)), dict(_leaves(other))
+    return tuple(key for key in sorted(ours | theirs) if ours.get(key) != theirs.get(key))
 
 
 def at_home(settings: Settings, home: Path) -> Settings:
@@ -60,7 +82,41 @@ def at_home(settings: Settings, home: Path) -> Settings:
     return replace(settings, addresses=replace(settings.addresses, home=home))
 
 
-def _read(path: Path, *, required: bool) -> dict[str, dict[str, Json]]:
+def require_current(settings: Settings) -> None:
+    """Raises UsageError for keys of an earlier version, under which something else might be trained than was meant."""
+    if settings.older:
+        raise UsageError(
+            f"settings are those of an earlier version: {told(settings)}",
+            f"`nightshift init --migrate` rewrites {SETTINGS_FILE} and keeps the file as it was beside it",
+        )
+
+
+def told(settings: Settings) -> str:
+    """What has become of the keys of an earlier version that were set."""
+    return "; ".join(older.said for older in settings.older)
+
+
+def _leaves(tables: Mapping[str, Json], above: str = "") -> Iterator[tuple[str, Json]]:
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _put(sections: dict[str, Json], dotted: str, value: Json) -> None:
+    """Set the value of a dotted key. Raises UsageError where the key goes on below something that is no table."""
+    *tables, name = dotted.split(".")
+    at = sections
+    for table in tables:
+        inner = at.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"{dotted} is no setting: {table} is no table", "set it in the settings file")
+        at = inner
+    at[name] = value
+
+
+def _read(path: Path, *, required: bool) -> dict[str, Json]:
     if not path.exists() and not required:
         return {}
     try:
@@ -78,30 +134,26 @@ def _validate(sections: Mapping[str, object]) -> Settings:
 
     if "addresses" in sections:
         raise UsageError("settings have a section [addresses]", "addresses and secrets come from the environment")
+    if "older" in sections:
+        raise UsageError("settings have a section [older]", "leave it out: `nightshift init --print` shows every key")
     strict = ConfigDict(extra="forbid")  # a misspelt key must not leave a default in force
-    for section in get_type_hints(Settings).values():
-        with_config(strict)(section)
+    for table in _tables(Settings):
+        with_config(strict)(table)
     try:
-        checked = TypeAdapter(with_config(strict)(Settings)).validate_python(sections)
+        checked = TypeAdapter(Settings).validate_python(sections)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise UsageError(
             f"settings are wrong: {wrong}", "`nightshift init --print` shows every key with its meaning"
         ) from error
-    _require_agreement(checked)
+    agreement.require(checked.curation, checked.validation)
     return checked
 
 
-def _require_agreement(settings: Settings) -> None:
-    """Raises UsageError for settings that are each within bounds but do not go together."""
-    if settings.curation.dev_share + settings.curation.vault_share >= 1:
-        raise UsageError(
-            "settings are wrong: curation.dev_share and curation.vault_share leave no user to train on",
-            "lower one of them: together they have to stay below 1",
-        )
-    training = settings.training
-    if training.shard and training.processes > 1 and training.quantize != "none":
-        raise UsageError(
-            "settings are wrong: training.shard and training.quantize do not go together in several processes",
-            "set one of them, or training.processes = 1: four bits need a quarter of the memory, sharding divides it",
-        )
+def _tables(owner: type) -> Iterator[type]:
+    """A dataclass and all dataclasses within it, also those in tuples of them."""
+    yield owner
+    for kind in get_type_hints(owner).values():
+        for inner in (kind, *get_args(kind)):
+            if is_dataclass(inner) and isinstance(inner, type):
+                yield from _tables(inner)

@@ -10,6 +10,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from loop.settings import PairSettings, UnpairedSettings
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.forward.logps import Scored, Scorer, choose_layout, score
 from loop.training.forward.spans import spans
@@ -45,9 +46,9 @@ FAMILIES: dict[str, dict[str, object]] = {
 }
 REAL = "SmolLM2-135M"
 LOSSES = [
-    *({"pair_loss": name} for name in ("dpo", "conservative", "robust", "ipo", "apo_zero", "simpo")),
-    *({"unpaired_loss": name} for name in ("bco", "kto")),
-    {"anchor": 0.5},
+    *({"pair": PairSettings(type=name)} for name in ("dpo", "conservative", "robust", "ipo", "apo_zero", "simpo")),
+    *({"unpaired": UnpairedSettings(type=name)} for name in ("bco", "kto")),
+    {"kl_coefficient": 0.5},
 ]
 
 
@@ -120,7 +121,7 @@ def both(scorer) -> tuple[Scored, Scored]:
     return score(scorer, log()), alone
 
 
-@pytest.mark.parametrize("chosen", LOSSES, ids=lambda chosen: next(iter(chosen.values())))
+@pytest.mark.parametrize("chosen", LOSSES, ids=lambda chosen: "-".join(map(str, chosen.values())))
 def test_every_loss_over_a_tree_has_the_value_and_the_gradients_of_separate_answers(scorer, both, chosen):
     assert_equal(scorer.model, *(loss_of(scored, log(), replace(SETTINGS, **chosen)) for scored in both))
 

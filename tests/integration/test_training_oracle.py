@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
-from loop.settings import TrainingSettings
+from loop.settings import PairSettings, TrainingSettings
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.forward.logps import Scorer, score
 from loop.training.objective import losses, mixed
@@ -98,7 +98,7 @@ def test_pair_losses_and_gradients_are_those_of_trl(base, pairs, tmp_path, loss_
         for pair, logps in zip(pairs, reference(pairs), strict=True)
     ]
     expected = trainer.compute_loss(trainer.model, trainer.data_collator(rows))
-    settings = TrainingSettings(beta=BETA, pair_loss=chosen, disagreement=DISAGREEMENT)
+    settings = TrainingSettings(pair=PairSettings(type=chosen, beta=BETA))
 
     def loss(batch, scored, flat):
         return mixed.weighted_sum(mixed.example_losses(batch, scored, flat, 0.0, settings), batch) / len(pairs)

@@ -1,10 +1,8 @@
-from dataclasses import replace
-
 import pytest
 
 from loop.settings import CurationSettings
 from loop.types import Feedback, FeedbackKind, Interaction, Message, Objective, Split
-from tests.feedback import TRAIN_ALL, answers, ask, made, tell
+from tests.feedback import answers, ask, made, tell
 
 OUTCOME = FeedbackKind.OUTCOME
 Events = list[Interaction | Feedback]
@@ -30,22 +28,25 @@ def test_an_outcome_of_one_half_says_nothing() -> None:
     assert made(judged({"a": 0.5})).report["neutral"] == 1
 
 
-@pytest.mark.parametrize("limit", [0, 1, 4, 6, 100])
-def test_a_prompt_makes_no_more_pairs_than_it_may_and_every_other_outcome_stays(limit: int) -> None:
-    values = {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0, "e": 0.0}
-    examples = made(judged(values), replace(TRAIN_ALL, pairs_per_prompt=limit)).examples
+@pytest.mark.parametrize(("right", "wrong", "most"), [("a", "", 0), ("a", "c", 1), ("ab", "cd", 4), ("ab", "cdefg", 4)])
+def test_a_prompt_makes_no_more_pairs_than_it_may_and_every_other_outcome_stays(
+    right: str, wrong: str, most: int
+) -> None:
+    values = dict.fromkeys(right, 1.0) | dict.fromkeys(wrong, 0.0)
+    examples = made(judged(values)).examples
     pairs = [tuple(b.response.content for b in e.branches) for e in examples if e.objective is Objective.PAIR]
     alone = {e.branches[0].response.content for e in examples if e.objective is Objective.UNPAIRED}
 
-    assert len(set(pairs)) == len(pairs) == min(limit, 6)
+    assert len(set(pairs)) == len(pairs) == most
     assert alone == {f"answer {name}" for name in values} - {text for pair in pairs for text in pair}
 
 
 def test_pairs_spread_over_the_answers() -> None:
-    values = {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0}
-    examples = made(judged(values), replace(TRAIN_ALL, pairs_per_prompt=2)).examples
+    examples = made(judged(dict.fromkeys("abc", 1.0) | dict.fromkeys("def", 0.0))).examples
+    pairs = [example for example in examples if example.objective is Objective.PAIR]
 
-    assert len({branch.response for example in examples for branch in example.branches}) == 4
+    assert len(pairs) == 4
+    assert len({branch.response for example in pairs for branch in example.branches}) == 6
 
 
 def test_a_text_that_was_both_right_and_wrong_is_in_no_pair() -> None:
@@ -56,7 +57,7 @@ def test_a_text_that_was_both_right_and_wrong_is_in_no_pair() -> None:
 
 
 def test_users_of_different_splits_never_share_a_pair() -> None:
-    half = CurationSettings(vault_share=0.5, dev_share=0.0)
+    half = CurationSettings(vault_share=0.5)
     asked = [ask(f"i{n}", user=f"user {n}", answer=f"answer {n}") for n in range(40)]
     told = [tell(f"i{n}", OUTCOME, float(n % 2), user=f"user {n}") for n in range(40)]
     examples = made([*asked, *told], half).examples

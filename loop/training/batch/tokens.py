@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from loop.models import fit, prompt_ids, response_ids
 from loop.settings import TrainingSettings
+from loop.settings.constants import CHOSEN_NLL, DESIRABLE_NLL
 from loop.types import Branch, Example, FeedbackKind, Objective
 
 UNCHANGED = 0.05
@@ -87,7 +88,7 @@ def _answers(example: Example, tokenizer: PreTrainedTokenizerBase, settings: Tra
     """The branches of `example` as token ids; of an edit only the changed tokens count fully in the NLL."""
     ids = [tuple(response_ids(tokenizer, branch.response)) for branch in example.branches]
     answers = tuple(Answer(branch, (1.0,) * len(branch)) for branch in ids)
-    if not _is_edited_pair(example) or settings.edits == "demonstration":
+    if not _is_edited_pair(example) or settings.edit.type == "demonstration":
         return answers
     edited = replace(answers[0], nll_weights=span_weights(before=ids[1], after=ids[0]))
     return tuple(chain([edited], answers[1:]))
@@ -121,25 +122,25 @@ def _encoded(
 ) -> Encoded:
     first = example.branches[0]
     # As a demonstration an edit is trained without the answer before it.
-    alone = example.signal is FeedbackKind.EDIT and settings.edits == "demonstration"
+    alone = example.signal is FeedbackKind.EDIT and settings.edit.type == "demonstration"
     return Encoded(
         objective=Objective.DEMONSTRATION if alone else example.objective,
         prompt=prompt,
         answers=answers[:1] if alone else answers,
         desirable=first.desirable,
         weight=first.weight,
-        nll_share=_nll_share(example, first, settings),
+        nll_share=_nll_share(example, first),
     )
 
 
-def _nll_share(example: Example, first: Branch, settings: TrainingSettings) -> float:
+def _nll_share(example: Example, first: Branch) -> float:
     """Coefficient of the NLL of the first answer of `example`."""
     # An edit shows the wanted answer itself, so its NLL counts like a demonstration's.
     if example.objective is Objective.DEMONSTRATION or example.signal is FeedbackKind.EDIT:
         return 1.0
     if example.objective is Objective.PAIR:
-        return settings.chosen_nll
-    return settings.desirable_nll if first.desirable else 0.0
+        return CHOSEN_NLL
+    return DESIRABLE_NLL if first.desirable else 0.0
 
 
 def _scaled(encoded: Sequence[Encoded]) -> tuple[Encoded, ...]:

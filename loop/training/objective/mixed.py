@@ -1,14 +1,16 @@
 """Mixed batches: the loss of each example from its answers' log-probabilities, and the metrics of a step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from loop.errors import TrainingError
-from loop.settings import TrainingSettings
+from loop.settings import PairSettings, TrainingSettings
+from loop.settings.constants import DISAGREEMENT, SIMPO_GAP, UNPAIRED_BETA
 from loop.training.batch.tokens import Encoded
 from loop.training.forward.logps import Scored, rounding
 from loop.training.objective import losses
@@ -16,6 +18,7 @@ from loop.types import Objective
 
 DELTA_MEMORY = 0.9
 """Share of the running mean reward that each batch leaves as it was."""
+_UNPAIRED: Mapping[Literal["bco", "kto"], Callable[..., Tensor]] = {"bco": losses.bco, "kto": losses.kto}
 MOST_APART = 0.5
 """Largest share of answers that may differ from the reference: rounding moves a few far, a wrong reference all."""
 
@@ -57,18 +60,18 @@ def gather(examples: Sequence[Encoded], device: torch.device) -> Batch:
 def example_losses(
     batch: Batch, scored: Scored, reference: Tensor, delta: float, settings: TrainingSettings
 ) -> dict[str, Tensor]:
-    """The loss of every example, [examples], in parts: `nll` (times its share), `pair`, `unpaired` and `anchor`."""
+    """The loss of every example, [examples], in parts: `nll` (times its share), `pair`, `unpaired` and `kl`."""
     judged = batch.first[batch.unpaired]
-    unpaired_loss: Callable[..., Tensor] = losses.kto if settings.unpaired_loss == "kto" else losses.bco
+    unpaired_loss = _UNPAIRED[settings.unpaired.type]
     unpaired = unpaired_loss(
-        scored.logp[judged], reference[judged], batch.desirable[batch.unpaired], delta, settings.beta
+        scored.logp[judged], reference[judged], batch.desirable[batch.unpaired], delta, UNPAIRED_BETA
     )
     zeros = torch.zeros_like(batch.weights)
     return {
         "nll": batch.nll_shares * scored.nll[batch.first],
-        "pair": zeros.index_add(0, batch.pairs, _pair_loss(_pairs(batch, scored, reference), settings)),
+        "pair": zeros.index_add(0, batch.pairs, _pair_loss(_pairs(batch, scored, reference), settings.pair)),
         "unpaired": zeros.index_add(0, batch.unpaired, unpaired),
-        "anchor": settings.anchor * _drift(batch, scored, reference),
+        "kl": settings.kl_coefficient * _drift(batch, scored, reference),
     }
 
 
@@ -93,20 +96,20 @@ def _pairs(batch: Batch, scored: Scored, reference: Tensor) -> losses.Pairs:
     )
 
 
-def _pair_loss(pairs: losses.Pairs, settings: TrainingSettings) -> Tensor:
-    match settings.pair_loss:
+def _pair_loss(pairs: losses.Pairs, settings: PairSettings) -> Tensor:
+    match settings.type:
         case "dpo":
             return losses.dpo(pairs, settings.beta)
         case "conservative":
-            return losses.conservative(pairs, settings.beta, settings.disagreement)
+            return losses.conservative(pairs, settings.beta, DISAGREEMENT)
         case "robust":
-            return losses.robust(pairs, settings.beta, settings.disagreement)
+            return losses.robust(pairs, settings.beta, DISAGREEMENT)
         case "ipo":
             return losses.ipo(pairs, settings.beta)
         case "apo_zero":
             return losses.apo_zero(pairs, settings.beta)
         case "simpo":
-            return losses.simpo(pairs, settings.beta, settings.simpo_gap)
+            return losses.simpo(pairs, settings.beta, SIMPO_GAP)
 
 
 def weighted_sum(parts: dict[str, Tensor], batch: Batch) -> Tensor:
@@ -114,10 +117,10 @@ def weighted_sum(parts: dict[str, Tensor], batch: Batch) -> Tensor:
     return (batch.weights * torch.stack(list(parts.values())).sum(0)).sum()
 
 
-def next_delta(batch: Batch, scored: Scored, reference: Tensor, delta: float, beta: float) -> float:
+def next_delta(batch: Batch, scored: Scored, reference: Tensor, delta: float) -> float:
     """The running mean reward of unpaired examples after this batch, in which both classes count the same."""
     judged = batch.first[batch.unpaired]
-    rewards = beta * (scored.logp - reference)[judged]
+    rewards = UNPAIRED_BETA * (scored.logp - reference)[judged]
     desirable = batch.desirable[batch.unpaired]
     means = [rewards[chosen].mean() for chosen in (desirable, ~desirable) if chosen.any()]
     if not means:
@@ -150,11 +153,13 @@ def check_first(batch: Batch, scored: Scored, reference: Tensor, number: torch.d
 def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Tensor], beta: float) -> dict[str, float]:
     """Metrics of a step; rewards are beta (logp - reference), the loss is as if examples weighed 1 on average.
 
+    `beta` is that of pairs; unpaired answers have the beta of their losses.
     Metrics without examples in the batch are left out; the loss of a training that diverged is NaN.
     """
     chosen = batch.first[batch.pairs]
     judged = batch.first[batch.unpaired]
     rewards = beta * (scored.logp - reference)
+    alone = UNPAIRED_BETA * (scored.logp - reference)[judged]
     desirable = batch.desirable[batch.unpaired]
     # Only answers that were served: the estimate holds for what the champion drew, and edits, which it never drew,
     # would make e^d of it.
@@ -173,8 +178,8 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
         "reward_margin": lead.mean(),
         "accuracy": (lead > 0).double().mean(),
         "accuracy_shorter": (lead[shorter] > 0).double().mean(),
-        "reward_desirable": rewards[judged][desirable].mean(),
-        "reward_undesirable": rewards[judged][~desirable].mean(),
+        "reward_desirable": alone[desirable].mean(),
+        "reward_undesirable": alone[~desirable].mean(),
         "chosen_logp_drift": (scored.logp - reference)[chosen].sum() / batch.lengths[chosen].sum(),
         "kl": drift.mean(),
     }
