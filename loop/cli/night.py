@@ -33,7 +33,7 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
             "reasons": night.reasons,
             "outputs": dict(night.outputs),
         },
-        then='nightshift ask "..."' if promoted(night) else _next_step(session, night),
+        then='nightshift ask "..."' if promoted(night) else _next_step(night),
     )
     # A night that failed promoted nothing either, so its code comes first.
     if night.status is NightStatus.FAILED:
@@ -42,15 +42,19 @@ def run(session: Session, as_of: datetime, abandon: str) -> None:
         raise SystemExit(NOT_PROMOTED)
 
 
-def _waits_for_a_person(session: Session, night: Night) -> bool:
-    """Whether the gate said PROMOTE and the settings leave the promotion to a person."""
-    return night.verdict is Verdict.PROMOTE and not session.app.settings.gate.promote
+def _waits_for_a_person(night: Night) -> bool:
+    """Whether the gate said PROMOTE and the settings left the promotion to a person; another hindrance is a reason."""
+    from loop.report.outcomes import NOT_PROMOTED as LEFT
+    from loop.report.outcomes import promoted
+
+    hindered = any(reason.startswith(f"{LEFT}: ") for reason in night.reasons)
+    return night.verdict is Verdict.PROMOTE and not promoted(night) and not hindered
 
 
-def _next_step(session: Session, night: Night) -> str:
+def _next_step(night: Night) -> str:
     from loop.report.outcomes import next_step
 
-    if _waits_for_a_person(session, night):
+    if _waits_for_a_person(night):
         return f"nightshift promote {night.outputs[Stage.REGISTER]} --decision {night.outputs[Stage.DECIDE]}"
     # The backticks mark commands on the night's page.
     return next_step(night).replace("`", "")
@@ -60,7 +64,7 @@ def _sentence(session: Session, night: Night) -> str:
     from loop.gate import explain
 
     result = str(night.verdict or night.status.upper())
-    if _waits_for_a_person(session, night):
+    if _waits_for_a_person(night):
         result += ", not promoted: gate.promote is off"
     lines = [f"{night.night_id} {result}"]
     lines += night.reasons

@@ -87,7 +87,10 @@ def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
 
 def _as_it_began(parts: Parts, night: Night) -> Parts:
     """The parts with the settings of the night's beginning, so that no night is half of one policy, half of another."""
-    changed = differences(night.settings, policy(parts.settings)) if night.settings else ()
+    if not night.settings:
+        return parts
+    began = restored(night.settings, parts.settings.addresses)
+    changed = differences(policy(began), policy(parts.settings))
     if not changed:
         return parts
     log.warning(
@@ -96,7 +99,6 @@ def _as_it_began(parts: Parts, night: Night) -> Parts:
         night.night_id,
         ", ".join(changed),
     )
-    began = restored(night.settings, parts.settings.addresses)
     # What a person has forbidden since then is not done all the same.
     promote = began.gate.promote and parts.settings.gate.promote
     return replace(parts, settings=replace(began, gate=replace(began.gate, promote=promote)))

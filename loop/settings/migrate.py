@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from loop.errors import UsageError
 from loop.settings.older import MOVED, Older, fate, translated
 
-_HEADER = re.compile(r"^\s*\[(?P<table>[^\[\]]+)\]\s*(#.*)?$")
+_HEADER = re.compile(r"^\s*\[\[?(?P<table>[^\[\]]+)\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"^\s*(?P<key>[A-Za-z0-9_-]+(\s*\.\s*[A-Za-z0-9_-]+)*)\s*=(?P<rest>.*)$")
 _WRITTEN = re.compile(r"^# (One of \"|A whole number|A number|true or false\.)")
 """Line by which `init` has ended the comment of every key that can go: the values that it may have."""

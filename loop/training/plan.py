@@ -173,6 +173,12 @@ def _scorer(
     if again is None:
         # One process's answer holds for all: they compute the same passes.
         again = not all(ranks.everyones(preflight.has_room(rows, probe, largest, read)))
+        if again:
+            _LOG.warning(
+                "each layer is computed again in backward, which takes longer: the longest example (%s tokens) would "
+                "not fit into memory otherwise",
+                f"{largest.size:,}",
+            )
     if again:
         adapters.checkpoint_activations(model)
     preflight.require_room(rows, probe, largest, read)
