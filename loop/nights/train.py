@@ -12,7 +12,7 @@ from loop.home import REFERENCE, STEPS, job_folder, snapshot_folder
 from loop.models import fingerprint, importing
 from loop.nights.parts import Parts
 from loop.nights.versions import adapter_folder, base_folder
-from loop.settings import of_training, policy
+from loop.settings import hashed_training, policy
 from loop.types import Candidate, Split
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def job_id(parts: Parts, snapshot_id: str, parent: int) -> str:
         "snapshot": snapshot_id,
         "parent": promotion.adapter_of(parts.registry, parent),  # its bytes: a number says nothing of them
         "base": fingerprint(base_folder(parts.settings)),
-        "training": of_training(parts.settings.training),
+        "training": hashed_training(parts.settings.training),
         "dtype": parts.settings.model.dtype,
     }
     return digest(made_from)[:16]

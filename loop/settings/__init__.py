@@ -20,6 +20,7 @@ from loop.settings.file import require_current as require_current
 from loop.settings.file import restored as restored
 from loop.settings.file import told as told
 from loop.settings.older import Older as Older
+from loop.settings.recipe import hashed_training as hashed_training
 from loop.settings.recipe import of_curation as of_curation
 from loop.settings.recipe import of_training as of_training
 from loop.settings.sections import CurationSettings as CurationSettings

@@ -30,14 +30,13 @@ class _Draft:
     lines: list[str] = field(default_factory=list)
     table: str = ""
     """Table of the next line."""
+    comment: int = 0
+    """Index of the first line of the comment right above the next line; the number of lines without one."""
 
     def drop_comment(self) -> None:
         """Take back the comment right above the next line, where `init` wrote it: it speaks of a key that goes."""
-        start = len(self.lines)
-        while start and self.lines[start - 1].startswith("#"):
-            start -= 1
-        if any(_WRITTEN.match(line) for line in self.lines[start:]):
-            del self.lines[start:]
+        if any(_WRITTEN.match(line) for line in self.lines[self.comment :]):
+            del self.lines[self.comment :]
 
 
 def migrated(text: str) -> Migrated:
@@ -53,6 +52,8 @@ def migrated(text: str) -> Migrated:
         if match := _HEADER.match(line):
             draft.table = match["table"].strip()
         _add(draft, line, tables, apart)
+        if not line.startswith("#"):
+            draft.comment = len(draft.lines)
     written = "\n".join(_with(draft.lines, apart)) + ("\n" if text.endswith("\n") else "")
     # A file may be written in ways that lines do not show, such as inline tables: read again, it has to say the same.
     if _read_again(written) != (wanted, ()):

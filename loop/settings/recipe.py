@@ -44,7 +44,6 @@ def of_training(settings: TrainingSettings) -> dict[str, Json]:
     del plain["kl_coefficient"]
     return {
         **plain,
-        **CHOOSES_NOTHING,
         "pair_loss": settings.pair.type,
         "beta": settings.pair.beta,
         "unpaired_loss": settings.unpaired.type,
@@ -60,3 +59,8 @@ def of_training(settings: TrainingSettings) -> dict[str, Json]:
         "max_grad_norm": constants.MAX_GRAD_NORM,
         "weight_decay": constants.WEIGHT_DECAY,
     }
+
+
+def hashed_training(settings: TrainingSettings) -> dict[str, Json]:
+    """The recipe of an adapter as ids of jobs hash it."""
+    return {**of_training(settings), **CHOOSES_NOTHING}

@@ -17,7 +17,7 @@ from loop.machine import Machine
 from loop.memory import Memory
 from loop.models import fingerprint, readable
 from loop.ports import Progress
-from loop.settings import TrainingSettings, of_training
+from loop.settings import TrainingSettings, hashed_training
 from loop.settings.constants import WEIGHT_DECAY
 from loop.training import preflight, ranks
 from loop.training.batch.schedule import affordable, batches, families, order, showings
@@ -87,7 +87,7 @@ def prepare(job: Job, read: Memory, progress: Progress, machine: Machine) -> Pla
     made_from = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast, settings.quantize])
     # Another machine, or passes of another size, round log-probabilities differently: those have a file of their own.
     reference = job.cache / f"{digest([made_from, chosen])[:16]}.json"
-    made_with = [made_from, of_training(settings), [each.example_id for each in job.examples]]
+    made_with = [made_from, hashed_training(settings), [each.example_id for each in job.examples]]
     return Plan(
         job=job,
         key=f"{job.snapshot_id} {digest(made_with)}",

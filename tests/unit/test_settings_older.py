@@ -123,6 +123,12 @@ def test_a_file_is_rewritten_with_what_its_user_wrote_around_the_keys():
     assert migrated(done.text) == (type(done))(REWRITTEN, ())
 
 
+def test_a_comment_of_ones_own_stays_also_between_two_keys_that_go():
+    written = "# Weight decay of AdamW.\n# A number, 0 or more.\n"
+    text = f'[training]\n{written}weight_decay = 0.0\n# mine\nlayout = "rows"\n{written}max_grad_norm = 2.0\nrank = 4\n'
+    assert migrated(text).text == "[training]\n# mine\nrank = 4\n"
+
+
 def test_a_value_joins_the_table_that_is_there_already():
     text = '[training]\nbeta = 0.3\n\n[training.pair]\n# mine\ntype = "ipo"\n'
     assert migrated(text).text == '[training]\n\n[training.pair]\nbeta = 0.3\n# mine\ntype = "ipo"\n'
