@@ -195,5 +195,5 @@ def test_a_file_of_another_name_is_migrated_where_it_is(tmp_path):
 
 def test_ids_are_those_that_the_same_settings_have_had_before():
     """Digests of the defaults when each of today's constants was a setting."""
-    assert digest(settings.of_training(Settings().training)) == TRAINING
+    assert digest(settings.hashed_training(Settings().training)) == TRAINING
     assert digest(settings.of_curation(Settings().curation)) == CURATION
