@@ -1,8 +1,7 @@
 """The nouns of Nightshift, in the order of the data: frozen dataclasses on the standard library alone.
 
-Those that capture makes are frozen for the type checker only (`_streamed`).
-
-Ids are `<noun>_id`, times `<verb>_at` and always timezone-aware UTC. A field's meaning stands under the field.
+Those that capture makes are frozen for the type checker only (`_streamed`). Ids are `<noun>_id`, times `<verb>_at` and
+always timezone-aware UTC. A field's meaning stands under the field.
 """
 
 from collections.abc import Callable, Mapping

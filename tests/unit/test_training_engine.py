@@ -309,17 +309,6 @@ def test_an_example_that_cannot_fit_ends_the_training_before_its_first_pass(base
         list(train(job(base, tmp_path), memory(tmp_path / "small", installed=2**18, free=2**33)))
 
 
-@pytest.mark.parametrize(("installed", "again"), [(2**33, False), (2**20, True)])
-def test_layers_are_computed_again_only_where_the_longest_example_would_not_fit_without(
-    base, tmp_path, installed, again, caplog
-):
-    work = job(base, tmp_path)
-    taken = list(train(work, memory(tmp_path / "memory", installed=installed, free=2**33)))
-    assert taken[-1].metrics["loss"] < taken[0].metrics["loss"]
-    assert json.loads((work.folder / "manifest.json").read_text())["machine"]["activation_checkpoints"] is again
-    assert ("each layer is computed again in backward" in caplog.text) is again
-
-
 @pytest.mark.parametrize(
     "damage",
     [
