@@ -19,6 +19,7 @@ from loop.curation.snapshot import SCHEMA, table_of
 from loop.errors import NotFoundError
 from loop.imports import collector_off, postponed
 from loop.settings import ValidationSettings
+from loop.settings.constants import MAX_NEAR_DUPLICATE_SHARE, MAX_UNDESIRABLE_SHARE
 from loop.types import FeedbackKind, Json, Objective, Split, Validation
 
 if TYPE_CHECKING:
@@ -153,9 +154,9 @@ def _bounds(table: pl.DataFrame, settings: ValidationSettings, report: Mapping[s
     return [
         _enough(train, settings.min_train_examples),
         _apart(table),
-        _repeated(report, settings.max_near_duplicate_share),
+        _repeated(report),
         _held_back(report, settings.max_quarantined_share),
-        _complaints(train, settings.max_undesirable_share),
+        _complaints(train),
     ]
 
 
@@ -171,13 +172,14 @@ def _apart(table: pl.DataFrame) -> Bound:
     return Bound("split_users", mixed, 0, 0, "users who are in more than one split", FOREIGN)
 
 
-def _repeated(report: Mapping[str, int], most: float) -> Bound:
+def _repeated(report: Mapping[str, int]) -> Bound:
     share = _share(counted(report, Count.NEAR_DUPLICATES), counted(report, Count.DRAFTS))
     remedy = (
-        "Somebody repeats themselves, or the application fills in a template: look at the newest feedback; if it "
-        "is as it should be, raise `max_near_duplicate_share` under [validation]."
+        "Somebody repeats themselves, or the application fills in a template: look at the newest feedback and mend "
+        "what sends it."
     )
-    return Bound("near_duplicates", share, 0, most, "share of drafts that were near duplicates", remedy)
+    meaning = "share of drafts that were near duplicates"
+    return Bound("near_duplicates", share, 0, MAX_NEAR_DUPLICATE_SHARE, meaning, remedy)
 
 
 def _held_back(report: Mapping[str, int], most: float) -> Bound:
@@ -189,14 +191,15 @@ def _held_back(report: Mapping[str, int], most: float) -> Bound:
     return Bound("quarantined", share, 0, most, "share of the last day's feedback in quarantine", remedy)
 
 
-def _complaints(train: pl.DataFrame, most: float) -> Bound:
+def _complaints(train: pl.DataFrame) -> Bound:
     unpaired = train.filter(pl.col("objective") == Objective.UNPAIRED).explode("branches")
-    share = _share(unpaired.filter(pl.col("branches").struct.field("score") <= 0).height, unpaired.height)
+    share = _share(unpaired.filter(pl.col("branches").struct.field("score") <= 0).height, train.height)
     remedy = (
-        "From complaints alone a model learns what not to say: wait for approvals and edits, or raise "
-        "`max_undesirable_share` under [validation]."
+        "From complaints alone a model learns what not to say: wait for approvals and edits, and see that the "
+        "application sends them too."
     )
-    return Bound("undesirable", share, 0, most, "share of undesirable answers among unpaired train examples", remedy)
+    meaning = "share of train examples that are complaints alone"
+    return Bound("undesirable", share, 0, MAX_UNDESIRABLE_SHARE, meaning, remedy)
 
 
 def _share(part: float, whole: float) -> float:

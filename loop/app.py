@@ -13,8 +13,9 @@ from loop.errors import NotFoundError, UsageError
 from loop.files import write_first
 from loop.home import DOWNLOADS, LEDGER, REGISTRY, STORE, USER_KEY
 from loop.imports import collector_off
+from loop.machine import BY_RULE, Machine
 from loop.memory import MEMORY, Memory
-from loop.settings import SETTINGS_FILE, Settings
+from loop.settings import SETTINGS_FILE, Settings, require_current
 
 if TYPE_CHECKING:
     from loop.nights.parts import Parts
@@ -47,6 +48,7 @@ class App:
         may_make_home: bool = True,
         progress: "Progress" = silent,
         memory: Memory = MEMORY,
+        machine: Machine = BY_RULE,
         ports: Mapping[str, object] | None = None,
     ) -> None:
         self.settings = settings
@@ -56,6 +58,7 @@ class App:
         """False for commands that only read: an absent database is then an empty one in memory."""
         self.progress = progress
         self.memory = memory
+        self.machine = machine
         self._opened: dict[str, object] = dict(ports or {})
         """Connectors by name (store, ledger, registry, log, letters); `ports` are some that were opened elsewhere."""
         self._lock = threading.RLock()  # re-entrant: the registry opens the ledger while it is opened itself
@@ -178,7 +181,8 @@ class App:
 
     @property
     def parts(self) -> "Parts":
-        """Everything that the stages of a night work with, opened."""
+        """Everything that the stages of a night work with, opened. Raises UsageError for keys of an earlier version."""
+        require_current(self.settings)
         from connectors.expectations import validate
         from loop.nights.parts import Parts
 
@@ -192,6 +196,7 @@ class App:
             clock=now,
             progress=self.progress,
             memory=self.memory,
+            machine=self.machine,
         )
 
     def _once(self, name: str, opened: Callable[[], Port]) -> Port:

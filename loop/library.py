@@ -1,5 +1,6 @@
 """The library: a method for each command, on one project."""
 
+import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -30,6 +31,9 @@ APPEND_BATCH = 1_000
 """Events of a file that are appended at once, because a file may be larger than memory."""
 
 
+_LOG = logging.getLogger(__name__)
+
+
 def open_loop(
     config: Path | str | None = None,
     *,
@@ -48,6 +52,8 @@ def open_loop(
     if home is not None:
         loaded = files.at_home(loaded, Path(home))
     configured = config is not None or Path(files.SETTINGS_FILE).exists()
+    if loaded.older:
+        _LOG.warning("no night runs under settings of an earlier version: %s", files.told(loaded))
     app = App(loaded, configured=configured, progress=progress, ports=ports)
     if not ports:
         app.require_project()
@@ -145,7 +151,7 @@ class Loop:
         """Bring the store up to date with the event log; returns counts of the captured events."""
         from loop.intake.capture import capture
 
-        return capture(self.app.log, self.app.store, batch_size=self.app.settings.log.batch_events)
+        return capture(self.app.log, self.app.store, batch_size=self.app.machine.batch_events)
 
     def import_file(
         self, file: Path | str, format_name: str = "nightshift", *, start: datetime | None = None
@@ -350,8 +356,8 @@ class Loop:
 
         wanted = self.champion() if version is None else version
         if not wanted:  # the base model needs no registry: it answers before anything was registered
-            return load_base(self.app.settings)
-        return load_version(self.app.settings, self.app.registry, self.app.ledger.entries(), wanted)
+            return load_base(self.app.settings, self.app.machine)
+        return load_version(self.app.settings, self.app.registry, self.app.ledger.entries(), wanted, self.app.machine)
 
     def sampling(self) -> Sampling | None:
         """How most of the newest interactions were drawn; None where none of them says."""

@@ -65,7 +65,7 @@ def _follow(session: Session, address: str | None) -> None:
             session.app.log,
             # The first use of the store connects to the database, which may be away at that moment too.
             retrying(patience, stop)(lambda: session.app.store),
-            batch_size=session.app.settings.log.batch_events,
+            batch_size=session.app.machine.batch_events,
             patience=patience,
             letters=session.app.letters,
             stop=stop,

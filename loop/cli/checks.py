@@ -12,6 +12,7 @@ from pathlib import Path
 from loop.app import now
 from loop.cli.session import Session
 from loop.errors import NightshiftError
+from loop.settings import told
 
 LIBRARIES = ("mlflow", "kafka-python", "great-expectations", "sqlmodel", "crc32c")
 FREE_GIB = 2
@@ -26,6 +27,13 @@ class Finding:
     name: str
     ok: bool
     text: str
+
+
+def settings(session: Session) -> Finding:
+    """The settings are today's: a night would not begin under keys of an earlier version."""
+    if session.app.settings.older:
+        return Finding("settings", False, f"{told(session.app.settings)}; run `nightshift init --migrate`")
+    return Finding("settings", True, "every key is known and within its bounds")
 
 
 def libraries(_: Session) -> Finding:
@@ -201,8 +209,8 @@ def suites(session: Session) -> Finding:
         return Finding("suites", True, "none of your own in the settings")
     from evals.suites.own import own_suites
 
-    told = [f"{task.name} ({task.role}, {len(task.items)} items)" for task in own_suites(session.app.settings)]
-    return Finding("suites", True, ", ".join(told))
+    found = [f"{task.name} ({task.role}, {len(task.items)} items)" for task in own_suites(session.app.settings)]
+    return Finding("suites", True, ", ".join(found))
 
 
 def disk(session: Session) -> Finding:
@@ -230,7 +238,20 @@ def _guarded(name: str, check: Callable[[Session], Finding]) -> tuple[str, Calla
 
 CHECKS = tuple(
     _guarded(check.__name__.replace("_", " "), check)
-    for check in (libraries, torch, store, clock, event_log, ledger, registry, champion, base_model, suites, disk)
+    for check in (
+        settings,
+        libraries,
+        torch,
+        store,
+        clock,
+        event_log,
+        ledger,
+        registry,
+        champion,
+        base_model,
+        suites,
+        disk,
+    )
 )
 MODEL = _guarded("model", model)
 """The check that loads the champion: it takes a minute, so it runs only where it is asked for."""

@@ -83,7 +83,7 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime)
         )
 
 
-@click.command(cls=Verb, access=Access.WRITES)
+@click.command(cls=Verb, access=Access.NIGHT)
 @as_of_option
 @click.option(
     "--until",
@@ -105,7 +105,7 @@ def curate(session: Session, as_of: datetime, until: int | None) -> None:
     )
 
 
-@click.command(cls=Verb, access=Access.WRITES)
+@click.command(cls=Verb, access=Access.NIGHT)
 @click.argument("snapshot_id")
 @click.pass_obj
 def validate(session: Session, snapshot_id: str) -> None:

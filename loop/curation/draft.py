@@ -11,7 +11,7 @@ from loop.settings import CurationSettings
 from loop.types import Branch, FeedbackKind, Interaction, Message, Objective, Split, Verifier
 
 MOST_RANKED = 8
-"""Most answers of a ranking: as many as the pairs of one prompt have by default, and as many as LiPO's lists had."""
+"""Most answers of a ranking: as many as the pairs of one prompt have, and as many as LiPO's lists had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,4 @@ def _steps(metrics: Mapping[str, float]) -> str:
     said = f"{done:.0f} of {planned:.0f}"
     if metrics.get("skipped"):
         said += f", {metrics['skipped']:.0f} of them left out because their gradient leapt or was no number"
-    # Before `patience`: a training that a budget cut has fewer steps than planned as well.
-    if metrics.get("budget_hit"):
-        return f"{said}; cut short: to train on, raise {what_ended(metrics)}"
-    return f"{said}; it stopped when the dev split got no better (`patience`)" if done < planned else said
+    return f"{said}; cut short: to train on, raise {what_ended(metrics)}" if metrics.get("budget_hit") else said

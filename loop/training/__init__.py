@@ -2,7 +2,8 @@
 
 job        the input of a training, and the report of one optimiser step
 launch     the engine in this process, or in several (ranks)
-engine     the training loop, from a job to a candidate on disk (checkpoint, manifest beside it)
+engine     the training loop, from a job to a candidate on disk (checkpoint, manifest beside it; spikes: gradients far
+           above the usual)
 plan       every decision before the first step (preflight: the size of a pass; waiting: for memory; size: announced)
 batch/     examples -> who is compared with whom, and weights (credit); token ids (tokens), the order of the steps
            (schedule), prefix trees (tree), passes of bounded size (packs)
@@ -12,7 +13,6 @@ forward/   examples -> one pass (layout) -> log-probability and NLL of every ans
            its own prefix (attention): in spans of the stream, whole where it is small, in blocks on a GPU
 objective/ the champion's log-probabilities, once (reference); log-probabilities -> loss of one kind (losses), of mixed
            batches (mixed) as vectors (vectors), and the gradient of one batch, over passes and processes (accumulate)
-dev        evals on the dev split, for early stopping (spikes: gradients far above the usual)
 """
 
 from loop.training.engine import candidate

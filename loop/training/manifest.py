@@ -46,7 +46,7 @@ def read(folder: Path) -> Candidate:
 def last_quarter(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Mean of each metric over the last quarter of the steps; a metric without a finite value there is left out."""
     tail = history[-max(1, len(history) // 4) :]
-    # Steps have different metrics: one without pairs has no accuracy, and few have a `dev_loss`.
+    # Steps have different metrics: one without pairs has no accuracy.
     names = dict.fromkeys(name for metrics in tail for name in metrics)
     means: dict[str, float] = {}
     for name in names:

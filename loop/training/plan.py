@@ -4,7 +4,7 @@ import logging
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import torch
 from peft import PeftModel
@@ -12,14 +12,15 @@ from transformers import AutoConfig, AutoTokenizer
 
 from loop.errors import TrainingError
 from loop.hashing import adapter_sha256, digest
+from loop.machine import Machine
 from loop.memory import Memory
 from loop.models import fingerprint, readable
 from loop.ports import Progress
-from loop.settings import TrainingSettings
+from loop.settings import TrainingSettings, hashed_training
+from loop.settings.constants import WEIGHT_DECAY
 from loop.training import preflight, ranks
 from loop.training.batch.schedule import affordable, batches, families, order, showings
 from loop.training.batch.tokens import Encoded, Encoding, encode
-from loop.training.forward.attention import Backend
 from loop.training.forward.logps import Scorer, choose_layout
 from loop.training.forward.spans import spans
 from loop.training.job import Job
@@ -48,7 +49,6 @@ class Plan:
     average: Average
     """Mean of the adapter over the last steps; beside model and optimiser, the only part that a step changes."""
     encoding: Encoding
-    dev: tuple[Encoded, ...]
     reference: Reference
     batches: list[list[int]]
     wanted: int
@@ -58,65 +58,62 @@ class Plan:
     pass_tokens: int
     """Tokens of a forward pass, the same in every process."""
     machine: Mapping[str, Json]
-    """Choices made for this machine and what they follow from: see `_machine`."""
+    """Choices made for this machine and what they follow from."""
     began_as: str
     """sha256 of the adapter's weights before step 0."""
 
 
-def prepare(job: Job, read: Memory, progress: Progress) -> Plan:
+def prepare(job: Job, read: Memory, progress: Progress, machine: Machine) -> Plan:
     """Plan of `job`, with its model loaded; waits until enough of the memory that `read` watches is free.
 
-    Raises TrainingError without a trainable example or when one cannot fit, LowMemoryError when memory stays taken.
+    What `machine` leaves open is chosen by rule, from model, data, processor and installed memory. Raises
+    TrainingError without a trainable example or when one cannot fit, LowMemoryError when memory stays taken.
     """
     settings = job.settings
-    computed = precision.choose(settings, job.dtype)
-    encoding, dev = _encoded(job)
-    model = _model(job, computed, read, progress)
-    scorer = _scorer(model, job, computed, encoding, read, progress)
+    computed = precision.choose(job.dtype, machine.autocast)
+    encoding = _encoded(job)
+    model, sharded = _model(job, computed, read, progress, machine)
+    scorer = _scorer(model, computed, encoding, read, progress, machine, sharded=sharded)
     often = showings(len(encoding.examples), settings)
     every = order(families(encoding.examples), often, settings.seed)
     shown = affordable(every, [example.size for example in encoding.examples], settings.budget_tokens)
-    steps = batches(shown, settings.batch_examples)
-    probe, largest = _probes(encoding)
+    steps, (probe, largest) = batches(shown, settings.batch_examples), _probes(encoding)
     # The smallest of all processes: each cuts the whole batch, so all have to cut it alike.
-    pass_tokens = min(ranks.everyones(preflight.budget(scorer, probe, largest, read, settings.micro_batch_tokens)))
+    pass_tokens = min(ranks.everyones(preflight.budget(scorer, probe, largest, read, machine.pass_tokens)))
     _await_passes(scorer, encoding, steps, pass_tokens, read, progress)
-    machine = _machine(scorer, computed, pass_tokens)
+    chosen = _chosen(scorer, computed, pass_tokens)
     parent = adapter_sha256(job.parent) if job.parent else None
     made_from = digest([fingerprint(job.base), parent, str(computed.weights), computed.autocast, settings.quantize])
     # Another machine, or passes of another size, round log-probabilities differently: those have a file of their own.
-    reference = job.cache / f"{digest([made_from, machine])[:16]}.json"
+    reference = job.cache / f"{digest([made_from, chosen])[:16]}.json"
+    made_with = [made_from, hashed_training(settings), [each.example_id for each in job.examples]]
     return Plan(
         job=job,
-        key=f"{job.snapshot_id} {digest([made_from, asdict(settings), [each.example_id for each in job.examples]])}",
+        key=f"{job.snapshot_id} {digest(made_with)}",
         model=model,
         scorer=scorer,
-        optimizer=torch.optim.AdamW(adapters.trainable(model).values(), weight_decay=settings.weight_decay, fused=True),
+        optimizer=torch.optim.AdamW(adapters.trainable(model).values(), weight_decay=WEIGHT_DECAY, fused=True),
         average=Average(),
         encoding=encoding,
-        dev=dev,
         reference=Reference(model, scorer, reference),
         batches=steps,
         wanted=len(batches(every, settings.batch_examples)),
         left_out=len(set(every)) - len(set(shown)),
         pass_tokens=pass_tokens,
-        machine={**machine, "installed_bytes": preflight.installed(scorer.model.device, read)},
+        machine=chosen | _chosen_for_memory(scorer, read),
         began_as=adapters.weights_sha256(model),
     )
 
 
-def _encoded(job: Job) -> tuple[Encoding, tuple[Encoded, ...]]:
-    """The train split and the dev split as token ids. Raises TrainingError when the train split has no example left."""
+def _encoded(job: Job) -> Encoding:
+    """The train split as token ids. Raises TrainingError when it has no example left."""
     with readable(job.base):
         tokenizer = AutoTokenizer.from_pretrained(job.base)
         fitting = _fitting(job)
     encoding = encode(job.examples, tokenizer, fitting)
     if not encoding.examples:
         raise TrainingError(f"none of {len(job.examples)} examples can be trained on", _longer(job, fitting))
-    dev = encode(job.dev, tokenizer, fitting).examples
-    if job.settings.patience and not dev:
-        _LOG.warning("`patience` waits in vain: the dev split has no example that can be looked at")
-    return encoding, dev
+    return encoding
 
 
 def _fitting(job: Job) -> TrainingSettings:
@@ -134,12 +131,13 @@ def _longer(job: Job, fitting: TrainingSettings) -> str:
     return f"{allowed}, or look into the snapshot for empty or equal answers"
 
 
-def _model(job: Job, computed: Precision, read: Memory, progress: Progress) -> PeftModel:
-    """The base model under the adapter, loaded once there is free memory for its weights."""
+def _model(job: Job, computed: Precision, read: Memory, progress: Progress, machine: Machine) -> tuple[PeftModel, bool]:
+    """The base model under the adapter, loaded once there is free memory for its weights, and whether it is sharded."""
     settings = job.settings
-    device, sharded = torch.device(computed.device), _sharded(settings)
+    device, quantized = torch.device(computed.device), _quantized(settings)
     with readable(job.base):
-        weights = weights_bytes(job.base, computed.weights, quantized=_quantized(settings))
+        weights = weights_bytes(job.base, computed.weights, quantized=quantized)
+    sharded = _sharded(weights, device, read, machine) and not quantized
     # A sharded model is read on the CPU, whole in every process; a GPU gets only its share.
     share = weights // ranks.count() if sharded and device.type == "cuda" else weights
     await_memory(share, "the model's weights", device, read, progress)
@@ -151,34 +149,41 @@ def _model(job: Job, computed: Precision, read: Memory, progress: Progress) -> P
         dtype=computed.weights,
         device=computed.device,
         sharded=sharded,
-        quantized=_quantized(settings),
+        quantized=quantized,
     )
-    if settings.activation_checkpoints:
-        adapters.checkpoint_activations(model)
-    return model
+    return model, sharded
 
 
 def _scorer(
-    model: PeftModel, job: Job, computed: Precision, encoding: Encoding, read: Memory, progress: Progress
+    model: PeftModel,
+    computed: Precision,
+    encoding: Encoding,
+    read: Memory,
+    progress: Progress,
+    machine: Machine,
+    *,
+    sharded: bool,
 ) -> Scorer:
     """Scorer with the layout that suits the model, tried only once the longest example fits and its memory is free."""
-    attention = _attention(job.settings)
-    wanted = Scorer(model.get_base_model(), computed.autocast, attention, _sharded(job.settings))
+    wanted = Scorer(model.get_base_model(), computed.autocast, spans if machine.tree else None, sharded)
     # To try a layout takes a pass over the longest example. Rows need the most memory: what fits in rows can be tried.
     rows, (probe, largest) = replace(wanted, attention=None), _probes(encoding)
+    again = machine.activation_checkpoints
+    if again is None:
+        # One process's answer holds for all: they compute the same passes.
+        again = not all(ranks.everyones(preflight.has_room(rows, probe, largest, read)))
+        if again:
+            _LOG.warning(
+                "each layer is computed again in backward, which takes longer: the longest example (%s tokens) would "
+                "not fit into memory otherwise",
+                f"{largest.size:,}",
+            )
+    if again:
+        adapters.checkpoint_activations(model)
     preflight.require_room(rows, probe, largest, read)
     need = preflight.needed(rows, probe, rows.size([largest]))
     await_memory(need, "the adapter and the longest example", wanted.model.device, read, progress)
     return choose_layout(wanted, encoding.examples)
-
-
-def _attention(settings: TrainingSettings) -> Backend | None:
-    """Attention of the layout that the settings ask for; None for rows, which the model's own serves."""
-    match settings.layout:
-        case "tree":
-            return spans
-        case "rows":
-            return None
 
 
 def _quantized(settings: TrainingSettings) -> bool:
@@ -189,9 +194,13 @@ def _quantized(settings: TrainingSettings) -> bool:
             return False
 
 
-def _sharded(settings: TrainingSettings) -> bool:
-    """Whether the frozen weights are divided over processes; a single process keeps them whole."""
-    return settings.shard and ranks.count() > 1
+def _sharded(weights: int, device: torch.device, read: Memory, machine: Machine) -> bool:
+    """Whether frozen weights of so many bytes are divided over processes; a single process keeps them whole."""
+    if ranks.count() == 1:
+        return False
+    if machine.shard is not None:
+        return machine.shard
+    return not all(ranks.everyones(preflight.fit_whole(weights, device, read)))
 
 
 def _probes(encoding: Encoding) -> tuple[Encoded, Encoded]:
@@ -226,7 +235,16 @@ def _instruction_set() -> str:
     return " ".join(used)
 
 
-def _machine(scorer: Scorer, computed: Precision, pass_tokens: int) -> dict[str, Json]:
+def _chosen_for_memory(scorer: Scorer, read: Memory) -> dict[str, Json]:
+    """Choices that rounding does not depend on, and the memory that they follow from."""
+    return {
+        "sharded": scorer.sharded,
+        "activation_checkpoints": bool(adapters.checkpointed(scorer.model)),
+        "installed_bytes": preflight.installed(scorer.model.device, read),
+    }
+
+
+def _chosen(scorer: Scorer, computed: Precision, pass_tokens: int) -> dict[str, Json]:
     """Everything beside the job that rounding depends on: the size of passes, the processor and how it computes."""
     cuda = computed.device == "cuda"
     return {

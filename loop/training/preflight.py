@@ -27,12 +27,14 @@ An eighth leaves room for neighbours and is as fast on a CPU: 1 GiB of 8 are 1,9
 400 to 4,000 took the same time. A GPU is seldom shared and wants large passes.
 """
 LARGEST_SHARE = 1 / 2
-"""The same share for an example that stands alone and for a size that a user set; the rest is for temporaries."""
+"""The same share for an example that stands alone and for a size that was asked for; the rest is for temporaries."""
+LARGEST_WEIGHTS = 3 / 4
+"""Largest share of a process's memory that whole frozen weights may take; the rest is for adapter and activations."""
 SMALLEST, LARGEST = 256, {"cpu": 8_192, "cuda": 65_536}
 """Bounds of an automatic pass, in tokens; larger passes are no faster."""
 COPIES = 7
 """Copies of the adapter beside the one in training: its gradient, AdamW's two moments, the champion's, the mean of the
-last steps, and two set aside: while the mean is in the adapter's place, and within that while the champion's is."""
+last steps, the one set aside while the champion's is in its place, and one to spare."""
 
 
 def budget(scorer: Scorer, probe: Encoded, largest: Encoded, read: Memory, wanted: int = 0) -> int:
@@ -51,7 +53,7 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded, read: Memory, wante
         return 1 << (fitting.bit_length() - 1)
     fitting = int(LARGEST_SHARE * left / each)
     if wanted > fitting:
-        said = "`micro_batch_tokens` is lowered to %s: a pass of %s tokens %s"
+        said = "passes are lowered to %s tokens: one of %s %s"
         _LOG.warning(said, f"{fitting:,}", f"{wanted:,}", _needs(wanted, each, LARGEST_SHARE * left))
     return min(wanted, fitting)
 
@@ -59,12 +61,26 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded, read: Memory, wante
 def require_room(rows: Scorer, probe: Encoded, largest: Encoded, read: Memory) -> None:
     """Raises TrainingError, with the figures, when `largest` would not fit.
 
-    It is called before the layout is chosen, which takes a pass over the largest example; so `rows` has the layout that
-    takes most, a row for each answer.
+    `rows` has the layout that takes most, a row for each answer: this is called before a layout is chosen, which takes
+    a pass over the largest example.
     """
+    _require(rows.size([largest]), _bytes_per_padded(rows, probe), LARGEST_SHARE * _left(rows, read))
+
+
+def fit_whole(weights: int, device: torch.device, read: Memory) -> bool:
+    """Whether frozen weights of so many bytes leave a process room for the adapter and its passes."""
+    return weights <= LARGEST_WEIGHTS * installed(device, read) / sharing(device)
+
+
+def has_room(rows: Scorer, probe: Encoded, largest: Encoded, read: Memory) -> bool:
+    """Whether `require_room` would pass: whether `largest` fits as things stand."""
+    return _fitting(_bytes_per_padded(rows, probe), LARGEST_SHARE * _left(rows, read)) >= rows.size([largest])
+
+
+def _bytes_per_padded(rows: Scorer, probe: Encoded) -> float:
+    """Bytes that a pass in rows keeps for each of its tokens, padding counted."""
     # `probe.size` counts the prompt once, rows repeat it: bytes of the example's tokens become bytes of padded ones.
-    each = bytes_per_token(rows, probe) * probe.size / rows.size([probe])
-    _require(rows.size([largest]), each, LARGEST_SHARE * _left(rows, read))
+    return bytes_per_token(rows, probe) * probe.size / rows.size([probe])
 
 
 def needed(scorer: Scorer, probe: Encoded, tokens: int) -> int:
@@ -93,12 +109,18 @@ def installed(device: torch.device, read: Memory) -> int:
 
 def _require(tokens: int, each: float, room: float) -> None:
     """Raises TrainingError when `tokens` of `each` bytes do not fit into `room` bytes."""
-    if tokens > int(room / each):
-        lower = f"set `max_tokens` under [training] to {int(room / each):,} or less, or " if room > each else ""
+    fitting = _fitting(each, room)
+    if tokens > fitting:
+        lower = f"set `max_tokens` under [training] to {fitting:,} or less, or " if room > each else ""
         raise TrainingError(
             f"an example of {tokens:,} tokens {_needs(tokens, each, room)}",
             f"{lower}train where more memory is installed",
         )
+
+
+def _fitting(each: float, room: float) -> int:
+    """Number of tokens of `each` bytes that fit into `room` bytes; negative where there is no room at all."""
+    return int(room / each)
 
 
 def _needs(tokens: int, each: float, room: float) -> str:

@@ -35,7 +35,7 @@ def await_memory(need: int, what: str, device: torch.device, read: Memory, progr
         if look == patience:
             raise LowMemoryError(
                 f"the training did not begin: {said} after {read.patience_seconds / 60:.0f} minutes of waiting",
-                "end what else takes memory, or lower `max_tokens` or `micro_batch_tokens` under [training]; the next "
+                "end what else takes memory, or lower `max_tokens` under [training]; the next "
                 "night trains on the same feedback",
             )
         if not look:

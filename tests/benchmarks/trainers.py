@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from loop.settings import TrainingSettings
+from loop.settings import PairSettings, TrainingSettings
 from loop.training.batch.packs import padded
 from loop.training.batch.tokens import Encoded
 from loop.training.forward.attention import backends
@@ -61,7 +61,7 @@ def nightshift(bed: Bed) -> Step:
     adapters.use_liger(model.get_base_model())
     [attention, *_] = backends(torch.device(device()))
     scorer = Scorer(model.get_base_model(), bed.autocast, attention)
-    settings = TrainingSettings(beta=BETA, chosen_nll=0.0)
+    settings = TrainingSettings(pair=PairSettings(beta=BETA))
 
     def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
         for group in scorer.passes(batch, bed.budget):

@@ -31,7 +31,7 @@ def test_bytes_that_were_judged_before_are_not_judged_again(tmp_path):
     folder = make_project(tmp_path)
     run(folder, "import", "events.jsonl")
     run(folder, "--set", "gate.promote=false", "run", "--as-of", AS_OF)
-    other_job = ("--set", "training.checkpoint_minutes=1")
+    other_job = ("--set", "training.budget_minutes=600")
     again = nightshift("--json", *other_job, "run", "--as-of", AS_OF, folder=folder)
     assert again.returncode == 3, again.stderr
     assert "came to the bytes of candidate" in again.stdout

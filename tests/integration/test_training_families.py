@@ -10,6 +10,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from loop.settings import PairSettings, UnpairedSettings
 from loop.training.batch.credit import Credit
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.forward.logps import Scored, Scorer, choose_layout, score
@@ -46,9 +47,9 @@ FAMILIES: dict[str, dict[str, object]] = {
 }
 REAL = "SmolLM2-135M"
 LOSSES = [
-    *({"pair_loss": name} for name in ("dpo", "conservative", "robust", "ipo", "apo_zero", "simpo")),
-    *({"unpaired_loss": name} for name in ("bco", "kto")),
-    {"anchor": 0.5},
+    *({"pair": PairSettings(type=name)} for name in ("dpo", "conservative", "robust", "ipo", "apo_zero", "simpo")),
+    *({"unpaired": UnpairedSettings(type=name)} for name in ("bco", "kto")),
+    {"kl_coefficient": 0.5},
 ]
 
 

@@ -97,7 +97,7 @@ def test_every_verb_explains_itself(name):
         (("promote", "3"), 2, "--decision"),
         (("rollback",), 4, "nothing is before it"),
         (("import", "absent.jsonl"), 2, "absent.jsonl"),
-        (("--set", "training.max_grad_norm=inf", "status"), 2, "training.max_grad_norm"),
+        (("--set", "training.kl_coefficient=inf", "status"), 2, "training.kl_coefficient"),
         (("--set", "curation.window_days=1000000", "status"), 2, "curation.window_days"),
         (("--set", "training.epochs=0", "status"), 2, "training.epochs"),
         (("curate", "--as-of", "0001-01-01"), 2, "between 1970"),

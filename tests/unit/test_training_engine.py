@@ -17,21 +17,22 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, Llam
 from loop.cache import read_cache, write_cache
 from loop.errors import NotFoundError, TrainingError, UsageError
 from loop.hashing import adapter_sha256
-from loop.settings import TrainingSettings
+from loop.machine import BY_RULE, Machine
+from loop.settings import PairSettings, TrainingSettings, UnpairedSettings
 from loop.training import Job, Step, candidate, checkpoint, train
 from loop.training.batch.tokens import Encoded
 from loop.training.forward.logps import Scored, Scorer, score
 from loop.training.objective.accumulate import clip
 from loop.training.weights.average import Average
 from loop.types import Branch, Example, FeedbackKind, Message, Objective
-from tests.machine import machine
+from tests.machine import machine as memory
 from tests.tiny import tiny_model, tiny_tokenizer
 from tests.unit.test_training_tokens import example
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SETTINGS = TrainingSettings(
-    rank=4, learning_rate=1e-2, batch_examples=4, epochs=2.0, min_steps=0, checkpoint_minutes=0.0
-)
+SETTINGS = TrainingSettings(rank=4, learning_rate=1e-2, batch_examples=4, epochs=2.0, min_steps=0)
+EACH_STEP, RARELY = Machine(checkpoint_minutes=0.0), Machine(checkpoint_minutes=60.0)
+"""When a checkpoint is written."""
 
 
 def examples(count: int = 12) -> tuple[Example, ...]:
@@ -58,7 +59,6 @@ def job(base: Path, home: Path, name: str = "one", settings: TrainingSettings = 
         job_id=name,
         snapshot_id="snapshot",
         examples=examples(),
-        dev=(),
         base=base,
         parent=None,
         parent_version=0,
@@ -69,13 +69,13 @@ def job(base: Path, home: Path, name: str = "one", settings: TrainingSettings = 
     )
 
 
-def steps(job: Job) -> list[Step]:
-    return list(train(job))
+def steps(job: Job, machine: Machine = EACH_STEP) -> list[Step]:
+    return list(train(job, machine=machine))
 
 
-def break_off(job: Job, after: int) -> None:
+def break_off(job: Job, after: int, machine: Machine = EACH_STEP) -> None:
     """Train `job` and leave it after so many steps."""
-    running = train(job)
+    running = train(job, machine=machine)
     for _ in range(after):
         next(running)
     running.close()
@@ -120,15 +120,14 @@ def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(base, tmp_p
 def test_the_seconds_before_a_kill_count_after_it(base, tmp_path, monkeypatch):
     clock = itertools.count(step=10)
     monkeypatch.setattr("loop.training.engine.time.monotonic", lambda: next(clock))
-    before = [*itertools.islice(train(job(base, tmp_path)), 4)]
-    assert next(train(job(base, tmp_path))).seconds > before[-1].seconds
+    before = [*itertools.islice(train(job(base, tmp_path), machine=EACH_STEP), 4)]
+    assert next(train(job(base, tmp_path), machine=EACH_STEP)).seconds > before[-1].seconds
 
 
 def test_a_checkpoint_keeps_all_that_a_training_knows_of_itself(tmp_path):
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(model.parameters())
-    kept = checkpoint.State(7, 61.5, 512, 0.25, 2, 0.5, 3, 4, ({"loss": 1.0}, {"loss": inf}))
-    checkpoint.save_best(tmp_path, kept, model)
+    kept = checkpoint.State(7, 61.5, 512, 0.25, 2, ({"loss": 1.0}, {"loss": inf}))
     checkpoint.save(tmp_path, "snapshot key", kept, model, optimizer, Average())
     assert checkpoint.resume(tmp_path, "snapshot key", model, optimizer, Average()) == kept
 
@@ -147,10 +146,9 @@ def with_one_wrong_bit(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [emptied, halved, with_one_wrong_bit])
-@pytest.mark.parametrize("damaged", ["checkpoint.pt", "best-*.pt", "*.json"])
+@pytest.mark.parametrize("damaged", ["checkpoint.pt", "*.json"])
 def test_a_damaged_checkpoint_or_cache_costs_its_work_and_nothing_else(base, tmp_path, damaged, damage, caplog):
-    settings = replace(SETTINGS, patience=3, look_every=1)
-    whole, broken = (replace(job(base, tmp_path / name, settings=settings), dev=examples(5)) for name in "ab")
+    whole, broken = (job(base, tmp_path / name) for name in "ab")
     steps(whole)
     break_off(broken, 1)
     [file] = [*broken.folder.glob(damaged), *broken.cache.glob(damaged)]
@@ -164,7 +162,7 @@ def test_a_damaged_checkpoint_or_cache_costs_its_work_and_nothing_else(base, tmp
 
 def test_the_checkpoint_of_another_job_is_not_resumed_and_said_to_be_given_up(base, tmp_path, caplog):
     break_off(job(base, tmp_path), 1)
-    other = job(base, tmp_path, settings=replace(SETTINGS, beta=0.2))
+    other = job(base, tmp_path, settings=replace(SETTINGS, pair=PairSettings(beta=0.2)))
     assert steps(other)[0].step == 1
     assert f"{other.folder / 'checkpoint.pt'} is of another job or precision" in caplog.text
 
@@ -173,18 +171,9 @@ def test_a_training_that_stopped_with_other_settings_is_named(base, tmp_path, ca
     break_off(stopped := job(base, tmp_path), 1)
     break_off(replace(job(base, tmp_path, "elsewhere"), snapshot_id="another"), 1)
     caplog.clear()
-    steps(job(base, tmp_path, "two", settings=replace(SETTINGS, beta=0.2)))
+    steps(job(base, tmp_path, "two", settings=replace(SETTINGS, pair=PairSettings(beta=0.2))))
     [told] = [record.message for record in caplog.records if "other settings" in record.message]
     assert str(stopped.folder) in told
-
-
-def test_a_checkpoint_whose_best_adapter_is_gone_is_said_to_be_given_up(base, tmp_path, caplog):
-    work = replace(job(base, tmp_path, settings=replace(SETTINGS, patience=3, look_every=1)), dev=examples(5))
-    break_off(work, 1)
-    [best] = work.folder.glob("best-*.pt")
-    best.unlink()
-    assert steps(work)[0].step == 1
-    assert f"the best adapter so far cannot be had from {best}" in caplog.text
 
 
 def test_stock_peft_loads_the_adapter(base, tmp_path):
@@ -237,14 +226,13 @@ def test_another_rank_than_the_champions_is_refused(base, tmp_path):
     ("ending", "ended"),
     [
         ({}, "`epochs` and `min_steps`"),
-        ({"patience": 1, "look_every": 1}, "`patience`"),
         ({"budget_tokens": 1}, "the budget that cut it short"),
     ],
 )
 def test_a_run_that_learns_nothing_is_an_error_and_says_what_ended_it(base, tmp_path, ending, ended):
     work = job(base, tmp_path, settings=replace(SETTINGS, learning_rate=0.0, **ending))
     with pytest.raises(TrainingError, match="learnt nothing") as told:
-        steps(replace(work, dev=examples(5)))
+        steps(work)
     assert f"`learning_rate` or {ended}" in told.value.remedy
 
 
@@ -267,9 +255,9 @@ def test_a_run_that_diverges_is_an_error(base, tmp_path):
         list(running)
 
 
-@pytest.mark.parametrize(("weight_decay", "taken"), [(1e38, 2), (1e300, 1)])
-def test_a_run_that_diverges_in_its_last_step_is_an_error(base, tmp_path, weight_decay, taken):
-    work = job(base, tmp_path, settings=replace(SETTINGS, weight_decay=weight_decay, batch_examples=12, epochs=taken))
+@pytest.mark.parametrize(("learning_rate", "taken"), [(1e38, 2), (1e300, 1)])
+def test_a_run_that_diverges_in_its_last_step_is_an_error(base, tmp_path, learning_rate, taken):
+    work = job(base, tmp_path, settings=replace(SETTINGS, learning_rate=learning_rate, batch_examples=12, epochs=taken))
     with pytest.raises(TrainingError, match=f"not finite after {taken} steps"):
         steps(work)
 
@@ -292,18 +280,6 @@ def test_a_step_that_leaps_is_left_out_and_counted(base, tmp_path, monkeypatch):
     assert all(weight.isfinite().all() for weight in weights.values())
 
 
-def test_what_was_learnt_since_the_last_look_is_looked_at_when_time_is_up(base, tmp_path, monkeypatch):
-    clock = itertools.count(step=10)
-    monkeypatch.setattr("loop.training.engine.time.monotonic", lambda: next(clock))
-    ended = []
-    monkeypatch.setattr("loop.training.engine.recall_best", lambda _folder, state, _model: ended.append(state))
-    settings = replace(SETTINGS, patience=3, look_every=2, budget_minutes=3.0, checkpoint_minutes=60.0, epochs=20.0)
-    taken = steps(replace(job(base, tmp_path, settings=settings), dev=examples(5)))
-    assert [step.step for step in taken if "dev_loss" in step.metrics] == [2]
-    assert len(taken) == 3
-    assert ended[0].best_step == 3
-
-
 @pytest.mark.parametrize("killed_after", [1, 2, 3, 4, 5])
 def test_an_answer_in_several_pairs_keeps_its_reference_through_a_kill(base, tmp_path, killed_after, monkeypatch):
     def rounded_by_its_pass(scorer: Scorer, batch: list[Encoded]) -> Scored:
@@ -319,11 +295,11 @@ def test_an_answer_in_several_pairs_keeps_its_reference_through_a_kill(base, tmp
         )
         for i in range(12)
     )
-    rare = replace(SETTINGS, checkpoint_minutes=60.0, batch_examples=2)
-    whole, broken = (replace(job(base, tmp_path / name, settings=rare), examples=shared) for name in "ab")
-    steps(whole)
-    break_off(broken, killed_after)
-    steps(broken)
+    pairs = replace(SETTINGS, batch_examples=2)
+    whole, broken = (replace(job(base, tmp_path / name, settings=pairs), examples=shared) for name in "ab")
+    steps(whole, RARELY)
+    break_off(broken, killed_after, RARELY)
+    steps(broken, RARELY)
     assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
 
 
@@ -339,51 +315,10 @@ def test_a_ranking_is_learnt_in_its_order(base, tmp_path):
     assert taken[-1].metrics["accuracy"] == 1.0
 
 
-def test_a_training_ends_when_dev_no_longer_improves_and_keeps_its_best(base, tmp_path):
-    opposite = tuple(replace(e, branches=e.branches[::-1]) for e in examples() if e.objective is Objective.PAIR)
-    settings = replace(SETTINGS, epochs=20.0, patience=2, look_every=1)
-    work = replace(job(base, tmp_path, settings=settings), dev=opposite)
-    taken = steps(work)
-    seen = [step.metrics["dev_loss"] for step in taken]
-    assert len(taken) < 60
-    assert min(seen) not in seen[-2:]
-    assert min(seen) == seen[-3]
-    made = candidate(work)
-    short = replace(job(base, tmp_path, "short", replace(settings, patience=0)), dev=())
-    weights = {}
-    for step in train(short):
-        if step.step == len(taken) - 2:
-            weights = checkpoint.read(short.folder / checkpoint.FILE)["adapter"]
-            break
-    kept = safetensors.torch.load_file(work.folder / "adapter_model.safetensors")
-    assert made.metrics["steps"] == len(taken)
-    assert made.metrics["budget_hit"] == 0.0
-    assert weights
-    for name, weight in weights.items():
-        assert torch.equal(kept[name.replace(".default", "")], weight)
-    assert not list(work.folder.glob("*.pt"))
-
-
-@pytest.mark.parametrize("killed_after", [1, 3])
-def test_a_killed_training_that_looks_at_dev_ends_with_the_same_bytes(base, tmp_path, killed_after):
-    settings = replace(SETTINGS, patience=3, look_every=1)
-    whole, broken = (replace(job(base, tmp_path / name, settings=settings), dev=examples(5)) for name in "ab")
-    steps(whole)
-    break_off(broken, killed_after)
-    steps(broken)
-    assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
-
-
-def test_patience_without_a_dev_split_is_said(base, tmp_path, caplog):
-    work = job(base, tmp_path, settings=replace(SETTINGS, patience=1))
-    assert len(steps(work)) == 6
-    assert "`patience` waits in vain" in caplog.text
-
-
 def test_an_example_that_cannot_fit_ends_the_training_before_its_first_pass(base, tmp_path, monkeypatch):
     monkeypatch.setattr("loop.training.plan.choose_layout", lambda *_: pytest.fail("a pass over the longest example"))
     with pytest.raises(TrainingError, match="may be used"):
-        list(train(job(base, tmp_path), machine(tmp_path / "small", installed=2**20)))
+        list(train(job(base, tmp_path), memory(tmp_path / "small", installed=2**18, free=2**33)))
 
 
 @pytest.mark.parametrize(
@@ -411,17 +346,6 @@ def test_nothing_to_train_on_is_an_error(base, tmp_path):
         steps(replace(job(base, tmp_path), examples=(empty,)))
 
 
-def test_a_best_adapter_that_is_damaged_at_the_end_is_not_the_candidate(base, tmp_path):
-    work = replace(job(base, tmp_path, settings=replace(SETTINGS, patience=9, look_every=1)), dev=examples(5))
-    running = train(work)
-    assert all(step.step < step.of for step in itertools.islice(running, 5))
-    assert next(running).step == 6
-    for best in work.folder.glob("best-*.pt"):
-        best.write_bytes(with_one_wrong_bit(best.read_bytes()))
-    with pytest.raises(TrainingError, match="the best adapter, of step"):
-        next(running)
-
-
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")  # peft says that it sets it right itself
 def test_no_example_is_longer_than_the_model_has_positions(tmp_path):
     tokenizer = tiny_tokenizer()
@@ -444,8 +368,8 @@ def test_no_example_is_longer_than_the_model_has_positions(tmp_path):
 def test_a_step_that_would_outlast_the_budget_is_not_begun(base, tmp_path, monkeypatch):
     clock = itertools.count(step=10)
     monkeypatch.setattr("loop.training.engine.time.monotonic", lambda: next(clock))
-    work = job(base, tmp_path, settings=replace(SETTINGS, budget_minutes=1.5, checkpoint_minutes=60))
-    taken = list(train(work))
+    work = job(base, tmp_path, settings=replace(SETTINGS, budget_minutes=1.5))
+    taken = steps(work, RARELY)
     assert 10 < taken[-1].seconds <= 90
     assert taken[-1].seconds + taken[-1].seconds / len(taken) > 90
     assert candidate(work).metrics["budget_hit"] == 1.0
@@ -466,18 +390,18 @@ def test_the_champion_is_asked_only_about_examples_that_training_reaches(base, t
 
 
 def test_micro_batches_do_not_change_what_is_learnt(base, tmp_path):
-    exact = replace(SETTINGS, autocast="off")
-    whole = steps(job(base, tmp_path / "a", settings=exact))
-    cut = steps(job(base, tmp_path / "b", settings=replace(exact, micro_batch_tokens=1)))
+    whole = steps(job(base, tmp_path / "a"), Machine(autocast=False))
+    cut = steps(job(base, tmp_path / "b"), Machine(autocast=False, pass_tokens=1))
     for one, other in zip(whole, cut, strict=True):
         for name in ("loss", "grad_norm", "kl"):
             assert other.metrics[name] == pytest.approx(one.metrics[name], rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("variant", [{"autocast": "bfloat16"}, {"unpaired_loss": "kto"}])
-def test_other_numbers_and_losses_learn_too(base, tmp_path, variant):
-    work = replace(job(base, tmp_path, settings=replace(SETTINGS, **variant)), dtype="bfloat16")
-    taken = steps(work)
+@pytest.mark.parametrize(("machine", "loss"), [(Machine(autocast=True), "bco"), (BY_RULE, "kto")])
+def test_other_numbers_and_losses_learn_too(base, tmp_path, machine, loss):
+    settings = replace(SETTINGS, unpaired=UnpairedSettings(type=loss))
+    work = replace(job(base, tmp_path, settings=settings), dtype="bfloat16")
+    taken = steps(work, machine)
     assert taken[0].metrics["dpo_loss"] == pytest.approx(log(2), abs=0.02)
     assert taken[-1].metrics["nll"] < taken[0].metrics["nll"]
     weights = safetensors.torch.load_file(work.folder / "adapter_model.safetensors")

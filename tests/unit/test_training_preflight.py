@@ -102,7 +102,7 @@ def test_what_happens_to_be_free_does_not_change_the_budget(scorer, tmp_path, fr
     preflight.require_room(replace(scorer, attention=None), SHORT, LONG, read)
 
 
-@pytest.mark.parametrize(("wanted", "tokens", "said"), [(400, 400, ""), (9_000, 838, "lowered to 838:")])
+@pytest.mark.parametrize(("wanted", "tokens", "said"), [(400, 400, ""), (9_000, 838, "lowered to 838 tokens:")])
 def test_a_wanted_budget_holds_as_far_as_it_fits(scorer, tmp_path, caplog, wanted, tokens, said):
     read = machine(tmp_path, installed=room_for(scorer, 838.5, preflight.LARGEST_SHARE))
     assert preflight.budget(scorer, SHORT, LONG, read, wanted) == tokens
@@ -115,6 +115,12 @@ def test_processes_on_cpus_share_the_memory(scorer, tmp_path, monkeypatch):
     assert preflight.budget(scorer, SHORT, LONG, read) >= 4_096
     monkeypatch.setattr("loop.training.ranks.count", lambda: 4)
     assert preflight.budget(scorer, SHORT, LONG, read) == 1_024
+
+
+@pytest.mark.parametrize(("weights", "fit"), [(6 * 2**30, True), (6 * 2**30 + 1, False)])
+def test_weights_are_kept_whole_as_long_as_they_leave_a_quarter_of_the_memory(tmp_path, weights, fit):
+    read = machine(tmp_path, installed=8 * 2**30)
+    assert preflight.fit_whole(weights, torch.device("cpu"), read) is fit
 
 
 def test_an_example_that_cannot_fit_is_refused_before_it_takes_the_memory(scorer, tmp_path):

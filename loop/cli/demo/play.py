@@ -33,6 +33,7 @@ from loop.files import write_text
 from loop.hashing import adapter_sha256
 from loop.home import DOWNLOADS
 from loop.library import Loop
+from loop.machine import Machine
 from loop.models import LanguageModel, find
 from loop.nights.nightly import run
 from loop.nights.parts import Parts
@@ -51,18 +52,14 @@ SAMPLING = Sampling(temperature=0.7, max_tokens=28)
 POLICY: Mapping[str, Json] = {
     "curation.max_examples": 128,
     "curation.burst_factor": 2.0,
-    "curation.dev_share": 0.02,
-    "curation.vault_share": 0.33,
-    "validation.max_undesirable_share": 1.0,
+    "curation.vault_share": 0.3,
     "training.learning_rate": 1.4e-3,
     "training.epochs": 3.0,
-    "training.edits": "demonstration",
     "training.max_tokens": 256,
+    "training.edit.type": "demonstration",
     "evaluation.window_days": 2.0,
     "evaluation.max_items": 60,
-    "evaluation.max_pairs": 2,
     "evaluation.max_new_tokens": 28,
-    "evaluation.batch_prompts": 128,
     "gate.margin": 0.1,
     "gate.guards_from": 30,
 }
@@ -71,10 +68,11 @@ POLICY: Mapping[str, Json] = {
 What was said on the two days before is shown again with the day's own feedback, and few examples are shown often: both
 teach more than other ways to spend the same steps (tests/benchmarks/README.md).
 
-In the first nights nobody approves of anything, so the share of undesirable answers is no reason to stop. A guard with
-fewer than 30 users could not tell a loss of its margin from none: their differences spread by about .22, and
-((1.645 + .84) x .22 / .1)^2 = 30.
+A guard with fewer than 30 users could not tell a loss of its margin from none: their differences spread by about .22,
+and ((1.645 + .84) x .22 / .1)^2 = 30.
 """
+MACHINE = Machine(batch_prompts=128, max_pairs=2)
+"""Answers of 28 tokens to short prompts: all of a suite are drawn together, and pairs would take as long as a suite."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +204,8 @@ def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Loo
     file = folder / settings.SETTINGS_FILE
     write_text(file, render(settings.load(overrides={"model.base": base, "model.name": "helpdesk", **policy})))
     # Without the environment's addresses: the demo must not write into the databases of a real loop.
-    return Loop(App(replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift"))))
+    own = replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift"))
+    return Loop(App(own, machine=MACHINE))
 
 
 def _day(desk: Desk, number: int, base: Measured) -> Day:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import accumulate, chain
 
 from loop.settings import TrainingSettings
+from loop.settings.constants import DECAY_SHARE, WARMUP_SHARE
 from loop.training.batch.tokens import Encoded
 
 MOST_SHOWINGS = 8
@@ -94,12 +95,12 @@ def behind(step: int, steps: int, seconds: float, budget: float) -> float:
     return min(1.0, max(by_steps, seconds / budget)) if budget else by_steps
 
 
-def rate(share: float, settings: TrainingSettings) -> float:
-    """Learning rate after `share` of the training: linear up to its peak, level, and half a cosine down to 0."""
+def rate(share: float, peak: float, warmup: float = WARMUP_SHARE, decay: float = DECAY_SHARE) -> float:
+    """Learning rate after `share` of the training: linear up to its `peak`, level, and half a cosine down to 0."""
     # The fall begins after the rise also where both shares add up to more than 1.
-    falling = max(settings.warmup_share, 1 - settings.decay_share)
-    if share < settings.warmup_share:
-        return settings.learning_rate * share / settings.warmup_share
+    falling = max(warmup, 1 - decay)
+    if share < warmup:
+        return peak * share / warmup
     if share <= falling:
-        return settings.learning_rate
-    return settings.learning_rate * (1 + math.cos(math.pi * (share - falling) / (1 - falling))) / 2
+        return peak
+    return peak * (1 + math.cos(math.pi * (share - falling) / (1 - falling))) / 2

@@ -86,7 +86,7 @@ def _answers(example: Example, tokenizer: PreTrainedTokenizerBase, settings: Tra
     """The branches of `example` as token ids; of an edit only the changed tokens count fully in the NLL."""
     ids = [tuple(response_ids(tokenizer, branch.response)) for branch in example.branches]
     answers = tuple(Answer(branch, (1.0,) * len(branch)) for branch in ids)
-    if not _is_edited_pair(example) or settings.edits == "demonstration":
+    if not _is_edited_pair(example) or settings.edit.type == "demonstration":
         return answers
     edited = replace(answers[0], nll_weights=span_weights(before=ids[1], after=ids[0]))
     return tuple(chain([edited], answers[1:]))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from loop.errors import TrainingError
-from loop.settings import TrainingSettings
+from loop.settings import PairSettings, TrainingSettings, UnpairedSettings
+from loop.settings.constants import DISAGREEMENT, SIMPO_GAP, UNPAIRED_BETA
 from loop.training.forward.logps import Scored, rounding
 from loop.training.objective import losses
 from loop.training.objective.vectors import Batch
@@ -21,20 +22,20 @@ MOST_APART = 0.5
 def example_losses(
     batch: Batch, scored: Scored, reference: Tensor, delta: float, settings: TrainingSettings
 ) -> dict[str, Tensor]:
-    """The loss of every example, [examples], in parts: `nll` (times its share), `pair` to `unpaired`, and `anchor`."""
+    """The loss of every example, [examples], in parts: `nll` (times its share), `pair` to `unpaired`, and `kl`."""
     judged = batch.first[batch.unpaired]
-    unpaired = _unpaired_loss(settings)(
-        scored.logp[judged], reference[judged], batch.sides[batch.unpaired], delta, settings.beta
+    unpaired = _unpaired_loss(settings.unpaired)(
+        scored.logp[judged], reference[judged], batch.sides[batch.unpaired], delta, UNPAIRED_BETA
     )
-    rewards = _rewards(batch, scored, reference, settings)
+    rewards = _rewards(batch, scored, reference, settings.pair)
     ranking = losses.plackett_luce(rewards[batch.ranked], batch.ranks)
     zeros = torch.zeros_like(batch.weights)
     return {
         "nll": batch.nll_shares * scored.nll[batch.first],
-        "pair": zeros.index_add(0, batch.pairs, _pair_loss(_pairs(batch, scored, reference), settings)),
+        "pair": zeros.index_add(0, batch.pairs, _pair_loss(_pairs(batch, scored, reference), settings.pair)),
         "ranking": zeros.index_add(0, batch.rankings, ranking),
         "unpaired": zeros.index_add(0, batch.unpaired, unpaired),
-        "anchor": settings.anchor * _drift(batch, scored, reference),
+        "kl": settings.kl_coefficient * _drift(batch, scored, reference),
     }
 
 
@@ -57,33 +58,33 @@ def _pairs(batch: Batch, scored: Scored, reference: Tensor) -> losses.Pairs:
     )
 
 
-def _pair_loss(pairs: losses.Pairs, settings: TrainingSettings) -> Tensor:
-    match settings.pair_loss:
+def _pair_loss(pairs: losses.Pairs, settings: PairSettings) -> Tensor:
+    match settings.type:
         case "dpo":
             return losses.dpo(pairs, settings.beta)
         case "conservative":
-            return losses.conservative(pairs, settings.beta, settings.disagreement)
+            return losses.conservative(pairs, settings.beta, DISAGREEMENT)
         case "robust":
-            return losses.robust(pairs, settings.beta, settings.disagreement)
+            return losses.robust(pairs, settings.beta, DISAGREEMENT)
         case "ipo":
             return losses.ipo(pairs, settings.beta)
         case "apo_zero":
             return losses.apo_zero(pairs, settings.beta)
         case "simpo":
-            return losses.simpo(pairs, settings.beta, settings.simpo_gap)
+            return losses.simpo(pairs, settings.beta, SIMPO_GAP)
 
 
-def _unpaired_loss(settings: TrainingSettings) -> Callable[..., Tensor]:
-    match settings.unpaired_loss:
+def _unpaired_loss(settings: UnpairedSettings) -> Callable[..., Tensor]:
+    match settings.type:
         case "bco":
             return losses.bco
         case "kto":
             return losses.kto
 
 
-def _rewards(batch: Batch, scored: Scored, reference: Tensor, settings: TrainingSettings) -> Tensor:
+def _rewards(batch: Batch, scored: Scored, reference: Tensor, settings: PairSettings) -> Tensor:
     """Reward of each answer for the loss of rankings, on the scale on which `beta` is set for the loss of pairs."""
-    match settings.pair_loss:
+    match settings.type:
         case "dpo" | "conservative" | "robust" | "ipo" | "apo_zero":
             return settings.beta * (scored.logp - reference)
         case "simpo":
@@ -95,10 +96,10 @@ def weighted_sum(parts: dict[str, Tensor], batch: Batch) -> Tensor:
     return (batch.weights * torch.stack(list(parts.values())).sum(0)).sum()
 
 
-def next_delta(batch: Batch, scored: Scored, reference: Tensor, delta: float, beta: float) -> float:
+def next_delta(batch: Batch, scored: Scored, reference: Tensor, delta: float) -> float:
     """The running mean reward of unpaired examples after this batch, in which both classes count the same."""
     judged = batch.first[batch.unpaired]
-    rewards = beta * (scored.logp - reference)[judged]
+    rewards = UNPAIRED_BETA * (scored.logp - reference)[judged]
     approved = batch.sides[batch.unpaired] > 0
     means = [rewards[chosen].mean() for chosen in (approved, ~approved) if chosen.any()]
     if not means:
@@ -130,6 +131,7 @@ def check_first(batch: Batch, scored: Scored, reference: Tensor, number: torch.d
 def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Tensor], beta: float) -> dict[str, float]:
     """Metrics of a step; rewards are beta (logp - reference), the loss is as if examples weighed 1 on average.
 
+    `beta` is that of pairs; unpaired answers have the beta of their losses.
     Metrics without examples in the batch are left out; the loss of a training that diverged is NaN.
     """
     # Of a ranking its best and its worst answer, like the answers of a pair.
@@ -137,6 +139,7 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
     chosen, rejected = batch.first[contested], batch.last[contested]
     judged = batch.first[batch.unpaired]
     rewards = beta * (scored.logp - reference)
+    alone = UNPAIRED_BETA * (scored.logp - reference)[judged]
     approved = batch.sides[batch.unpaired] > 0
     # Only answers that were served: the estimate holds for what the champion drew, and edits, which it never drew,
     # would make e^d of it.
@@ -156,8 +159,8 @@ def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Te
         "reward_margin": lead.mean(),
         "accuracy": (lead > 0).double().mean(),
         "accuracy_shorter": (lead[shorter] > 0).double().mean(),
-        "reward_desirable": rewards[judged][approved].mean(),
-        "reward_undesirable": rewards[judged][~approved].mean(),
+        "reward_desirable": alone[approved].mean(),
+        "reward_undesirable": alone[~approved].mean(),
         "chosen_logp_drift": (scored.logp - reference)[chosen].sum() / batch.lengths[chosen].sum(),
         "kl": drift.mean(),
     }
