@@ -178,7 +178,7 @@ def test_a_key_that_its_table_lacks_is_refused_by_name(tmp_path, key):
 def test_a_stored_policy_is_restored_as_it_was():
     chosen = settings.load(overrides={"training.pair.type": "simpo", "gate.promote": False, "model.name": "desk"})
     stored = json.loads(json.dumps(settings.policy(chosen)))
-    assert settings.restored(stored, chosen.addresses) == chosen
+    assert settings.restored(stored, Settings(addresses=chosen.addresses)) == chosen
     assert settings.differences(stored, settings.policy(chosen)) == ()
     assert settings.differences(stored, settings.policy(Settings())) == (
         "gate.promote",

@@ -134,6 +134,12 @@ def test_a_value_joins_the_table_that_is_there_already():
     assert migrated(text).text == '[training]\n\n[training.pair]\nbeta = 0.3\n# mine\ntype = "ipo"\n'
 
 
+def test_suites_stay_as_they_are():
+    suite = '[[suites]]\n# mine\nname = "tone"\nrole = "guard"\nfile = "tone.jsonl"\n'
+    text = "[log]\nbatch_events = 500\n\n" + suite + "\n" + suite.replace("tone", "sums")
+    assert migrated(text).text == text.replace("batch_events = 500\n", "")
+
+
 def test_dotted_keys_without_a_section_are_rewritten_too():
     assert migrated("training.beta = 0.3\ntraining.rank = 4\n").text == "training.pair.beta = 0.3\ntraining.rank = 4\n"
 
