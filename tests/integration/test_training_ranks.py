@@ -38,7 +38,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def gradients(base: Path, cache: Path, *, sharded: bool = False) -> tuple[dict[str, Tensor], Tensor]:
-    """Of one batch, in float64, and what its answers scored by example."""
+    """Of one batch, in float64, and length, weight and score of its answers, the least likely first."""
     model = load(base, None, rank=4, seed=0, dtype=torch.float64, device="cpu", sharded=sharded).double()
     with torch.no_grad():
         for seed, parameter in enumerate(trainable(model).values()):
@@ -52,9 +52,9 @@ def gradients(base: Path, cache: Path, *, sharded: bool = False) -> tuple[dict[s
         own = {*trainable(model).values()}
         frozen = [p for layer in layers(model) for p in layer.parameters() if p not in own]
         assert sum(p.to_local().numel() for p in frozen) <= 0.6 * sum(p.numel() for p in frozen)
-    order = [BATCH.index(example) for example in done.examples]
-    split = done.scored.logp.split([len(example.answers) for example in done.examples])
-    in_order = torch.cat([logp for _, logp in sorted(zip(order, split, strict=True), key=lambda each: each[0])])
+    # The passes of several processes come in another order; by their scores the answers come in the same.
+    answers = torch.stack([done.batch.lengths.double(), done.batch.weights[done.batch.owners], done.scored.logp])
+    in_order = answers[:, done.scored.logp.argsort()]
     return {name: parameter.grad for name, parameter in trainable(model).items()}, in_order
 
 
@@ -67,11 +67,11 @@ def in_rank(rank: int, base: Path, folder: Path, sharded: bool) -> None:
 
 @pytest.mark.parametrize("sharded", [False, True])
 def test_both_processes_have_the_gradient_of_one(base, tmp_path, sharded):
-    alone, logps = gradients(base, tmp_path / "alone")
+    alone, answers = gradients(base, tmp_path / "alone")
     multiprocessing.spawn(in_rank, (base, tmp_path, sharded), nprocs=2)
     for rank in (0, 1):
-        found, scored = torch.load(tmp_path / f"{rank}.pt")
-        assert torch.allclose(scored, logps, rtol=0, atol=1e-12)
+        found, told = torch.load(tmp_path / f"{rank}.pt")
+        assert torch.allclose(told, answers, rtol=0, atol=1e-12)
         largest = max(gradient.abs().max() for gradient in alone.values())
         for name, gradient in alone.items():
             assert (found[name] - gradient).abs().max() <= 1e-8 * largest, name
