@@ -15,7 +15,7 @@ from loop import settings as files
 from loop.app import App, now, silent
 from loop.errors import EventError, NotFoundError, UsageError
 from loop.home import USER_KEY
-from loop.results import Imported, Replayed, Status
+from loop.results import ImportedFile, Replayed, Status
 from loop.types import DeadLetter, Event, Feedback, FeedbackKind, Json, Message, Night, Promotion, Sampling
 
 # Names for the type checker alone: each method imports what it needs, so that sending feedback loads nothing heavy.
@@ -155,7 +155,7 @@ class Loop:
 
     def import_file(
         self, file: Path | str, format_name: str = "nightshift", *, start: datetime | None = None
-    ) -> Imported:
+    ) -> ImportedFile:
         """Append the events of a file to the event log and capture them.
 
         Bad lines become dead letters. Ids come from the content, so that a file imported twice is stored once. Lines
@@ -170,7 +170,7 @@ class Loop:
             self.app.log.append([each.envelope for each in batch])
             letters = (each.event for each in batch if isinstance(each.event, DeadLetter))
             refusal = refusal or next((letter.reason for letter in letters), "")
-        return Imported(self.capture(), refusal)
+        return ImportedFile(self.capture(), refusal)
 
     def dead_letters(self, *, replayed: bool = False) -> Sequence[DeadLetter]:
         """Events that could not be parsed, with `replayed` also those that were sent again since."""
@@ -353,11 +353,13 @@ class Loop:
     def model(self, version: int | None = None) -> "LanguageModel":
         """The champion, or another version, ready to answer, after a check that its bytes are the recorded ones."""
         from loop.nights.versions import load_base, load_version
+        from loop.promotion import champion
 
-        wanted = self.champion() if version is None else version
+        entries = self.app.ledger.entries()  # read once: every reading verifies the whole chain
+        wanted = champion(entries) if version is None else version
         if not wanted:  # the base model needs no registry: it answers before anything was registered
             return load_base(self.app.settings, self.app.machine)
-        return load_version(self.app.settings, self.app.registry, self.app.ledger.entries(), wanted, self.app.machine)
+        return load_version(self.app.settings, self.app.registry, entries, wanted, self.app.machine)
 
     def sampling(self) -> Sampling | None:
         """How most of the newest interactions were drawn; None where none of them says."""

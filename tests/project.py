@@ -77,6 +77,13 @@ def nightshift(*arguments: str, folder: Path, **named: str) -> "subprocess.Compl
     return forked.completed(arguments, folder, environment() | named)
 
 
+def from_the_start(*arguments: str, folder: Path, **named: str) -> "subprocess.CompletedProcess[str]":
+    """The same in a process that has imported nothing yet: for tests of what is imported, and of how Python starts."""
+    return subprocess.run(
+        command(*arguments), cwd=folder, env=environment() | named, capture_output=True, text=True, check=False
+    )
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "loop.cli", *arguments]
 

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loop import types
+from loop import errors
 from loop.hashing import sha256_of
 from loop.types import Candidate
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LOADER = "loop.models.pyfunc"
 PACKAGE = "loop"
-ROOT = Path(types.__file__).parent
+ROOT = Path(errors.__file__).parent
 ALSO_NEEDED = frozenset({"mlflow", "gguf"})
 """Packages that no source imports: MLflow itself, and the reader of GGUF files, which transformers imports."""
 ROOT_IMPORT = re.compile(rf"^(\s*(?:from|import)\s+){PACKAGE}(?=[\s.])", re.MULTILINE)

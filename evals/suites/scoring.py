@@ -1,6 +1,5 @@
 """Scorers that a suite of a user's own may name: some of ours, or a function of the user's, loaded and tried."""
 
-import hashlib
 import importlib
 import inspect
 import logging
@@ -16,6 +15,7 @@ from pathlib import Path
 from evals.scorers import graded, same_number, same_text, similarity, verified
 from evals.task import Item, Scorer
 from loop.errors import SuiteError
+from loop.hashing import file_sha256
 
 _LOG = logging.getLogger(__name__)
 SIGNATURE = "def score(item: evals.task.Item, answer: str) -> float, from 0 to 1"
@@ -60,7 +60,7 @@ def resolve(named: str, project: Path) -> Scoring:
         inspect.signature(found).bind(None, "")
     except TypeError as error:
         raise SuiteError(f"{_line_of_function(found)}: it cannot be called: {error}", f"write {SIGNATURE}") from error
-    return Scoring(found, "what it reads", hashlib.sha256(file.read_bytes()).hexdigest())
+    return Scoring(found, "what it reads", file_sha256(file))
 
 
 def tried(scoring: Scoring, item: Item, place: str) -> None:

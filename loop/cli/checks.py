@@ -186,14 +186,11 @@ def model(session: Session) -> Finding:
     """The champion is loaded and says a token."""
     import resource
 
-    from loop.nights.versions import load_version
-    from loop.promotion import champion
     from loop.types import Message, Sampling
 
     began = time.monotonic()
-    entries = session.app.ledger.entries()
-    serving = champion(entries)
-    loaded = load_version(session.app.settings, session.app.registry, entries, serving)
+    serving = session.loop.champion()
+    loaded = session.loop.model(serving)
     ready = time.monotonic()
     loaded.generate([[Message("user", "Hello")]], Sampling(max_tokens=1, temperature=0.0))
     seconds = f"loaded in {ready - began:.1f} s, a token in {time.monotonic() - ready:.1f} s"

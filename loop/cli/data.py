@@ -11,7 +11,6 @@ from loop.app import now
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
-from loop.library import yesterday
 
 FIRST_YEAR, LAST_YEAR = 1970, 9000
 FORMATS = (
@@ -58,9 +57,9 @@ as_of_option = click.option("--as-of", type=Moment(), default=now, help="See the
     default="nightshift",
     help=f"One of {', '.join(FORMATS)} (default: nightshift).",
 )
-@click.option("--start", type=Moment(), default=yesterday, help="Time of the first line where lines have none.")
+@click.option("--start", type=Moment(), help="Time of the first line where lines have none.")
 @click.pass_obj
-def import_file(session: Session, file: Path, format_name: str, start: datetime) -> None:
+def import_file(session: Session, file: Path, format_name: str, start: datetime | None) -> None:
     """Append a file to the event log and capture it.
 
     Bad lines are kept as dead letters with their line number and reason. A file imported twice is stored once,

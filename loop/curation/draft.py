@@ -83,17 +83,17 @@ def verdict(response: Message, score: float) -> tuple[Branch, ...]:
 def ranked(drafts: Sequence[Draft], scores: Sequence[float]) -> Draft:
     """The draft of a ranking of the first answers of `drafts`, best first, which belongs to the best of them."""
     answers = [draft.branches[0].response for draft in drafts]
-    owners, event_ids = set[str](), set[str]()
-    for draft in drafts:
-        owners |= draft.owners
-        event_ids |= draft.event_ids
+    branches = tuple(Branch(answer, score) for answer, score in zip(answers, scores, strict=True))
+    return replace(joint(drafts[0], drafts), objective=Objective.RANKING, branches=branches)
+
+
+def joint(chosen: Draft, drafts: Sequence[Draft]) -> Draft:
+    """`chosen` with the owners, the newest time and all events of `drafts`, which it was made from together."""
     return replace(
-        drafts[0],
-        objective=Objective.RANKING,
-        branches=tuple(Branch(answer, score) for answer, score in zip(answers, scores, strict=True)),
-        owners=frozenset(owners),
+        chosen,
+        owners=frozenset().union(*(draft.owners for draft in drafts)),
         observed_at=max(draft.observed_at for draft in drafts),
-        event_ids=frozenset(event_ids),
+        event_ids=frozenset().union(*(draft.event_ids for draft in drafts)),
     )
 
 

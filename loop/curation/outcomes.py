@@ -7,7 +7,7 @@ from itertools import chain, islice, product
 
 from loop.branches import spread
 from loop.counts import Count
-from loop.curation.draft import MOST_RANKED, Draft, is_empty, pair, ranked, splits_of
+from loop.curation.draft import MOST_RANKED, Draft, is_empty, joint, pair, ranked, splits_of
 from loop.curation.kinds import KINDS
 from loop.settings import CurationSettings
 from loop.settings.constants import PAIRS_PER_PROMPT
@@ -150,11 +150,5 @@ def _asked(draft: Draft) -> tuple[object, ...]:
 
 
 def _pair(better: Draft, worse: Draft, weight: float) -> Draft:
-    return replace(
-        worse,
-        objective=Objective.PAIR,
-        branches=pair(better.branches[0].response, worse.branches[0].response, weight),
-        owners=better.owners | worse.owners,
-        observed_at=max(better.observed_at, worse.observed_at),
-        event_ids=better.event_ids | worse.event_ids,
-    )
+    branches = pair(better.branches[0].response, worse.branches[0].response, weight)
+    return replace(joint(worse, (better, worse)), objective=Objective.PAIR, branches=branches)

@@ -2,12 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from statistics import fmean, pstdev
 
 from loop.branches import spread
 from loop.counts import Count
-from loop.curation.draft import MOST_RANKED, Draft, draft, is_empty, pair, ranked, verdict
+from loop.curation.draft import MOST_RANKED, Draft, draft, is_empty, joint, pair, ranked, verdict
 from loop.curation.joined import Joined, cluster
 from loop.types import Message, Objective
 
@@ -115,9 +114,4 @@ def _ranking(ratings: Sequence[Joined]) -> Draft:
 def _pair(high: Joined, low: Joined) -> Draft:
     branches = pair(high.interaction.response, low.interaction.response)
     better, worse = draft(high, Objective.PAIR, branches), draft(low, Objective.PAIR, branches)
-    return replace(
-        better,
-        owners=better.owners | worse.owners,
-        observed_at=max(better.observed_at, worse.observed_at),
-        event_ids=better.event_ids | worse.event_ids,
-    )
+    return joint(better, (better, worse))

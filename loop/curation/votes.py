@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import fsum, log1p
 
 from loop.counts import Count
-from loop.curation.draft import Draft
+from loop.curation.draft import Draft, joint
 from loop.curation.kinds import STRENGTH
 from loop.types import Branch, Message
 
@@ -45,17 +45,8 @@ def _settle(opinions: Sequence[Draft]) -> Draft | None:
     margin = (pro - contra) / (pro + contra)
     # The largest weight, not the sum: a hundred approvals weigh no more than one.
     weight = margin * max(vote.weight for vote in winners)
-    owners, event_ids = set[str](), set[str]()
-    for opinion in opinions:  # also the losing ones: an example names every event that it was made from
-        owners |= opinion.owners
-        event_ids |= opinion.event_ids
-    return replace(
-        winners[0],
-        branches=_weighing(winners[0], weight),
-        owners=frozenset(owners),
-        observed_at=max(opinion.observed_at for opinion in opinions),
-        event_ids=frozenset(event_ids),
-    )
+    # Also of the losing ones: an example names every event that it was made from.
+    return replace(joint(winners[0], opinions), branches=_weighing(winners[0], weight))
 
 
 def _strongest_first(draft: Draft) -> tuple[int, float, list[str]]:

@@ -38,7 +38,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def gradients(base: Path, cache: Path, *, sharded: bool = False) -> tuple[dict[str, Tensor], Tensor]:
-    """Of one batch, in float64, and length, weight and score of its answers, the least likely first."""
+    """Of one batch, in float64, and what its answers scored, sorted."""
     model = load(base, None, rank=4, seed=0, dtype=torch.float64, device="cpu", sharded=sharded).double()
     with torch.no_grad():
         for seed, parameter in enumerate(trainable(model).values()):
@@ -52,10 +52,8 @@ def gradients(base: Path, cache: Path, *, sharded: bool = False) -> tuple[dict[s
         own = {*trainable(model).values()}
         frozen = [p for layer in layers(model) for p in layer.parameters() if p not in own]
         assert sum(p.to_local().numel() for p in frozen) <= 0.6 * sum(p.numel() for p in frozen)
-    # The passes of several processes come in another order; by their scores the answers come in the same.
-    answers = torch.stack([done.batch.lengths.double(), done.batch.weights[done.batch.owners], done.scored.logp])
-    in_order = answers[:, done.scored.logp.argsort()]
-    return {name: parameter.grad for name, parameter in trainable(model).items()}, in_order
+    # Sorted, because the processes share the passes out in another order than one alone computes them.
+    return {name: parameter.grad for name, parameter in trainable(model).items()}, done.scored.logp.sort().values
 
 
 def in_rank(rank: int, base: Path, folder: Path, sharded: bool) -> None:

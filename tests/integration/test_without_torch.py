@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.homes import unpack
-from tests.project import AS_OF, nightshift
+from tests.project import AS_OF, from_the_start
 
 NAMES = '{"torch", "transformers", "peft"}'
 ABSENT = f"""
@@ -39,7 +39,7 @@ class Machine:
         self.path = f"{folder / 'first'}:{ROOT}"
 
     def run(self, *arguments: str):
-        return nightshift(*arguments, folder=self.folder, PYTHONPATH=self.path)
+        return from_the_start(*arguments, folder=self.folder, PYTHONPATH=self.path)
 
     def told(self, *arguments: str, codes: tuple[int, ...] = (0,)):
         done = self.run("--json", *arguments)

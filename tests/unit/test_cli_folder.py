@@ -141,3 +141,10 @@ def test_a_night_in_a_wrong_folder_ends_with_the_code_of_wrong_usage(tmp_path):
     refused = nightshift("run", folder=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "Traceback" not in refused.stderr
+
+
+def test_doctor_loads_the_base_model_of_a_new_project_and_makes_no_home(tmp_path: Path) -> None:
+    folder = make_project(tmp_path)
+    told = nightshift("doctor", "--model", folder=folder)
+    assert "ok   model       assistant@0 on" in told.stdout, told.stdout + told.stderr
+    assert not (folder / ".nightshift").exists()
