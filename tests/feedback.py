@@ -4,13 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 from loop.curation import Curated, curate
 from loop.settings import CurationSettings
-from loop.settings.constants import DEV_SHARE
 from loop.types import Feedback, FeedbackKind, Interaction, Message, Verifier
 
 START = datetime(2026, 1, 1, 8, tzinfo=UTC)
 AS_OF = START + timedelta(days=10)
-TRAIN_ALL = CurationSettings(vault_share=-DEV_SHARE)
-"""Nobody is held out: the dev split begins where the vault ends, and ends at 0."""
+TRAIN_ALL = CurationSettings(dev_share=0.0, vault_share=0.0)
 
 
 def ask(

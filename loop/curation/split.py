@@ -3,7 +3,6 @@
 import hmac
 
 from loop.settings import CurationSettings
-from loop.settings.constants import DEV_SHARE
 from loop.types import Split
 
 
@@ -14,6 +13,6 @@ def split_of(tenant: str, cluster: str, settings: CurationSettings) -> Split:
     position = int.from_bytes(mac[:8], "big") / 2**64
     if position < settings.vault_share:
         return Split.VAULT
-    if position < settings.vault_share + DEV_SHARE:
+    if position < settings.vault_share + settings.dev_share:
         return Split.DEV
     return Split.TRAIN

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from loop.errors import UsageError
-from loop.settings.constants import DEV_SHARE
 from loop.settings.sections import CurationSettings, SuiteSettings, ValidationSettings
 from loop.types import SuiteRole
 
@@ -12,10 +11,10 @@ from loop.types import SuiteRole
 def require(curation: CurationSettings, validation: ValidationSettings, suites: Sequence[SuiteSettings]) -> None:
     """Raises UsageError, with both keys, for settings that do not go together."""
     _require_suites(suites)
-    if DEV_SHARE + curation.vault_share >= 1:
+    if curation.dev_share + curation.vault_share >= 1:
         raise UsageError(
-            f"settings are wrong: curation.vault_share = {curation.vault_share} leaves no user to train on",
-            f"lower it to less than {1 - DEV_SHARE}: a share of {DEV_SHARE} of the users is held out beside it",
+            "settings are wrong: curation.dev_share and curation.vault_share leave no user to train on",
+            "lower one of them: together they have to stay under 1",
         )
     # A key at its default may stand in the file, as `init` writes it; another value was chosen for an effect.
     if curation.replay and not curation.max_examples:

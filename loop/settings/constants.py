@@ -21,8 +21,6 @@ MAX_CHARS = 60_000
 
 One pasted file would otherwise take the memory of curation and the time of everybody's similarity.
 """
-DEV_SHARE = 0.1
-"""Share of users whose feedback neither trains nor judges (the dev split); a user stays in one split for ever."""
 
 # Validation
 

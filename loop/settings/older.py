@@ -19,7 +19,6 @@ FIXED: Mapping[str, Json] = {
     "curation.pairs_per_prompt": constants.PAIRS_PER_PROMPT,
     "curation.near_duplicate": constants.NEAR_DUPLICATE,
     "curation.max_chars": constants.MAX_CHARS,
-    "curation.dev_share": constants.DEV_SHARE,
     "validation.max_near_duplicate_share": constants.MAX_NEAR_DUPLICATE_SHARE,
     "validation.max_undesirable_share": constants.MAX_UNDESIRABLE_SHARE,
     "training.warmup_share": constants.WARMUP_SHARE,

@@ -34,7 +34,6 @@ def of_curation(settings: CurationSettings) -> dict[str, Json]:
         "pairs_per_prompt": constants.PAIRS_PER_PROMPT,
         "near_duplicate": constants.NEAR_DUPLICATE,
         "max_chars": constants.MAX_CHARS,
-        "dev_share": constants.DEV_SHARE,
     }
 
 

@@ -47,6 +47,8 @@ class CurationSettings:
     """Days from a user's first event until their feedback counts; users of the log's first day count at once."""
     burst_factor: Amount = 3.0
     """A day's new accounts are quarantined when they give this many times a usual day's feedback; 0 is off."""
+    dev_share: Share = 0.1
+    """Share of users who neither train nor judge (the dev split): only suites that are read use what they say."""
     vault_share: Share = 0.2
     """Share of users whose feedback only judges candidates (the vault split)."""
     split_key: str = "nightshift"

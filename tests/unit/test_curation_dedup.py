@@ -14,7 +14,7 @@ LONG = (
     "Please tell me when the parcel with the blue lamp that I ordered in March for my aunt in Lyon will arrive at last"
 )
 REPLY = "The parcel with the blue lamp left our warehouse this morning and arrives in Lyon on Tuesday before noon"
-HALF = CurationSettings(vault_share=0.5)
+HALF = CurationSettings(vault_share=0.5, dev_share=0.0)
 Events = list[Interaction | Feedback]
 
 

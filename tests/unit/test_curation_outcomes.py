@@ -110,7 +110,7 @@ def test_a_text_that_was_both_right_and_wrong_is_in_no_pair() -> None:
 
 
 def test_users_of_different_splits_never_share_a_pair() -> None:
-    half = CurationSettings(vault_share=0.5)
+    half = CurationSettings(vault_share=0.5, dev_share=0.0)
     asked = [ask(f"i{n}", user=f"user {n}", answer=f"answer {n}") for n in range(40)]
     told = [tell(f"i{n}", OUTCOME, float(n % 2), user=f"user {n}") for n in range(40)]
     examples = made([*asked, *told], half).examples

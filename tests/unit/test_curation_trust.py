@@ -117,7 +117,7 @@ def test_a_handful_of_new_accounts_never_alarms() -> None:
 
 
 def test_the_vault_cannot_be_stuffed_either() -> None:
-    everything_judges = CurationSettings(vault_share=1.0)
+    everything_judges = CurationSettings(vault_share=1.0, dev_share=0.0)
     curated = made([*honest_days(6), *sybils(4, 50)], everything_judges)
 
     assert {example.split for example in curated.examples} == {Split.VAULT}

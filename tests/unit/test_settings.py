@@ -146,7 +146,7 @@ def test_a_name_that_the_registry_would_refuse_is_refused_here(name):
 
 def test_held_out_users_have_to_leave_some_to_train_on():
     with pytest.raises(UsageError, match="vault_share"):
-        settings.load(overrides={"curation.vault_share": 0.9})
+        settings.load(overrides={"curation.dev_share": 0.5, "curation.vault_share": 0.5})
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ SAMPLING = Sampling(temperature=0.7, max_tokens=28)
 POLICY: Mapping[str, Json] = {
     "curation.max_examples": 128,
     "curation.burst_factor": 2.0,
-    "curation.vault_share": 0.3,
+    "curation.dev_share": 0.02,
+    "curation.vault_share": 0.33,
     "training.learning_rate": 1.4e-3,
     "training.epochs": 3.0,
     "training.max_tokens": 256,
