@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.versions import versions
-from tests.homes import unpack
+from tests.homes import unpack_for_today
 
 COMMAND = ("-m", "loop.cli", "--json")
 IMPORTS = {
@@ -103,7 +103,7 @@ def measured(arguments: Sequence[str], folder: Path, *, refused: bool = False) -
 
 def measured_round(folder: Path) -> dict[str, Cost]:
     """Every import and every command once, on a home of its own."""
-    project = unpack("0.1.0", folder)
+    project = unpack_for_today("0.1.0", folder)
     found = {f"import {name}": measured(("-c", code), project) for name, code in IMPORTS.items()}
     for name, arguments in commands(project).items():
         found[name] = measured((*COMMAND, *arguments), project, refused=name.endswith("nope"))
