@@ -24,7 +24,7 @@ FRESH_USERS = 24
 def moved(loop: Loop, home: Path, settings: Settings) -> Loop:
     """The same loop on a copy of its home, under other settings."""
     copytree(loop.app.home, home)
-    return Loop(App(replace(settings, addresses=Addresses(home=home))))
+    return Loop(App(replace(settings, addresses=Addresses(home=home)), machine=loop.app.machine))
 
 
 def without_defences(settings: Settings) -> Settings:
