@@ -1,18 +1,16 @@
-"""Processes forked from one that has imported everything: the same code, seconds earlier; most run the command."""
+"""The command in a process of its own, forked from one that has imported everything: the same code, seconds earlier."""
 
 import os
 import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import TypeVar
 
-Given, Made = TypeVar("Given"), TypeVar("Made")
 _SERVER = get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.warm"])
 
@@ -36,12 +34,6 @@ def started(arguments: Sequence[str], folder: Path, environment: Mapping[str, st
     process = _SERVER.Process(target=_run, args=(list(arguments), folder, dict(environment), handed))
     process.start()
     return process
-
-
-def together(work: Callable[[Given], Made], given: Sequence[Given]) -> list[Made]:
-    """Results of `work`, each in a process of its own, all at the same time."""
-    with _SERVER.Pool(len(given)) as pool:
-        return pool.map(work, given, chunksize=1)
 
 
 def _run(arguments: list[str], folder: Path, environment: dict[str, str], handed: Sequence[DupFd]) -> None:

@@ -1,12 +1,11 @@
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from loop.errors import IntegrityError, NotFoundError, UnreachableError, UsageError
-from loop.models import find, fingerprint
-from tests.forked import together
+from loop.models import find, fingerprint, folders
+from loop.models.convert import convert_gguf
 from tests.tiny import tiny_gguf, tiny_model
 
 
@@ -64,11 +63,20 @@ def test_a_damaged_gguf_file_is_named_and_leaves_no_folder(tmp_path: Path, conte
     assert list((tmp_path / "cache").glob("*/")) == []
 
 
-def test_of_two_processes_that_convert_a_file_at_once_both_get_the_one_folder(model: Path, tmp_path: Path) -> None:
+def test_of_two_processes_that_convert_a_file_the_second_takes_what_the_first_has_made(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file, cache = tiny_gguf(tmp_path / "tiny.gguf", model), tmp_path / "cache"
-    made = together(partial(find, str(file)), [cache, cache])
-    [kept] = cache.glob("*/")
-    assert made == [kept, kept]
+
+    # Two real processes would meet at this very moment by chance only.
+    def convert(file: Path, folder: Path) -> None:
+        monkeypatch.setattr(folders, "convert_gguf", convert_gguf)
+        made.append(find(str(file), cache))
+        convert_gguf(file, folder)
+
+    made: list[Path] = []
+    monkeypatch.setattr(folders, "convert_gguf", convert)
+    assert [find(str(file), cache)] == made == [*cache.glob("*/")]
 
 
 def test_the_fingerprint_follows_the_bytes_and_not_the_place(model: Path, tmp_path: Path) -> None:
