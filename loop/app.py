@@ -4,7 +4,7 @@ import os
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -16,8 +16,10 @@ from loop.imports import collector_off
 from loop.machine import BY_RULE, Machine
 from loop.memory import MEMORY, Memory
 from loop.settings import SETTINGS_FILE, Settings, require_current
+from loop.types import Promotion
 
 if TYPE_CHECKING:
+    from loop.models import LanguageModel
     from loop.nights.parts import Parts
     from loop.ports import EventLog, Ledger, Progress, Registry, Store
 
@@ -118,7 +120,8 @@ class App:
     @property
     def registered(self) -> bool:
         """Whether there is a registry to read; the first command that writes makes the embedded one."""
-        return bool(self.settings.addresses.mlflow_uri) or (self.home / REGISTRY).exists()
+        named = bool(self.settings.addresses.mlflow_uri)
+        return named or "registry" in self._opened or (self.home / REGISTRY).exists()
 
     @property
     def registry(self) -> "Registry":
@@ -133,6 +136,17 @@ class App:
             return MlflowRegistry(uri, self.settings.model.name, self.home / DOWNLOADS, self.ledger)
 
         return self._once("registry", opened)
+
+    def model(self, entries: Sequence[Promotion], version: int) -> "LanguageModel":
+        """A version (0: the base model) ready to answer, once its bytes are those that registry and `entries` recorded.
+
+        `entries` are the ledger's rows: who asks for the champion has read them, and each reading verifies the chain.
+        """
+        from loop.nights.versions import load_base, load_version
+
+        if not version:  # the base model needs no registry: it answers before anything was registered
+            return load_base(self.settings, self.machine)
+        return load_version(self.settings, self.registry, entries, version, self.machine)
 
     @property
     def log(self) -> "EventLog":

@@ -15,7 +15,7 @@ from loop import settings as files
 from loop.app import App, now, silent
 from loop.errors import EventError, NotFoundError, UsageError
 from loop.home import USER_KEY
-from loop.results import ImportedFile, Replayed, Status
+from loop.results import Finding, ImportedFile, Replayed, Status
 from loop.types import DeadLetter, Event, Feedback, FeedbackKind, Json, Message, Night, Promotion, Sampling
 
 # Names for the type checker alone: each method imports what it needs, so that sending feedback loads nothing heavy.
@@ -80,6 +80,15 @@ class Loop:
     def close(self) -> None:
         """Leave the event log."""
         self.app.close()
+
+    def doctor(self, *, model: bool = False) -> Sequence[Finding]:
+        """A finding of each check of what a night needs: libraries, databases, ledger, registry, base model, disk, ...
+
+        With `model` the champion is also loaded and says a token. Nothing is raised for what is wrong.
+        """
+        from loop.doctor import examine
+
+        return examine(self.app, loading=model)
 
     # Data
 
@@ -352,14 +361,10 @@ class Loop:
 
     def model(self, version: int | None = None) -> "LanguageModel":
         """The champion, or another version, ready to answer, after a check that its bytes are the recorded ones."""
-        from loop.nights.versions import load_base, load_version
         from loop.promotion import champion
 
-        entries = self.app.ledger.entries()  # read once: every reading verifies the whole chain
-        wanted = champion(entries) if version is None else version
-        if not wanted:  # the base model needs no registry: it answers before anything was registered
-            return load_base(self.app.settings, self.app.machine)
-        return load_version(self.app.settings, self.app.registry, entries, wanted, self.app.machine)
+        entries = self.app.ledger.entries()
+        return self.app.model(entries, champion(entries) if version is None else version)
 
     def sampling(self) -> Sampling | None:
         """How most of the newest interactions were drawn; None where none of them says."""

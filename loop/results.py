@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Result of one check of `Loop.doctor`."""
+
+    name: str
+    """Name of what was checked."""
+    ok: bool
+    """Whether a night can begin as far as this goes."""
+    text: str
+    """Text of what was found; where it is not well, also what to do."""
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedFile:
     """What became of a file."""
 

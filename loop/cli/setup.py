@@ -1,11 +1,11 @@
 """The verbs to set a project up: init writes the settings file, doctor looks for what would go wrong tonight."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from loop.cli.progress import ShownProgress
 from loop.cli.session import Session
 from loop.cli.template import render
 from loop.cli.verbs import Access, Verb
@@ -93,21 +93,11 @@ def doctor(session: Session, model: bool) -> None:
 
     Libraries, databases, ledger, registry, base model, suites and disk; exit 1 when something needs a hand.
     """
-    from loop.cli.checks import CHECKS, MODEL
-
-    checks = list(CHECKS)
-    if model:
-        checks.append(MODEL)
-    progress, findings = ShownProgress(), []
-    for number, (name, check) in enumerate(checks, 1):
-        # One more than there are checks, because a step that equals the total is the end of the work.
-        progress("doctor", number, len(checks) + 1, name)
-        findings.append(check(session))
-    progress("doctor", 1, 1, "ended")
+    findings = session.loop.doctor(model=model)
     well = all(found.ok for found in findings)
     session.show(
         "\n".join(f"{'ok ' if found.ok else 'BAD'}  {found.name:10}  {found.text}" for found in findings),
-        {"checks": [{"name": found.name, "ok": found.ok, "text": found.text} for found in findings]},
+        {"checks": [asdict(found) for found in findings]},
         then="nightshift import FILE --format FORMAT, then nightshift run" if well else "",
     )
     if not well:

@@ -16,6 +16,7 @@ from loop.cli.conversation import Flags, decides, describe, opening, question, s
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
+from loop.promotion import champion
 from loop.types import Message, Sampling
 
 if TYPE_CHECKING:
@@ -166,15 +167,17 @@ def _turns() -> Iterable[str]:
 
 def _load(session: Session, asked: Asking) -> Answerer:
     """Load the model that is asked, after a line that says which it is and how its answers are drawn."""
+    # Read once, for the name and for the bytes: each reading verifies the whole chain.
+    entries = session.loop.history()
     chosen = 0 if asked.base else asked.version
     if chosen is None:
-        chosen = session.loop.champion()
+        chosen = champion(entries)
     # Where the options decide, no store is opened.
     drawn, why = sampling(asked.flags, None if decides(asked.flags) else session.app.store)
     name = f"{session.app.settings.model.name}@{chosen}"
     # On standard error, so that standard output holds the answer alone.
     click.echo(click.style(f"{name}: {describe(drawn)} ({why})", dim=True), err=True)
     began = time.monotonic()
-    model = session.loop.model(chosen)
+    model = session.app.model(entries, chosen)
     log.info("%s loaded in %.2f s", name, time.monotonic() - began)
     return Answerer(name, model, drawn, aloud=not session.as_json)

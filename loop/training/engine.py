@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 from math import inf, isfinite
@@ -35,15 +35,21 @@ LARGEST_SKIPPED_SHARE = 0.1
 CALMER = "lower `learning_rate` under [training]"
 
 
-def train(job: Job, read: Memory, progress: Progress, machine: Machine) -> Iterator[Step]:
+def train(
+    job: Job,
+    read: Memory,
+    progress: Progress,
+    machine: Machine,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Step]:
     """Train `job` into `job.folder` and yield one `Step` after each optimiser step.
 
-    `progress` reports what happens before the first step; `machine` makes choices that rules would make. A training
-    started again after a kill continues at the last checkpoint and ends with the same bytes; a finished folder yields
-    nothing. A step that would outlast the wall-clock budget, judged by the mean of the steps before it, is not begun,
-    except the first. Raises TrainingError when there is nothing to train on, when too many steps diverge, and when the
-    adapter did not change or is no longer finite; LowMemoryError when the memory that `read` watches does not become
-    free.
+    `progress` reports what happens before the first step; `machine` makes choices that rules would make; `clock` tells
+    seconds. A training started again after a kill continues at the last checkpoint and ends with the same bytes; a
+    finished folder yields nothing. A step that would outlast the wall-clock budget, judged by the mean of the steps
+    before it, is not begun, except the first. Raises TrainingError when there is nothing to train on, when too many
+    steps diverge, and when the adapter did not change or is no longer finite; LowMemoryError when the memory that
+    `read` watches does not become free.
     """
     if manifest.finished(job.folder):
         return
@@ -52,17 +58,17 @@ def train(job: Job, read: Memory, progress: Progress, machine: Machine) -> Itera
     # Passes of another size round differently, so a resumed training keeps the size of its checkpoint.
     state = replace(state, budget=state.budget or plan.pass_tokens)
     announce(plan, state, progress)
-    first, before, started = state.step, state.seconds, time.monotonic()
+    first, before, started = state.step, state.seconds, clock()
     # Seconds of a step are 0 until one was measured: the first step is always begun.
     saved = each = 0.0
     while state.step < len(plan.batches) and _seconds_left(job, state) > each:
         state = _step(plan, state)
         # The first process's clock counts for all, so that all stop after the same step.
-        elapsed = ranks.everyones(time.monotonic() - started)[0]
+        elapsed = ranks.everyones(clock() - started)[0]
         state = replace(state, seconds=before + elapsed)
         if elapsed - saved >= 60 * machine.checkpoint_minutes:
             _save(plan, state)
-            saved = time.monotonic() - started
+            saved = clock() - started
         each = elapsed / (state.step - first)
         eta = min(each * (len(plan.batches) - state.step), _seconds_left(job, state))
         yield Step(state.step, len(plan.batches), state.seconds, eta, state.history[-1])

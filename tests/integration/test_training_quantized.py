@@ -84,6 +84,7 @@ def test_four_bits_are_not_divided(base):
 
 
 def test_without_bitsandbytes_it_says_what_to_install(base, tmp_path, monkeypatch):
+    # transformers remembers what it found when it was first asked, so hiding the package would come too late.
     monkeypatch.setattr("loop.training.weights.adapters.is_bitsandbytes_available", lambda: False)
     with pytest.raises(TrainingError, match="bitsandbytes") as refused:
         list(train(job(base, tmp_path, settings=FOUR_BITS)))

@@ -15,6 +15,7 @@ from loop.training.forward.logps import Scorer, choose_layout, score
 from loop.training.forward.spans import spans
 from loop.training.weights import adapters
 from tests.machine import machine
+from tests.passes import passes
 from tests.tiny import tiny_model
 from tests.unit.test_training_logps import encoded
 
@@ -113,6 +114,7 @@ def test_a_wanted_budget_holds_as_far_as_it_fits(scorer, tmp_path, caplog, wante
 def test_processes_on_cpus_share_the_memory(scorer, tmp_path, monkeypatch):
     read = machine(tmp_path, installed=4 * room_for(scorer, 1_030, preflight.SHARE["cpu"]))
     assert preflight.budget(scorer, SHORT, LONG, read) >= 4_096
+    # Four processes of torch would take seconds to meet.
     monkeypatch.setattr("loop.training.ranks.count", lambda: 4)
     assert preflight.budget(scorer, SHORT, LONG, read) == 1_024
 
@@ -135,18 +137,18 @@ def test_a_model_that_takes_all_memory_leaves_no_example_room(scorer, tmp_path):
     assert told.value.remedy == "train where more memory is installed"
 
 
-def test_an_example_that_cannot_fit_is_refused_before_any_pass_over_it(scorer, tmp_path, monkeypatch):
-    rows, asked = replace(scorer, attention=None), []
-    monkeypatch.setattr(preflight, "score", lambda scorer, examples: (asked.extend(examples), score(scorer, examples)))
+def test_an_example_that_cannot_fit_is_refused_before_any_pass_over_it(scorer, tmp_path):
+    rows = replace(scorer, attention=None)
     each = preflight.bytes_per_token(rows, SHORT) * SHORT.size / rows.size([SHORT])
     width = room_for(scorer, 0, 1)
     largest = rows.size([LONG])
     enough = width + each * (largest + 2) / preflight.LARGEST_SHARE
-    preflight.require_room(rows, SHORT, LONG, machine(tmp_path, installed=enough))
     short = width + each * (largest - 2) / preflight.LARGEST_SHARE
-    with pytest.raises(TrainingError, match=f"{largest} tokens needs"):
-        preflight.require_room(rows, SHORT, LONG, machine(tmp_path, installed=short))
-    assert LONG not in asked
+    with passes() as seen:
+        preflight.require_room(rows, SHORT, LONG, machine(tmp_path, installed=enough))
+        with pytest.raises(TrainingError, match=f"{largest} tokens needs"):
+            preflight.require_room(rows, SHORT, LONG, machine(tmp_path, installed=short))
+    assert {rows * columns for rows, columns in seen} == {rows.size([SHORT])}
 
 
 @pytest.mark.parametrize("attention", [spans, None])

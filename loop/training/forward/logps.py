@@ -103,12 +103,12 @@ def score(scorer: Scorer, examples: Sequence[Encoded]) -> Scored:
     return Scored(zeros.index_add(0, layout.answers, tokens), weighted / total_weights)
 
 
-def choose_layout(scorer: Scorer, examples: Sequence[Encoded]) -> Scorer:
+def choose_layout(scorer: Scorer, examples: Sequence[Encoded], trees: Sequence[Backend] | None = None) -> Scorer:
     """`scorer` with the first layout whose log-probabilities are those of the stock forward pass.
 
     The shortest and the longest example are compared, with Liger's kernels in place. Rows are tried after all backends
-    that attend to a tree, or alone where `scorer` has them already. Raises TrainingError when no layout agrees, with
-    soft-capped or scaled logits, for example.
+    that attend to a tree, those of the device or `trees`, or alone where `scorer` has them already. Raises
+    TrainingError when no layout agrees, with soft-capped or scaled logits, for example.
     """
     ordered = sorted(examples, key=lambda example: example.size)
     checked = [ordered[0], ordered[-1]]
@@ -117,7 +117,8 @@ def choose_layout(scorer: Scorer, examples: Sequence[Encoded]) -> Scorer:
         expected = torch.cat([_stock_logps(scorer, example) for example in checked])
     use_liger(scorer.model)
     name = type(scorer.model).__name__
-    trees = backends(_device(scorer.model), again=bool(checkpointed(scorer.model)))
+    if trees is None:
+        trees = backends(_device(scorer.model), again=bool(checkpointed(scorer.model)))
     tried: list[Backend | None] = list(trees) if scorer.attention else []
     tried.append(None)
     for backend in tried:
