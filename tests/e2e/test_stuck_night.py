@@ -1,17 +1,6 @@
 """A night that cannot be finished does not stand in the way of the next one."""
 
-from pathlib import Path
-
-import pytest
-
-from tests.project import make_project, nightshift
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    folder = make_project(tmp_path)
-    assert nightshift("import", "events.jsonl", folder=folder).returncode == 0
-    return folder
+from tests.project import nightshift
 
 
 def test_a_training_that_fails_closes_its_night_and_the_next_one_is_a_new_one(project):

@@ -24,15 +24,14 @@ from loop.cli.progress import ERASE_LINE, ShownProgress
 from loop.cli.session import Session
 from loop.promotion import promote
 from loop.testing import MemoryRegistry
+from tests import forked
 from tests.candidates import make_candidate
 
 HEAVY = {"torch", "transformers", "peft", "mlflow", "great_expectations", "sqlalchemy", "kafka", "pandas", "matplotlib"}
 
 
 def nightshift(*arguments: str, cwd) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "loop.cli", *arguments], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    return forked.completed(arguments, cwd, os.environ)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Settings of an earlier version: named by every command, refused by those that train or judge, rewritten by one."""
 
 import json
+import os
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from loop.errors import UsageError
 from loop.hashing import digest
 from loop.settings import Settings, older
 from loop.settings.migrate import migrated
+from tests import forked
 
 WRITTEN = """\
 # The LoRA fine-tune.
@@ -68,8 +69,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def nightshift(*arguments: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "loop.cli", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return forked.completed(arguments, folder, os.environ)
 
 
 def test_every_older_key_has_one_fate_and_none_is_a_key_of_today():

@@ -12,9 +12,9 @@ from loop.training import candidate
 from loop.training.checkpoint import read
 from loop.training.weights.adapters import put, trainable
 from loop.training.weights.average import Average
-from tests.unit.test_training_engine import SETTINGS, base, break_off, job, steps
+from tests.unit.test_training_engine import SETTINGS, base, break_off, job, steps, whole
 
-__all__ = ["base"]
+__all__ = ["base", "whole"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -66,10 +66,9 @@ def test_a_training_of_one_step_leaves_that_step(base, tmp_path):
 
 
 @pytest.mark.parametrize("killed_after", [3, 4, 5])
-def test_an_average_that_was_begun_before_a_kill_ends_with_the_same_bytes(base, tmp_path, killed_after):
-    whole, broken = (job(base, tmp_path / name) for name in "ab")
-    steps(whole)
+def test_an_average_that_was_begun_before_a_kill_ends_with_the_same_bytes(base, whole, tmp_path, killed_after):
+    broken = job(base, tmp_path)
     break_off(broken, killed_after)
     assert read(broken.folder / "checkpoint.pt")["average"]["steps"] == max(0, killed_after - 4)
     steps(broken)
-    assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
+    assert candidate(broken).adapter_sha256 == whole.adapter_sha256

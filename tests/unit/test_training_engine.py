@@ -25,7 +25,7 @@ from loop.training import Job, Step, candidate, checkpoint, engine, train
 from loop.training.batch.tokens import Encoded
 from loop.training.forward.logps import Scored, Scorer, score
 from loop.training.weights.average import Average
-from loop.types import Branch, Example, FeedbackKind, Message, Objective
+from loop.types import Branch, Candidate, Example, FeedbackKind, Message, Objective
 from tests.machine import machine as memory
 from tests.passes import passes
 from tests.tiny import tiny_model, tiny_tokenizer
@@ -83,6 +83,14 @@ def break_off(job: Job, after: int, machine: Machine = EACH_STEP) -> None:
     running.close()
 
 
+@pytest.fixture(scope="module")
+def whole(base, tmp_path_factory) -> Candidate:
+    """What `job` becomes when nothing disturbs it."""
+    undisturbed = job(base, tmp_path_factory.mktemp("whole"))
+    steps(undisturbed)
+    return candidate(undisturbed)
+
+
 def test_a_training_learns_and_leaves_a_candidate(base, tmp_path):
     work = job(base, tmp_path)
     taken = steps(work)
@@ -109,14 +117,13 @@ def test_a_finished_folder_yields_nothing_and_an_unfinished_one_has_no_candidate
 
 
 @pytest.mark.parametrize("killed_after", [1, 4])
-def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(base, tmp_path, killed_after, caplog):
-    whole, broken = job(base, tmp_path / "a"), job(base, tmp_path / "b")
-    steps(whole)
+def test_a_killed_training_ends_with_the_bytes_of_an_undisturbed_one(base, whole, tmp_path, killed_after, caplog):
+    broken = job(base, tmp_path)
     break_off(broken, killed_after)
     rest = steps(broken)
     assert rest[0].step == killed_after + 1
     assert f"goes on after step {killed_after} and" in caplog.text
-    assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
+    assert candidate(broken).adapter_sha256 == whole.adapter_sha256
 
 
 def watched(job: Job, machine: Machine) -> Iterator[Step]:
@@ -153,9 +160,8 @@ def with_one_wrong_bit(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", [emptied, halved, with_one_wrong_bit])
 @pytest.mark.parametrize("damaged", ["checkpoint.pt", "*.json"])
-def test_a_damaged_checkpoint_or_cache_costs_its_work_and_nothing_else(base, tmp_path, damaged, damage, caplog):
-    whole, broken = (job(base, tmp_path / name) for name in "ab")
-    steps(whole)
+def test_a_damaged_checkpoint_or_cache_costs_its_work_and_nothing_else(base, whole, tmp_path, damaged, damage, caplog):
+    broken = job(base, tmp_path)
     break_off(broken, 1)
     [file] = [*broken.folder.glob(damaged), *broken.cache.glob(damaged)]
     file.write_bytes(damage(file.read_bytes()))
@@ -163,7 +169,7 @@ def test_a_damaged_checkpoint_or_cache_costs_its_work_and_nothing_else(base, tmp
     if file.parent == broken.folder:
         assert f"{file} is damaged" in caplog.text
     assert rest[0].step == (1 if file.parent == broken.folder else 2)
-    assert candidate(broken).adapter_sha256 == candidate(whole).adapter_sha256
+    assert candidate(broken).adapter_sha256 == whole.adapter_sha256
 
 
 def test_the_checkpoint_of_another_job_is_not_resumed_and_said_to_be_given_up(base, tmp_path, caplog):
