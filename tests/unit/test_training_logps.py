@@ -16,8 +16,10 @@ from loop.training.batch.tokens import Answer, Encoded
 from loop.training.batch.tree import Chain, Tree, grow
 from loop.training.forward.attention import select
 from loop.training.forward.blocks import BLOCK, blocks
+from loop.training.forward.choice import choose_layout
+from loop.training.forward.head import HEAD_POSITIONS, FrozenHeadLogProb
 from loop.training.forward.layout import lay_out
-from loop.training.forward.logps import HEAD_POSITIONS, FrozenHeadLogProb, Scored, Scorer, choose_layout, score
+from loop.training.forward.logps import Scored, Scorer, score
 from loop.training.forward.spans import Spans, spans
 from loop.training.forward.whole import Whole, whole
 from loop.training.objective import mixed
@@ -146,7 +148,7 @@ def test_logits_of_few_positions_exist_at_a_time(monkeypatch):
         alive.append(weakref.ref(logits))
         return logits
 
-    monkeypatch.setattr("loop.training.forward.logps.linear", watched)
+    monkeypatch.setattr("loop.training.forward.head.linear", watched)
     hidden = torch.randn(2 * HEAD_POSITIONS + 1, 8, requires_grad=True)
     FrozenHeadLogProb.apply(
         hidden, torch.randn(32, 8), None, torch.zeros(len(hidden), dtype=torch.long)
@@ -236,7 +238,7 @@ def test_a_backend_that_fails_or_sees_too_much_gives_way_to_the_next(scorer, mon
     def sees_everything(tree: Tree, like: torch.Tensor) -> Spans:
         return spans(replace(tree, chains=(Chain(0, len(tree.tokens), 0, -1),)), like)
 
-    monkeypatch.setattr("loop.training.forward.logps.backends", lambda *_, **__: (fails, sees_everything, spans))
+    monkeypatch.setattr("loop.training.forward.choice.backends", lambda *_, **__: (fails, sees_everything, spans))
     assert choose_layout(scorer, EXAMPLES).attention is spans
     assert "no kernel for this head" in caplog.text
     assert "sees_everything" in caplog.text
@@ -248,7 +250,7 @@ def test_a_backend_that_fails_for_small_trees_only_gives_way_too(scorer, monkeyp
             raise RuntimeError("no kernel for so few")
         return spans(tree, like)
 
-    monkeypatch.setattr("loop.training.forward.logps.backends", lambda *_, **__: (fails_below_twenty, spans))
+    monkeypatch.setattr("loop.training.forward.choice.backends", lambda *_, **__: (fails_below_twenty, spans))
     assert choose_layout(scorer, EXAMPLES).attention is spans
     assert "no kernel for so few" in caplog.text
 
