@@ -15,6 +15,7 @@ from loop.home import DOWNLOADS, LEDGER, REGISTRY, STORE, USER_KEY
 from loop.imports import collector_off
 from loop.machine import BY_RULE, Machine
 from loop.memory import MEMORY, Memory
+from loop.ports.work import silent
 from loop.settings import SETTINGS_FILE, Settings, require_current
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ _inherited: list[object] = []
 def now() -> datetime:
     """The time in UTC: the clock of everything but tests and simulations."""
     return datetime.now(UTC)
-
-
-def silent(stage: str, done: int, of: int, note: str) -> None:
-    """A `loop.ports.Progress` that says nothing."""
 
 
 class App:
@@ -81,7 +78,7 @@ class App:
         )
 
     def close(self) -> None:
-        """Leave the logs that were opened: a member that ends without leaving keeps its partitions from the others."""
+        """Close the opened logs: a group member that ends without leaving keeps its partitions from the others."""
         # Taken out, so that a later use opens them again.
         for name in ("log", "letters"):
             if opened := cast("EventLog | None", self._opened.pop(name, None)):
@@ -211,7 +208,7 @@ class App:
         return self._database(self.settings.addresses.store_url, STORE)
 
     def _database(self, address: str | None, name: str) -> str:
-        """The address, or that of a file below the home; an absent file is empty memory for commands that only read."""
+        """The address, else that of a file in the home folder; an absent file is an empty database for readers."""
         # An address may name a SQLite file, too; what follows a question mark are its options.
         file = Path(address.removeprefix(SQLITE).partition("?")[0]) if address else self.home / name
         if not self.may_make_home and (not address or address.startswith(SQLITE)) and not file.exists():
