@@ -202,7 +202,9 @@ class Loop:
         """Send dead letters through the event log again, all or these; those that still cannot be parsed stay."""
         from loop.intake.replay import replay
 
-        return replay(self.dead_letters() if letters is None else letters, self.app.log, self.app.store, clock=now)
+        chosen = self.dead_letters() if letters is None else letters
+        sent, still_dead = replay(chosen, self.app.log, self.app.store, clock=now)
+        return Replayed(sent, still_dead)
 
     def curate(self, as_of: datetime | None = None, *, until: int | None = None) -> "Snapshot":
         """Make a snapshot of all feedback known at `as_of` (now), up to the ingestion sequence `until` (all)."""

@@ -5,12 +5,11 @@ from collections.abc import Iterable
 from loop.errors import EventError
 from loop.intake.events import decode, encode
 from loop.ports import Clock, EventLog, EventStore
-from loop.results import Replayed
 from loop.types import DeadLetter
 
 
-def replay(letters: Iterable[DeadLetter], log: EventLog, store: EventStore, *, clock: Clock) -> Replayed:
-    """Send `letters` again and mark them; returns how many were sent and how many still cannot be parsed.
+def replay(letters: Iterable[DeadLetter], log: EventLog, store: EventStore, *, clock: Clock) -> tuple[int, int]:
+    """Send `letters` again and mark them; returns the numbers of those sent and of those that still cannot be parsed.
 
     Letters that were replayed before are left out.
     """
@@ -28,4 +27,4 @@ def replay(letters: Iterable[DeadLetter], log: EventLog, store: EventStore, *, c
         log.append([again])
         store.mark_replayed(letter.letter_id, clock())
         sent += 1
-    return Replayed(sent, still_dead)
+    return sent, still_dead
