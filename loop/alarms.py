@@ -1,11 +1,11 @@
-"""Alarms: faults that a training's own figures show, long before an evaluation does."""
+"""Alarms: faults of a training that its metrics show, long before an evaluation would."""
 
 from collections.abc import Mapping
 
 FALLEN = 0.1
 """Nats per token by which preferred answers may become less likely."""
 FARTHEST = 0.5
-"""Largest KL from the champion, in nats per token: by then a model answers in another voice."""
+"""Largest KL from the champion, in nats per token; beyond it a model's answers are of another style."""
 NEAREST = 1e-4
 """Least KL from the champion, in nats per token; rounding of bfloat16 alone makes 1e-5 (SmolLM2 on GSM8K, learning
 rate 0)."""

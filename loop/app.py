@@ -15,6 +15,7 @@ from loop.home import DOWNLOADS, LEDGER, REGISTRY, STORE, USER_KEY
 from loop.imports import collector_off
 from loop.machine import BY_RULE, Machine
 from loop.memory import MEMORY, Memory
+from loop.ports.work import silent
 from loop.settings import SETTINGS_FILE, Settings, require_current
 from loop.types import Promotion
 
@@ -33,10 +34,6 @@ _inherited: list[object] = []
 def now() -> datetime:
     """The time in UTC: the clock of everything but tests and simulations."""
     return datetime.now(UTC)
-
-
-def silent(stage: str, done: int, of: int, note: str) -> None:
-    """A `loop.ports.Progress` that says nothing."""
 
 
 class App:
@@ -83,7 +80,7 @@ class App:
         )
 
     def close(self) -> None:
-        """Leave the logs that were opened: a member that ends without leaving keeps its partitions from the others."""
+        """Close the opened logs: a group member that ends without leaving keeps its partitions from the others."""
         # Taken out, so that a later use opens them again.
         for name in ("log", "letters"):
             if opened := cast("EventLog | None", self._opened.pop(name, None)):
@@ -142,10 +139,10 @@ class App:
 
         `entries` are the ledger's rows: who asks for the champion has read them, and each reading verifies the chain.
         """
-        from loop.nights.versions import load_base, load_version
+        from loop.nights.versions import load_adapter, load_version
 
         if not version:  # the base model needs no registry: it answers before anything was registered
-            return load_base(self.settings, self.machine)
+            return load_adapter(self.settings, None, self.machine)
         return load_version(self.settings, self.registry, entries, version, self.machine)
 
     @property
@@ -225,7 +222,7 @@ class App:
         return self._database(self.settings.addresses.store_url, STORE)
 
     def _database(self, address: str | None, name: str) -> str:
-        """The address, or that of a file below the home; an absent file is empty memory for commands that only read."""
+        """The address, else that of a file in the home folder; an absent file is an empty database for readers."""
         # An address may name a SQLite file, too; what follows a question mark are its options.
         file = Path(address.removeprefix(SQLITE).partition("?")[0]) if address else self.home / name
         if not self.may_make_home and (not address or address.startswith(SQLITE)) and not file.exists():

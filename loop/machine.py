@@ -1,11 +1,11 @@
-"""Choices for the machine that a night runs on: rules make them, and a test or a benchmark may make one by hand."""
+"""Choices for the machine that a night runs on: made by rules, unless a test or a benchmark makes one by hand."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Choices that no setting makes; None, or 0 of a number, leaves one to the rule that stands under it."""
+    """Choices that no setting makes; None, or 0 for a number, leaves a choice to the rule named below it."""
 
     processes: int = 0
     """Processes that share one training: as many as GPUs, one on a machine without."""
@@ -20,7 +20,7 @@ class Machine:
     activation_checkpoints: bool | None = None
     """Whether backward computes each layer again: only where the longest example would not fit into memory without."""
     checkpoint_minutes: float = 5.0
-    """Minutes between two checkpoints: what a kill costs at most, for a file that is written in a second."""
+    """Minutes between two checkpoints, each written in about a second: a kill loses no more work than that."""
     batch_prompts: int = 32
     """Prompts that are answered together: fewer keep the processor waiting, more want memory for their keys and values.
 

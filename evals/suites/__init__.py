@@ -1,4 +1,4 @@
-"""The suites of a night, from held-out examples: one superiority suite, two guards, one to read."""
+"""Suites of a night, from held-out examples: one superiority suite, two guards, one report suite."""
 
 from collections.abc import Sequence
 

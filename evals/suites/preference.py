@@ -1,4 +1,4 @@
-"""Suite to read, not to gate: does the model give the answers that held-out users chose a higher probability?"""
+"""Report suite: whether the model finds the answers that held-out users chose likelier than those they rejected."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -127,7 +127,7 @@ def validate(session: Session, snapshot_id: str) -> None:
 def schema() -> None:
     """Print the JSON Schema of events.
 
-    What producers in any language may send.
+    It says what producers in any language may send.
     """
     from loop.intake.events import json_schema
 

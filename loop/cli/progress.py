@@ -34,7 +34,7 @@ class ShownProgress:
     ) -> None:
         self.title = ""
         """Title of the work as a whole, in front of every line."""
-        self._said: tuple[str, int, int, str] | None = None
+        self._last: tuple[str, int, int, str] | None = None
         self._began = self._heard = 0.0
         self._first = 0
         # The thread that works reports, and the reminding thread draws in between.
@@ -49,12 +49,12 @@ class ShownProgress:
     def __call__(self, stage: str, done: int, of: int, note: str) -> None:
         """Draw the report on a terminal; elsewhere keep it for the next line of the log."""
         with self._lock:
-            now, before = self._clock(), self._said
+            now, before = self._clock(), self._last
             # Another stage, or another total, has a pace of its own, and resumed work does not begin at 0.
             if before is None or (before[0], before[2]) != (stage, of):
                 self._began, self._first = now, done
             self._heard = now
-            self._said = (stage, done, of, note) if done < of else None
+            self._last = (stage, done, of, note) if done < of else None
             if self._watched:
                 self._rewrite()
 
@@ -62,9 +62,9 @@ class ShownProgress:
         while True:
             time.sleep(self._pause)
             with self._lock:
-                if self._watched and self._said:
+                if self._watched and self._last:
                     self._rewrite()
-                elif self._said:
+                elif self._last:
                     # The age of a report tells a step that takes long from work that goes on.
                     silent = self._clock() - self._heard
                     ago = f"  ({silent / 60:.0f} min ago)" if silent >= self._pause else ""
@@ -72,7 +72,7 @@ class ShownProgress:
 
     def _plain(self) -> str:
         """The last report in words."""
-        stage, done, of, note = self._said or ("", 0, 0, "")
+        stage, done, of, note = self._last or ("", 0, 0, "")
         parts = [self.title, stage]
         if of > 1:
             parts += [f"{done}/{of}", note]
@@ -87,9 +87,9 @@ class ShownProgress:
 
     def _drawn(self) -> str:
         """The line to draw now, narrower than the terminal; empty where the work has ended."""
-        if self._said is None:
+        if self._last is None:
             return ""
-        stage, done, of, note = self._said
+        stage, done, of, note = self._last
         seconds = self._clock() - self._began
         what = f"{self.title} {stage:<9}".lstrip()
         if of > 1:

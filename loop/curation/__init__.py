@@ -42,10 +42,10 @@ def curate(
     A function of the set of events: neither the order of their arrival nor their repetition changes anything.
     """
     known = asked(i for i in interactions if i.occurred_at <= as_of)
-    told = index((f for f in feedback if f.occurred_at <= as_of), lambda f: f.feedback_id)
-    joined, left_out = join(told, known, settings, as_of)
+    given = index((f for f in feedback if f.occurred_at <= as_of), lambda f: f.feedback_id)
+    joined, left_out = join(given, known, settings, as_of)
     # Trust looks at all events, also at those outside the window: a burst stays one however old it gets.
-    kept, distrusted = trusted(joined, history(once(told), known), settings, as_of)
+    kept, distrusted = trusted(joined, history(once(given), known), settings, as_of)
     examples, report = _examples(kept, settings)
     counts = left_out + distrusted + report
     return Curated(tuple(examples), {str(name): n for name, n in counts.items() if n})

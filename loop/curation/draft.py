@@ -1,4 +1,4 @@
-"""Drafts, which the middle steps of curation pass on: examples in the making, with the account behind them."""
+"""Drafts: unfinished examples, with the account behind them, as the middle steps of curation pass them on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class Draft:
 
     @property
     def weight(self) -> float:
-        """How much it counts."""
+        """Weight of the draft as an example."""
         return weight_of(self.branches)
 
 
@@ -66,7 +66,7 @@ def draft(
 
 
 def is_empty(answer: Message) -> bool:
-    """Whether an answer says nothing and calls no tool."""
+    """Whether an answer has no text and calls no tool."""
     return not answer.content.strip() and not answer.tool_calls
 
 

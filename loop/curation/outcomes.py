@@ -84,8 +84,8 @@ def _sides(judged: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
 
 def _in_order(better: Sequence[Draft], worse: Sequence[Draft]) -> list[Draft]:
     """At most `MOST_RANKED` drafts to be ranked, best first; none where pairs say as much."""
-    told = [draft for draft in chain(better, worse) if not is_empty(draft.branches[0].response)]
-    ordered = sorted(told, key=_outcome, reverse=True)
+    nonempty = [draft for draft in chain(better, worse) if not is_empty(draft.branches[0].response)]
+    ordered = sorted(nonempty, key=_outcome, reverse=True)
     values = sorted(set(map(_outcome, ordered)))
     if len(values) <= 2 or not values[0] < NEUTRAL < values[-1]:
         return []

@@ -1,4 +1,4 @@
-"""Snapshots: examples as an immutable, content-named dataset of three Parquet tables and a manifest in one folder."""
+"""Snapshots: examples as an immutable dataset named by its content: three Parquet tables and a manifest in a folder."""
 
 import json
 from collections import Counter, defaultdict

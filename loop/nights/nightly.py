@@ -84,7 +84,7 @@ def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
 
 
 def _as_it_began(parts: Parts, night: Night) -> Parts:
-    """The parts with the settings of the night's beginning, so that no night is half of one policy, half of another."""
+    """The parts with the settings that the night began with, so that no night mixes two policies."""
     if not night.settings:
         return parts
     began = restored(night.settings, parts.settings)

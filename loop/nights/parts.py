@@ -1,4 +1,4 @@
-"""Everything that the stages of a night work with."""
+"""Parts of a night, which all of its stages use."""
 
 from dataclasses import dataclass
 from pathlib import Path

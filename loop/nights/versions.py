@@ -42,13 +42,8 @@ def load_version(
     return load_adapter(settings, adapter_folder(settings, registry, entries, version), machine)
 
 
-def load_base(settings: Settings, machine: Machine = BY_RULE) -> "LanguageModel":
-    """The base model without an adapter, ready to answer; no registry is needed for it."""
-    return load_adapter(settings, None, machine)
-
-
 def usual_sampling(store: EventStore) -> Sampling | None:
-    """How most of the newest interactions were drawn, without their seeds; None where none of them says."""
+    """Sampling of most of the newest interactions, without their seeds; None where none of them has one."""
     recent = [each.sampling for each in store.newest_interactions(RECENT)]
     # Each request has a seed of its own, which would make every sampling unlike the others.
     counted = Counter(replace(each, seed=None) for each in recent if each)

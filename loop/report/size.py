@@ -1,11 +1,11 @@
-"""Size of a training and what ended it, in words, from its candidate's metrics."""
+"""Size of a training and the setting that ended it, in words, from its candidate's metrics."""
 
 from collections.abc import Iterator, Mapping
 
 from loop.alarms import what_ended
 
 SHOWN = {"steps", "steps_planned", "skipped", "examples", "dropped", "truncated", "seconds", "budget_hit", "left_out"}
-"""Metrics that `size` says in words."""
+"""Metrics that `size` puts into words."""
 
 
 def size(metrics: Mapping[str, float]) -> Iterator[tuple[str, object]]:

@@ -1,4 +1,4 @@
-"""Agreement of settings that are each within bounds: none leaves nobody to train on, none is without effect."""
+"""Checks across settings: combinations that would leave nothing to train on, and keys without effect."""
 
 from collections.abc import Sequence
 from typing import assert_never

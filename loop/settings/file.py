@@ -118,7 +118,7 @@ def require_current(settings: Settings) -> None:
 
 
 def told(settings: Settings) -> str:
-    """What has become of the keys of an earlier version that were set."""
+    """Sentence on the keys of an earlier version that were set: where each has gone."""
     return "; ".join(older.said for older in settings.older)
 
 

@@ -62,7 +62,7 @@ class Older:
     key: str
     value: object
     said: str
-    """What has become of the key, as a sentence without its full stop."""
+    """Replacement of the key, or the reason why it is gone, as a sentence without its full stop."""
 
     @property
     def changes(self) -> bool:
@@ -98,7 +98,7 @@ def translated(sections: Mapping[str, Json]) -> tuple[dict[str, Json], tuple[Old
 
 
 def fate(key: str) -> str | None:
-    """What has become of `section.key`, as a sentence without its full stop; None for keys that are no older ones."""
+    """Replacement of `section.key`, or why it is gone, as a sentence without full stop; None for no older key."""
     if key in MOVED:
         also = f" (that of bco and kto is fixed at {constants.UNPAIRED_BETA})" if key == "training.beta" else ""
         return f"{key} is {MOVED[key]} now{also}"

@@ -19,7 +19,7 @@ from loop import errors
 from loop.errors import NightshiftError, TrainingError
 from loop.machine import BY_RULE, Machine
 from loop.memory import MEMORY, Memory
-from loop.ports import Progress
+from loop.ports import Progress, silent
 from loop.training import engine, manifest, ranks
 from loop.training.job import Job, Step
 from loop.training.weights import precision
@@ -34,11 +34,7 @@ PATIENCE = 30.0
 """Seconds that processes have to end before they are killed."""
 
 
-def _silent(stage: str, done: int, of: int, note: str) -> None:
-    """Progress that nobody watches."""
-
-
-def train(job: Job, read: Memory = MEMORY, progress: Progress = _silent, machine: Machine = BY_RULE) -> Iterator[Step]:
+def train(job: Job, read: Memory = MEMORY, progress: Progress = silent, machine: Machine = BY_RULE) -> Iterator[Step]:
     """Train `job` into `job.folder` and yield one `Step` after each optimiser step; see `engine.train`.
 
     A training in several processes also continues at its last checkpoint. Raises TrainingError when one of them dies.
@@ -173,11 +169,11 @@ def _steps(process: subprocess.Popen[str], progress: Progress) -> Generator[Step
         if mark == STEP:
             yield Step(**json.loads(content))
         elif mark == LOGGED:
-            told = json.loads(content)
-            logging.getLogger(told["name"]).log(told["level"], "%s", told["message"])
+            report = json.loads(content)
+            logging.getLogger(report["name"]).log(report["level"], "%s", report["message"])
         elif mark == PROGRESS:
-            told = json.loads(content)
-            progress(told["stage"], told["done"], told["of"], told["note"])
+            report = json.loads(content)
+            progress(report["stage"], report["done"], report["of"], report["note"])
         elif mark == FAULT:
             fault = fault or json.loads(content)
     return fault

@@ -1,4 +1,4 @@
-"""A night, and what its stages made."""
+"""A night, and the results of its stages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,7 @@ class NightStatus(StrEnum):
 
 
 class Without(Enum):
-    """A stage that has finished and made nothing; the values are how it is stored."""
+    """Output of a stage that finished without a result; the values are stored."""
 
     DOCS = "no docs"
     PROMOTION = "not promoted"

@@ -29,7 +29,7 @@ IMPORTS = {
         "from connectors.mlflow.client import connect; "
         "connect('sqlite:///.nightshift/mlflow.db').search_registered_models(max_results=1)"
     ),
-    "great_expectations": "from connectors.expectations import _great_expectations; _great_expectations()",
+    "great_expectations": "from connectors.expectations.run import great_expectations; great_expectations()",
     "torch": "import loop.training, loop.models.language",
 }
 """What each of the libraries costs by itself; MLflow's SQL store is read when a client is first used."""

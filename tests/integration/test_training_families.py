@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from loop.settings import PairSettings, UnpairedSettings
 from loop.training.batch.credit import Credit
 from loop.training.batch.tokens import Answer, Encoded
-from loop.training.forward.logps import Scored, Scorer, choose_layout, score
+from loop.training.forward.choice import choose_layout
+from loop.training.forward.logps import Scored, Scorer, score
 from loop.training.forward.spans import spans
 from loop.training.forward.whole import whole
 from loop.training.weights.lora import fuse

@@ -11,7 +11,8 @@ from loop.machine import Machine
 from loop.training import candidate, train
 from loop.training.batch.tokens import Encoded
 from loop.training.forward.blocks import blocks
-from loop.training.forward.logps import Scorer, choose_layout, score
+from loop.training.forward.choice import choose_layout
+from loop.training.forward.logps import Scorer, score
 from loop.training.forward.spans import spans
 from loop.training.weights import adapters
 from tests.services import require

@@ -25,7 +25,8 @@ from loop.training.forward.logps import Scorer, score
 from loop.training.launch import HANDED, LOG
 from loop.training.objective.accumulate import accumulate
 from loop.training.objective.reference import Reference
-from loop.training.weights.adapters import layers, load, trainable
+from loop.training.weights.activations import layers
+from loop.training.weights.adapters import load, trainable
 from loop.types import Objective
 from tests.forked import FORKED
 from tests.machine import machine

@@ -17,8 +17,10 @@ from loop.training.batch.tokens import Answer, Encoded
 from loop.training.batch.tree import Chain, Tree, grow
 from loop.training.forward.attention import select
 from loop.training.forward.blocks import BLOCK, blocks
+from loop.training.forward.choice import choose_layout
+from loop.training.forward.head import HEAD_POSITIONS, FrozenHeadLogProb
 from loop.training.forward.layout import lay_out
-from loop.training.forward.logps import HEAD_POSITIONS, FrozenHeadLogProb, Scored, Scorer, choose_layout, score
+from loop.training.forward.logps import Scored, Scorer, score
 from loop.training.forward.spans import Spans, spans
 from loop.training.forward.whole import Whole, whole
 from loop.training.objective import mixed

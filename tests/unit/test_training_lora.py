@@ -8,7 +8,8 @@ from torch.nn.functional import silu
 from transformers import AutoModelForCausalLM
 
 from loop.errors import TrainingError
-from loop.training.forward.logps import Scorer, choose_layout, score
+from loop.training.forward.choice import choose_layout
+from loop.training.forward.logps import Scorer, score
 from loop.training.weights.lora import Adapted, Gated, fuse
 from tests.tiny import adapted, tiny_model
 from tests.unit.test_training_logps import EXAMPLES, gradients, loss_of

@@ -11,7 +11,7 @@ from loop.settings import PairSettings, TrainingSettings
 from loop.training.batch.credit import Credit
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.forward.logps import Scored
-from loop.training.objective import losses, mixed
+from loop.training.objective import losses, metrics, mixed
 from loop.training.objective.vectors import gather
 from loop.types import Objective
 
@@ -49,7 +49,7 @@ def test_the_loss_of_a_mixed_batch_can_be_computed_by_hand():
     demonstration = 1.0
     expected = 2.0 * pair + 0.5 * thumb + 1.0 * demonstration
     assert mixed.weighted_sum(parts, batch).item() == pytest.approx(expected)
-    measured = mixed.measure(batch, SCORED, REFERENCE, parts, SETTINGS.pair.beta)
+    measured = metrics.measure(batch, SCORED, REFERENCE, parts, SETTINGS.pair.beta)
     assert measured["loss"] == pytest.approx(expected / 3.5)
     assert measured["accuracy"] == 1.0
     assert measured["reward_margin"] == pytest.approx(0.3)
@@ -71,7 +71,7 @@ def test_a_ranking_is_compared_as_a_whole_beside_other_examples():
     drift = losses.token_kl(scored.logp, reference, batch.lengths)[:3].mean().item()
     assert parts["ranking"].tolist() == pytest.approx([order, 0.0, 0.0, 0.0])
     assert sum(part[0].item() for part in parts.values()) == pytest.approx(order + 0.2 * 1.5 + 2 * drift)
-    measured = mixed.measure(batch, scored, reference, parts, SETTINGS.pair.beta)
+    measured = metrics.measure(batch, scored, reference, parts, SETTINGS.pair.beta)
     assert measured["ranking_loss"] == pytest.approx(order)
     # Its best and its worst answer count beside those of the pair.
     assert measured["reward_margin"] == pytest.approx((0.1 + 0.3) / 2)
@@ -103,36 +103,36 @@ def test_metrics_of_kinds_that_are_absent_are_left_out():
     batch = gather(MIXED[2:], CPU)
     scored = Scored(SCORED.logp[3:], SCORED.nll[3:])
     parts = mixed.example_losses(batch, scored, REFERENCE[3:], 0.0, SETTINGS)
-    measured = mixed.measure(batch, scored, REFERENCE[3:], parts, SETTINGS.pair.beta)
+    measured = metrics.measure(batch, scored, REFERENCE[3:], parts, SETTINGS.pair.beta)
     assert set(measured) == {"loss", "nll"}
 
 
 def test_a_wrong_reference_is_noticed_before_anything_is_learnt():
     batch = gather(MIXED, CPU)
-    mixed.check_first(batch, SCORED, SCORED.logp, torch.float32)
+    metrics.check_first(batch, SCORED, SCORED.logp, torch.float32)
     with pytest.raises(TrainingError, match="100% of the answers"):
-        mixed.check_first(batch, SCORED, REFERENCE, torch.float32)
+        metrics.check_first(batch, SCORED, REFERENCE, torch.float32)
 
 
 def test_answers_that_earlier_nights_made_very_unlikely_are_rounded_by_more_than_others():
     batch = gather(MIXED, CPU)
     reference = -15.0 * batch.lengths.double()
     moved = Scored(reference + 0.8 * batch.lengths.sqrt(), SCORED.nll)
-    mixed.check_first(batch, moved, reference, torch.bfloat16)
+    metrics.check_first(batch, moved, reference, torch.bfloat16)
     with pytest.raises(TrainingError, match="before the first step"):
-        mixed.check_first(batch, moved, reference, torch.float32)
+        metrics.check_first(batch, moved, reference, torch.float32)
     with pytest.raises(TrainingError, match="before the first step"):
-        mixed.check_first(batch, moved, reference / 15, torch.bfloat16)
+        metrics.check_first(batch, moved, reference / 15, torch.bfloat16)
 
 
 def test_delta_follows_the_mean_reward_of_both_classes():
     batch = gather([made(Objective.UNPAIRED), made(Objective.UNPAIRED, desirable=False)], CPU)
     scored = Scored(torch.tensor([-6.0, -12.0]).double(), torch.zeros(2).double())
     reference = torch.tensor([-10.0, -10.0]).double()
-    assert mixed.next_delta(batch, scored, reference, 0.5) == pytest.approx(0.9 * 0.5 + 0.1 * 0.1)
+    assert metrics.next_delta(batch, scored, reference, 0.5) == pytest.approx(0.9 * 0.5 + 0.1 * 0.1)
 
 
 def test_delta_stays_where_a_batch_has_no_unpaired_example():
     batch = gather(MIXED[2:], CPU)
     scored = Scored(SCORED.logp[3:], SCORED.nll[3:])
-    assert mixed.next_delta(batch, scored, REFERENCE[3:], 0.25) == 0.25
+    assert metrics.next_delta(batch, scored, REFERENCE[3:], 0.25) == 0.25

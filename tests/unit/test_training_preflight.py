@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM
 
 from loop.errors import TrainingError
 from loop.training import preflight
-from loop.training.forward.logps import Scorer, choose_layout, score
+from loop.training.forward.choice import choose_layout
+from loop.training.forward.logps import Scorer, score
 from loop.training.forward.spans import spans
-from loop.training.weights import adapters
+from loop.training.weights import activations, adapters
 from tests.machine import machine
 from tests.passes import passes
 from tests.tiny import tiny_model
@@ -65,7 +66,7 @@ def test_with_checkpoints_a_pass_keeps_less_and_has_the_same_gradients(tmp_path)
     for checkpoints in (False, True):
         model = adapters.load(tiny_model(tmp_path), None, rank=4, seed=0, dtype=torch.float32, device="cpu")
         if checkpoints:
-            adapters.checkpoint_activations(model)
+            activations.checkpoint_activations(model)
         scorers.append(Scorer(model.get_base_model()))
     scorers = [choose_layout(scorer, [SHORT, LONG]) for scorer in scorers]
     each = [preflight.bytes_per_token(scorer, LONG) * LONG.size for scorer in scorers]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from loop.settings import TrainingSettings
 from loop.training.batch.credit import Credit
-from loop.training.batch.schedule import MOST_SHOWINGS, affordable, batches, behind, families, order, rate, showings
+from loop.training.batch.schedule import MOST_SHOWINGS, affordable, batches, families, order, showings
 from loop.training.batch.tokens import Answer, Encoded
+from loop.training.rate import behind, rate
 from loop.types import Objective
 
 

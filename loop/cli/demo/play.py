@@ -129,7 +129,9 @@ class Desk:
 
     def judge(self, requests: Sequence[Request], answers: tuple[str, ...], day: int) -> Measured:
         """The truth about answers, as if they had been given on `day`."""
-        truths = [helpdesk.judge(self.world, asked, told, day) for asked, told in zip(requests, answers, strict=True)]
+        truths = [
+            helpdesk.judge(self.world, asked, answer, day) for asked, answer in zip(requests, answers, strict=True)
+        ]
         return Measured(
             satisfied=tuple(truth.satisfied for truth in truths),
             harmful=tuple(truth.harmful for truth in truths),
@@ -164,19 +166,19 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
     desk.say(f"A help desk learns from its users for {days} days and nights, seed {seed}.\n\n{aligned(HEADERS)}")
     # Once for all days: the frozen base never changes, only the policies its answers are judged by.
     frozen = desk.answers(last, 0)
-    told = []
+    days_played = []
     for number in range(1, days + 1):
         desk.shown.title = f"day {number}/{days}"
         for event in _events(world, number):
             desk.say(f"day {number}: {event}")
-        told.append(_day(desk, number, desk.judge(last, frozen, number)))
-        desk.say(aligned(row(told[-1])))
+        days_played.append(_day(desk, number, desk.judge(last, frozen, number)))
+        desk.say(aligned(row(days_played[-1])))
     desk.shown.title = ""
     mistake = _mistake(desk, days + 1, folder)
     return Story(
         seed=seed,
         folder=folder,
-        days=tuple(told),
+        days=tuple(days_played),
         mistake=mistake,
         events={DRIFT_DAY: "policies change", BRIGADE_DAY: "hostile accounts"},
         requests=last,

@@ -1,4 +1,4 @@
-"""A night keeps the settings that it began with."""
+"""Column for the settings with which a night began."""
 
 import sqlalchemy as sa
 from alembic import op
