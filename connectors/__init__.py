@@ -1,1 +1,1 @@
-"""Everything heavy at the edge: databases, brokers, MLflow, Great Expectations, foreign log formats."""
+"""Connectors to databases, brokers, MLflow, Great Expectations and foreign log formats."""

@@ -1,4 +1,4 @@
-"""Metrics and health of a capture process over HTTP: /metrics for Prometheus, /healthz for whoever restarts it."""
+"""Metrics and health of a capture process over HTTP: /metrics for Prometheus, /healthz for a supervisor."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ KINDS = ("interactions", "feedback", "dead_letters")
 
 
 class CaptureMetrics:
-    """Counters of what capture does, shown by `serve`; capture is unhealthy after `silent_seconds` without a round."""
+    """Metrics of capture, shown by `serve`; capture is unhealthy after `silent_seconds` without a round."""
 
     def __init__(self, silent_seconds: float = 120.0) -> None:
         self._silent_seconds = silent_seconds
@@ -52,7 +52,7 @@ class CaptureMetrics:
         self.blind.set_function(lambda: time.monotonic() - self._seen_at)
 
     def observe(self, step: Step | None, partitions: Iterable[Partition]) -> None:
-        """Count one round of capture: what it did, and the partitions the process has now."""
+        """Count one round of capture: its batch, and the partitions that the process has now."""
         self._round_at = time.monotonic()
         now = frozenset(partitions)
         if now != self._partitions:

@@ -109,13 +109,13 @@ def _answer(asked: Sequence[Asked], cache: Path, chunk: int, progress: Progress)
             # Once, and after the first chunk: before it nothing is known of this machine's speed.
             if not said:
                 minutes = ceil((time.monotonic() - began) / len(items) * (total - done) / 60)
-                _LOG.info("evaluation: %s; about %d min on this machine", _told(asked), minutes)
+                _LOG.info("evaluation: %s; about %d min on this machine", _answer_counts(asked), minutes)
                 said = True
     progress("evaluate", total, total, "ended")
 
 
-def _told(asked: Sequence[Asked]) -> str:
-    """The number of answers by each model, in words."""
+def _answer_counts(asked: Sequence[Asked]) -> str:
+    """Number of answers that each model has to give, in words."""
     items = Counter[str]()
     for each in asked:
         items[each.name] += len(each.items)

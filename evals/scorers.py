@@ -28,7 +28,7 @@ JSON_STARTS = 64
 def graded(item: Item, answer: str) -> float | None:
     """Mean of the item's verifiers and, where it has references, of the way from rejected to wanted (`corrected`).
 
-    Graded on purpose: in the first nights no answer is wholly right yet, although much is learnt. None when the item
+    Graded on purpose: in the first nights hardly any answer is fully right, although much is learnt. None when the item
     has nothing to be judged by.
     """
     parts = _checked(item, answer)
@@ -49,7 +49,7 @@ def corrected(item: Item, answer: str) -> float:
     An answer that is no nearer to the reference than a rejected one is worth 0, so that the few words a user changed
     count in full however long the text around them is. Plain similarity where nothing was rejected.
     """
-    return max(_way(reference, item.rejected, answer) for reference in item.references)
+    return max(_share_of_way(reference, item.rejected, answer) for reference in item.references)
 
 
 def similarity(item: Item, answer: str) -> float | None:
@@ -128,7 +128,7 @@ def _passes(kind: VerifierKind, item: Item, answer: str) -> float | None:
     return max((result for result in results if result is not None), default=None)
 
 
-def _way(reference: str, rejected: Sequence[str], answer: str) -> float:
+def _share_of_way(reference: str, rejected: Sequence[str], answer: str) -> float:
     # A text both rejected and wanted is no start of a way: the division below would be by 0.
     start = max((_alike(text, reference) for text in rejected if text.strip() != reference.strip()), default=0.0)
     return max(0.0, (_alike(answer, reference) - start) / (1.0 - start))

@@ -1,11 +1,11 @@
-"""Alarms: faults that a training's own figures show, long before an evaluation does."""
+"""Alarms: faults of a training that its metrics show, long before an evaluation would."""
 
 from collections.abc import Mapping
 
 FALLEN = 0.1
 """Nats per token by which preferred answers may become less likely."""
 FARTHEST = 0.5
-"""Largest KL from the champion, in nats per token: by then a model answers in another voice."""
+"""Largest KL from the champion, in nats per token; beyond it a model's answers are of another style."""
 NEAREST = 1e-4
 """Least KL from the champion, in nats per token; rounding of bfloat16 alone makes 1e-5 (SmolLM2 on GSM8K, learning
 rate 0)."""
@@ -30,7 +30,8 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
     drift = metrics.get("chosen_logp_drift", 0.0)
     if drift < -FALLEN:
         found["chosen_falls"] = (
-            f"the answers that users prefer became less likely, by {-drift:.2f} nats a token: raise `chosen_nll`"
+            f"the answers that users prefer became less likely, by {-drift:.2f} nats a token: lower "
+            "`learning_rate`, or set `type` under [training.pair] to `apo_zero`, which has a term of its own for them"
         )
     if metrics.get("kl", 0.0) > FARTHEST:
         found["far_from_champion"] = (
@@ -46,12 +47,12 @@ def alarms(metrics: Mapping[str, float]) -> dict[str, str]:
     if metrics.get("reward_margin", 0.0) > WIDEST:
         found["margin_explodes"] = (
             f"preferred answers lead by a reward of {metrics['reward_margin']:.0f}, more than users ever agree: "
-            f"lower {SHOWN}, or set `pair_loss` to `ipo` or `conservative`"
+            f"lower {SHOWN}, or set `type` under [training.pair] to `ipo` or `conservative`"
         )
     if metrics.get("accuracy_shorter", 1.0) < LENGTH_WINS and metrics["accuracy"] > LEARNT:
         found["length_wins"] = (
             f"longer answers win whatever users say (right in {metrics['accuracy_shorter']:.0%} of pairs whose shorter "
-            f"one was preferred): set `pair_loss` to `simpo`, which counts by token, or lower {SHOWN}"
+            f"one was preferred): set `type` under [training.pair] to `simpo`, which counts by token, or lower {SHOWN}"
         )
     left_out, examples = metrics.get("dropped", 0.0), metrics.get("examples", 0.0)
     if left_out > MOST_LEFT_OUT * (left_out + examples):
@@ -66,4 +67,4 @@ def what_ended(metrics: Mapping[str, float]) -> str:
     """Setting that ended the training with these `metrics`; raised, it makes the next one longer."""
     if metrics.get("budget_hit"):
         return "the budget that cut it short, `budget_minutes` or `budget_tokens`"
-    return "`patience`" if metrics.get("steps", 0.0) < metrics.get("steps_planned", 0.0) else SHOWN
+    return SHOWN

@@ -4,7 +4,7 @@ import os
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -13,10 +13,14 @@ from loop.errors import NotFoundError, UsageError
 from loop.files import write_first
 from loop.home import DOWNLOADS, LEDGER, REGISTRY, STORE, USER_KEY
 from loop.imports import collector_off
+from loop.machine import BY_RULE, Machine
 from loop.memory import MEMORY, Memory
-from loop.settings import SETTINGS_FILE, Settings
+from loop.ports.work import silent
+from loop.settings import SETTINGS_FILE, Settings, require_current
+from loop.types import Promotion
 
 if TYPE_CHECKING:
+    from loop.models import LanguageModel
     from loop.nights.parts import Parts
     from loop.ports import EventLog, Ledger, Progress, Registry, Store
 
@@ -32,10 +36,6 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def silent(stage: str, done: int, of: int, note: str) -> None:
-    """A `loop.ports.Progress` that says nothing."""
-
-
 class App:
     """Connectors of one project. Threads may share it; a forked child opens its own connections."""
 
@@ -47,6 +47,7 @@ class App:
         may_make_home: bool = True,
         progress: "Progress" = silent,
         memory: Memory = MEMORY,
+        machine: Machine = BY_RULE,
         ports: Mapping[str, object] | None = None,
     ) -> None:
         self.settings = settings
@@ -56,6 +57,7 @@ class App:
         """False for commands that only read: an absent database is then an empty one in memory."""
         self.progress = progress
         self.memory = memory
+        self.machine = machine
         self._opened: dict[str, object] = dict(ports or {})
         """Connectors by name (store, ledger, registry, log, letters); `ports` are some that were opened elsewhere."""
         self._lock = threading.RLock()  # re-entrant: the registry opens the ledger while it is opened itself
@@ -78,7 +80,7 @@ class App:
         )
 
     def close(self) -> None:
-        """Leave the logs that were opened: a member that ends without leaving keeps its partitions from the others."""
+        """Close the opened logs: a group member that ends without leaving keeps its partitions from the others."""
         # Taken out, so that a later use opens them again.
         for name in ("log", "letters"):
             if opened := cast("EventLog | None", self._opened.pop(name, None)):
@@ -115,7 +117,8 @@ class App:
     @property
     def registered(self) -> bool:
         """Whether there is a registry to read; the first command that writes makes the embedded one."""
-        return bool(self.settings.addresses.mlflow_uri) or (self.home / REGISTRY).exists()
+        named = bool(self.settings.addresses.mlflow_uri)
+        return named or "registry" in self._opened or (self.home / REGISTRY).exists()
 
     @property
     def registry(self) -> "Registry":
@@ -130,6 +133,17 @@ class App:
             return MlflowRegistry(uri, self.settings.model.name, self.home / DOWNLOADS, self.ledger)
 
         return self._once("registry", opened)
+
+    def model(self, entries: Sequence[Promotion], version: int) -> "LanguageModel":
+        """A version (0: the base model) ready to answer, once its bytes are those that registry and `entries` recorded.
+
+        `entries` are the ledger's rows: who asks for the champion has read them, and each reading verifies the chain.
+        """
+        from loop.nights.versions import load_adapter, load_version
+
+        if not version:  # the base model needs no registry: it answers before anything was registered
+            return load_adapter(self.settings, None, self.machine)
+        return load_version(self.settings, self.registry, entries, version, self.machine)
 
     @property
     def log(self) -> "EventLog":
@@ -178,7 +192,8 @@ class App:
 
     @property
     def parts(self) -> "Parts":
-        """Everything that the stages of a night work with, opened."""
+        """Everything that the stages of a night work with, opened. Raises UsageError for keys of an earlier version."""
+        require_current(self.settings)
         from connectors.expectations import validate
         from loop.nights.parts import Parts
 
@@ -192,6 +207,7 @@ class App:
             clock=now,
             progress=self.progress,
             memory=self.memory,
+            machine=self.machine,
         )
 
     def _once(self, name: str, opened: Callable[[], Port]) -> Port:
@@ -206,7 +222,7 @@ class App:
         return self._database(self.settings.addresses.store_url, STORE)
 
     def _database(self, address: str | None, name: str) -> str:
-        """The address, or that of a file below the home; an absent file is empty memory for commands that only read."""
+        """The address, else that of a file in the home folder; an absent file is an empty database for readers."""
         # An address may name a SQLite file, too; what follows a question mark are its options.
         file = Path(address.removeprefix(SQLITE).partition("?")[0]) if address else self.home / name
         if not self.may_make_home and (not address or address.startswith(SQLITE)) and not file.exists():

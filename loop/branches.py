@@ -1,4 +1,4 @@
-"""Branches of an example: what their signed scores say together, for curation, suites and training alike."""
+"""Branches of an example: the weight that their signed scores give it, and a selection of them."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -9,7 +9,7 @@ Answer = TypeVar("Answer")
 
 
 def weight_of(branches: Sequence[Branch]) -> float:
-    """How much an example with these branches counts: the lesser size of its best and its worst branch's score."""
+    """Weight of an example with these branches: the smaller absolute score of its best and its worst branch."""
     return min(abs(branches[0].score), abs(branches[-1].score))
 
 

@@ -1,4 +1,4 @@
-"""Names of curation's counts, and the one way to read them."""
+"""Counts of the curation report: their names, and access to them."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 # Their texts stand in snapshots and in the store: they keep them for ever.
 class Count(StrEnum):
-    """What curation counts, in the order of its steps: feedback first, examples from DRAFTS on."""
+    """Name of a count, in the order of curation's steps: counts of feedback, and from DRAFTS on of examples."""
 
     FEEDBACK = "feedback"
     SUPERSEDED = "superseded"

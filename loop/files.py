@@ -1,6 +1,6 @@
-"""Files and folders written durably: whole or not at all, whoever is killed and whatever loses its power meanwhile.
+"""Files and folders written durably: whole or not at all, even when a process is killed or the power fails.
 
-What is written gets a hidden name beside its own first: a rename works only within one file system.
+Content is written under a hidden name in the same folder and renamed, as a rename works only within a file system.
 """
 
 import os
@@ -43,14 +43,14 @@ def write_first(path: Path, text: str) -> None:
 
 
 def place(built: Path, path: Path) -> None:
-    """Give a file that is whole its name, in the place of another one."""
+    """Rename a complete file to its final name; an older file of that name is replaced."""
     _sync(built)
     built.replace(path)
     _sync_names(path.parent)
 
 
 def place_first(built: Path, path: Path) -> None:
-    """Give a file that is whole a second name, unless another process was faster with that name."""
+    """Link a complete file to its final name, unless another process has made a file of that name first."""
     _sync(built)
     # A link, unlike a rename, never replaces a file.
     with suppress(FileExistsError):
@@ -59,7 +59,7 @@ def place_first(built: Path, path: Path) -> None:
 
 
 def place_folder(built: Path, path: Path) -> None:
-    """Give a folder that is whole its name, unless another process was faster with that name."""
+    """Rename a complete folder to its final name, unless another process has made one of that name first."""
     _sync_all(built)
     try:
         built.rename(path)

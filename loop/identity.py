@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DIGITS = 20
 DIGITS_OF_0_1 = 16
-"""Digits of an id of 0.1.0, which was a digest of less: the other length keeps ours from being taken for one."""
+"""Length of an id of 0.1.0, a digest of fewer fields; today's ids are longer, so none is taken for the other."""
 
 
 def evidence_id(evidence: Evidence) -> str:

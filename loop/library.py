@@ -1,5 +1,6 @@
 """The library: a method for each command, on one project."""
 
+import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -11,10 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from loop import settings as files
-from loop.app import App, now, silent
-from loop.errors import EventError, NotFoundError, UsageError
+from loop.app import App, now
+from loop.errors import NotFoundError, UsageError
 from loop.home import USER_KEY
-from loop.results import ImportedFile, Replayed, Status
+from loop.ports import silent
+from loop.results import Finding, ImportedFile, Replayed, Status
 from loop.types import DeadLetter, Event, Feedback, FeedbackKind, Json, Message, Night, Promotion, Sampling
 
 # Names for the type checker alone: each method imports what it needs, so that sending feedback loads nothing heavy.
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 APPEND_BATCH = 1_000
 """Events of a file that are appended at once, because a file may be larger than memory."""
+
+
+_LOG = logging.getLogger(__name__)
 
 
 def open_loop(
@@ -48,6 +53,8 @@ def open_loop(
     if home is not None:
         loaded = files.at_home(loaded, Path(home))
     configured = config is not None or Path(files.SETTINGS_FILE).exists()
+    if loaded.older:
+        _LOG.warning("no night runs under settings of an earlier version: %s", files.told(loaded))
     app = App(loaded, configured=configured, progress=progress, ports=ports)
     if not ports:
         app.require_project()
@@ -75,6 +82,15 @@ class Loop:
         """Leave the event log."""
         self.app.close()
 
+    def doctor(self, *, model: bool = False) -> Sequence[Finding]:
+        """A finding of each check of what a night needs: libraries, databases, ledger, registry, base model, disk, ...
+
+        With `model` the champion is also loaded and says a token. Nothing is raised for what is wrong.
+        """
+        from loop.doctor import examine
+
+        return examine(self.app, loading=model)
+
     # Data
 
     def append(self, events: Iterable[Event]) -> None:
@@ -96,18 +112,23 @@ class Loop:
         text: str | None = None,
         user: str | None = None,
         user_key: str | None = None,
+        tenant: str = "default",
         feedback_id: str | None = None,
+        other_interaction_id: str | None = None,
+        whole_conversation: bool = False,
+        revises: str | None = None,
+        retracted: bool = False,
         source: str = "app",
         occurred_at: datetime | None = None,
-        **more: str | bool,
+        metadata: Mapping[str, Json] | None = None,
     ) -> str:
         """Append feedback on an answer to the event log; returns its id.
 
-        `user` is the application's own name for the user and is stored as a pseudonym (HMAC) only; `user_key` is a
-        pseudonym that was made before. Feedback that may be sent twice has a `feedback_id`, under which it counts once.
-        `more` are further fields of `Feedback`: `revises`, `retracted`, `other_interaction_id`, ... Raises EventError
-        for values that the kind does not allow, UsageError for a kind that does not exist and for a `user` where the
-        key of pseudonyms is missing.
+        The arguments are the fields of `Feedback`, except `user`: the application's own name for the user, stored as a
+        pseudonym (HMAC) only, instead of a `user_key` that was made before. `occurred_at` is now by default. Feedback
+        that may be sent twice needs a `feedback_id`, under which it counts once. Raises EventError for values that the
+        kind does not allow, UsageError for a kind that does not exist and for a `user` where the key of pseudonyms is
+        missing.
         """
         if kind not in list(FeedbackKind):
             raise UsageError(f"there is no feedback of the kind {kind!r}", f"choose one of {', '.join(FeedbackKind)}")
@@ -119,8 +140,13 @@ class Loop:
             kind=FeedbackKind(kind),
             value=value,
             text=text,
-            user_key=self.pseudonym(user) if user is not None else user_key,
-            **more,  # type: ignore[arg-type]
+            other_interaction_id=other_interaction_id,
+            whole_conversation=whole_conversation,
+            revises=revises,
+            retracted=retracted,
+            user_key=user_key if user is None else self.pseudonym(user),
+            tenant=tenant,
+            metadata=metadata or {},
         )
         self.append([sent])
         return sent.feedback_id
@@ -142,10 +168,10 @@ class Loop:
         return pseudonym(app.user_secret, user)
 
     def capture(self) -> "Captured":
-        """Bring the store up to date with the event log; returns counts of the captured events."""
+        """Store all new events of the event log; returns their counts."""
         from loop.intake.capture import capture
 
-        return capture(self.app.log, self.app.store, batch_size=self.app.settings.log.batch_events)
+        return capture(self.app.log, self.app.store, batch_size=self.app.machine.batch_events)
 
     def import_file(
         self, file: Path | str, format_name: str = "nightshift", *, start: datetime | None = None
@@ -182,22 +208,11 @@ class Loop:
         return found[0]
 
     def replay(self, letters: Iterable[DeadLetter] | None = None) -> Replayed:
-        """Send dead letters through the event log again, all or these; those that cannot be parsed now either stay."""
-        from loop.intake.events import decode, encode
+        """Send dead letters through the event log again, all or these; those that still cannot be parsed stay."""
+        from loop.intake.replay import replay
 
-        sent = still_dead = 0
-        for letter in self.dead_letters() if letters is None else letters:
-            if letter.replayed_at is not None:
-                continue
-            try:
-                again = encode(decode(letter.payload))
-            except EventError:
-                still_dead += 1
-                continue
-            # In this order a crash between the two sends it twice, which capture absorbs; the other would lose it.
-            self.app.log.append([again])
-            self.app.store.mark_replayed(letter.letter_id, now())
-            sent += 1
+        chosen = self.dead_letters() if letters is None else letters
+        sent, still_dead = replay(chosen, self.app.log, self.app.store, clock=now)
         return Replayed(sent, still_dead)
 
     def curate(self, as_of: datetime | None = None, *, until: int | None = None) -> "Snapshot":
@@ -232,7 +247,7 @@ class Loop:
         return self.app.store.nights()
 
     def status(self) -> Status:
-        """Who serves since when and why, and the standing of every night."""
+        """The serving version, since when and why, and the standing of every night."""
         from loop import promotion
         from loop.report.standings import standings
 
@@ -247,7 +262,7 @@ class Loop:
         )
 
     def prune(self, keep: int, *, dry_run: bool = False) -> Sequence["Unneeded"]:
-        """Remove files that neither a rollback nor one of the newest `keep` nights needs; returns what goes.
+        """Remove files that neither a rollback nor one of the newest `keep` nights needs; returns their entries.
 
         Raises LeaseHeldError while a night runs, which could come to need them.
         """
@@ -345,18 +360,14 @@ class Loop:
     # Serving
 
     def model(self, version: int | None = None) -> "LanguageModel":
-        """The champion, or another version, ready to answer, after a check that its bytes are the recorded ones."""
-        from loop.nights.versions import load_base, load_version
+        """The champion, or another version, loaded after a check that its bytes are the recorded ones."""
         from loop.promotion import champion
 
-        entries = self.app.ledger.entries()  # read once: every reading verifies the whole chain
-        wanted = champion(entries) if version is None else version
-        if not wanted:  # the base model needs no registry: it answers before anything was registered
-            return load_base(self.app.settings)
-        return load_version(self.app.settings, self.app.registry, entries, wanted)
+        entries = self.app.ledger.entries()
+        return self.app.model(entries, champion(entries) if version is None else version)
 
     def sampling(self) -> Sampling | None:
-        """How most of the newest interactions were drawn; None where none of them says."""
+        """Sampling of most of the newest interactions; None where none of them has one."""
         from loop.nights.versions import usual_sampling
 
         return usual_sampling(self.app.store)

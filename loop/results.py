@@ -1,4 +1,4 @@
-"""Results of the library's methods that are no nouns of their own."""
+"""Results of the library's methods that are not stored: of an import, of a replay, and the status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +12,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Result of one check of `Loop.doctor`."""
+
+    name: str
+    """Name of what was checked."""
+    ok: bool
+    """Whether a night can begin as far as this goes."""
+    text: str
+    """Text of what was found; where it is not well, also what to do."""
+
+
+@dataclass(frozen=True, slots=True)
 class ImportedFile:
-    """What became of a file."""
+    """Result of importing a file."""
 
     captured: "Captured"
     refusal: str
@@ -27,7 +39,7 @@ class ImportedFile:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What became of dead letters that were sent again."""
+    """Result of sending dead letters again."""
 
     sent: int
     still_dead: int
@@ -36,7 +48,7 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Who serves, since when and why, and what came of each night."""
+    """The version that serves, since when and why, and the result of each night."""
 
     model: str
     champion: int

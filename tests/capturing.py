@@ -6,7 +6,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.project import environment
@@ -14,10 +14,25 @@ from tests.project import environment
 PATIENCE_SECONDS = 120
 
 
+ROOT = Path(__file__).parents[1]
+
+
 def follow(folder: Path, named: Mapping[str, str], *settings: str, number: int = 0) -> "Follower":
     """A capture in `folder` that follows its log, with these NIGHTSHIFT_* and `--set`."""
     chosen = [word for setting in settings for word in ("--set", setting)]
-    command = [sys.executable, "-m", "loop.cli", *chosen, "capture", "--metrics", "127.0.0.1:0"]
+    return _started([*["-m", "loop.cli"], *chosen, "capture"], folder, named, settings, number)
+
+
+def follow_shortly(folder: Path, named: Mapping[str, str], *settings: str, number: int = 0) -> "Follower":
+    """The same in a group that gives a silent member up after 6 seconds."""
+    named = {**named, "PYTHONPATH": str(ROOT)}
+    return _started([*["-m", "tests.capture_process", "6", "2000"], *settings], folder, named, settings, number)
+
+
+def _started(
+    words: Sequence[str], folder: Path, named: Mapping[str, str], settings: tuple[str, ...], number: int
+) -> "Follower":
+    command = [sys.executable, *words, "--metrics", "127.0.0.1:0"]
     said = folder / f"capture-{number}.log"
     with said.open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env={**environment(), **named}, stdout=log, stderr=log)

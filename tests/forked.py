@@ -11,7 +11,9 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 
-_SERVER = get_context("forkserver")
+FORKED = "forkserver"
+"""Start method of processes that need not import what `tests.warm` has."""
+_SERVER = get_context(FORKED)
 _SERVER.set_forkserver_preload(["tests.warm"])
 
 

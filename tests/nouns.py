@@ -77,6 +77,7 @@ nights = st.builds(
     Night,
     as_of=times,
     champion_version=versions,
+    settings=metadata,
     reasons=...,
     verdict=...,
     started_at=times,

@@ -32,7 +32,6 @@ learning_rate = 5e-3
 epochs = 1.0
 min_steps = 0
 max_tokens = 256
-checkpoint_minutes = 0.01
 
 [evaluation]
 max_new_tokens = 12

@@ -1,4 +1,4 @@
-"""Opening of every Kafka client: addresses, encryption and credentials for kafka-python, its errors as ours."""
+"""Settings of every Kafka client (addresses, encryption, credentials), and kafka-python's errors as ours."""
 
 import ipaddress
 import logging
@@ -119,14 +119,14 @@ def explained(access: KafkaAccess) -> Iterator[None]:
         yield
     except errors.KafkaError as error:
         kind, what, remedy = next(meaning[1:] for meaning in MEANINGS if isinstance(error, meaning[0]))
-        told = what.format(error=error, member=access.member, servers=", ".join(access.servers))
-        raise kind(told, remedy) from error
+        message = what.format(error=error, member=access.member, servers=", ".join(access.servers))
+        raise kind(message, remedy) from error
 
 
 @contextmanager
 def opening(access: KafkaAccess) -> Iterator[Config]:
     """The settings for a client that the block makes; an error says why it could not connect, and leaves no thread."""
-    told, manager, started = _Told(), logging.getLogger("kafka.net.manager"), list[KafkaNetClient]()
+    failures, manager, started = _ConnectErrors(), logging.getLogger("kafka.net.manager"), list[KafkaNetClient]()
 
     def client(**settings: object) -> KafkaNetClient:
         started.append(KafkaNetClient(**settings))
@@ -136,7 +136,7 @@ def opening(access: KafkaAccess) -> Iterator[Config]:
         _keep_last_words(started[-1]._manager)  # noqa: SLF001
         return started[-1]
 
-    manager.addHandler(told)
+    manager.addHandler(failures)
     try:
         with explained(access):
             try:
@@ -147,10 +147,10 @@ def opening(access: KafkaAccess) -> Iterator[Config]:
                     half_made._net.stop()  # noqa: SLF001
                     half_made.close()
                 # A timeout says only that there was no connection; the reason stands in the log.
-                cause = told.reason if isinstance(error, errors.KafkaTimeoutError) else None
+                cause = failures.reason if isinstance(error, errors.KafkaTimeoutError) else None
                 raise cause or error from error
     finally:
-        manager.removeHandler(told)
+        manager.removeHandler(failures)
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def administering(access: KafkaAccess) -> Iterator[KafkaAdminClient]:
 
 
 def _keep_last_words(manager: KafkaConnectionManager) -> None:
-    """Let bytes that arrived together with a connection's end be read before the end is reported.
+    """Make a connection read the bytes that arrived together with its end before it reports the end.
 
     kafka-python 3.0 throws them away. On a busy machine they are the answer of a broker that refuses credentials and
     hangs up, and without them all that is known is "socket disconnected".
@@ -183,8 +183,8 @@ def _keep_last_words(manager: KafkaConnectionManager) -> None:
     manager._build_transport = built  # noqa: SLF001
 
 
-class _Told(logging.Handler):
-    """A log handler that keeps the reason why kafka-python could not connect, which it only logs."""
+class _ConnectErrors(logging.Handler):
+    """Log handler that keeps the error of a failed connection, which kafka-python logs but does not raise."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -194,9 +194,9 @@ class _Told(logging.Handler):
         # Refused credentials outweigh the errors that follow from them.
         if isinstance(self.reason, errors.SaslAuthenticationFailedError):
             return
-        for told in record.args or ():
-            if isinstance(told, Exception) and not isinstance(told, errors.KafkaTimeoutError):
-                self.reason = told
+        for argument in record.args or ():
+            if isinstance(argument, Exception) and not isinstance(argument, errors.KafkaTimeoutError):
+                self.reason = argument
 
 
 def _is_loopback(server: str) -> bool:

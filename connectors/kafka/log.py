@@ -20,6 +20,7 @@ from loop.errors import IntegrityError, NotFoundError, UnreachableError
 from loop.intake.capture import require_reach
 from loop.ports import Batch, Entry, Envelope, Partition
 from loop.settings import KafkaAccess, LogSettings
+from loop.settings.constants import SESSION_SECONDS
 
 POLL_MS = 500
 OFFSETS_MS = 5_000
@@ -40,13 +41,20 @@ class KafkaLog:
     """`loop.ports.EventLog` on one topic; several processes with one group share its partitions."""
 
     def __init__(
-        self, access: KafkaAccess, settings: LogSettings, *, topic: str | None = None, stuck_seconds: float = 60.0
+        self,
+        access: KafkaAccess,
+        settings: LogSettings,
+        *,
+        topic: str | None = None,
+        stuck_seconds: float = 60.0,
+        session_seconds: int = SESSION_SECONDS,
     ) -> None:
         self._access = access
         self.settings = settings
         self._stuck_seconds = stuck_seconds
+        self._session_seconds = session_seconds
         self._topic = topic or settings.topic
-        self._sender = KafkaSender(access, settings, self._topic)
+        self._sender = KafkaSender(access, self._topic)
         self._positions: dict[TopicPartition, int] = {}
         """Start of the next batch, for each partition that was sought."""
         self._since: dict[tuple[TopicPartition, int], float] = {}
@@ -239,8 +247,8 @@ class KafkaLog:
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
-                session_timeout_ms=self.settings.session_seconds * 1000,
-                heartbeat_interval_ms=min(HEARTBEAT_MS, self.settings.session_seconds * 200),
+                session_timeout_ms=self._session_seconds * 1000,
+                heartbeat_interval_ms=min(HEARTBEAT_MS, self._session_seconds * 200),
                 max_partition_fetch_bytes=4 << 20,
                 metrics_enabled=False,
                 **settings,

@@ -9,7 +9,8 @@ from connectors.kafka.client import administering, explained, opening
 from loop.errors import NightshiftError, NotFoundError
 from loop.intake.wire import MAX_EVENT_BYTES
 from loop.ports import Envelope
-from loop.settings import KafkaAccess, LogSettings
+from loop.settings import KafkaAccess
+from loop.settings.constants import COMPRESSION
 
 # Twice as fast as kafka-python's own 16 KB, with events of 1 KB.
 BATCH_BYTES = 64 << 10
@@ -21,9 +22,8 @@ MAX_MESSAGE_BYTES = MAX_EVENT_BYTES + (64 << 10)
 class KafkaSender:
     """One producer into one topic, connected when the first envelope comes."""
 
-    def __init__(self, access: KafkaAccess, settings: LogSettings, topic: str) -> None:
+    def __init__(self, access: KafkaAccess, topic: str) -> None:
         self._access = access
-        self._settings = settings
         self._topic = topic
 
     def append(self, envelopes: Sequence[Envelope]) -> None:
@@ -68,7 +68,7 @@ class KafkaSender:
             return KafkaProducer(
                 acks="all",
                 enable_idempotence=True,
-                compression_type=None if self._settings.compression == "none" else self._settings.compression,
+                compression_type=COMPRESSION,
                 batch_size=BATCH_BYTES,
                 linger_ms=20,
                 max_request_size=MAX_MESSAGE_BYTES,

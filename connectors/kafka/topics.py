@@ -1,4 +1,4 @@
-"""The topics: made with sane settings, and compared with these settings where they exist."""
+"""Topics of Kafka: created with safe settings, and compared with these settings where they exist."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -36,7 +36,7 @@ def wanted(settings: LogSettings) -> dict[str, dict[str, Any]]:
 
 
 def create(access: KafkaAccess, settings: LogSettings) -> Mapping[str, bool]:
-    """Make the topics that are absent, and return for each topic whether it was; existing ones stay as they are."""
+    """Create the absent topics; returns for each topic whether it was created. Existing ones stay as they are."""
     shapes = wanted(settings)
     with administering(access) as admin:
         missing = _absent(admin, settings)

@@ -1,4 +1,4 @@
-"""Access to MLflow for the registry: safe settings before its import, no chatter, its failures as our errors."""
+"""Access to MLflow for the registry: safe settings before its import, quiet logs, its failures as our errors."""
 
 import os
 import re

@@ -1,6 +1,6 @@
 """Files beside a version's adapter that make it an MLflow model, which MLflow loads and serves on its own.
 
-Nothing is pickled and nothing is guessed: the files are MLmodel, the requirements of this process, and a copy of our
+Nothing is pickled: the files are MLmodel, the requirements of this process, and a copy of our
 modules. The copy has a package name of its own, so that it clashes neither with an installed Nightshift nor with the
 copy of another version.
 """

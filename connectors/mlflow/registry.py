@@ -37,7 +37,7 @@ NEVER_SERVE = "do not serve it: restore the files from a backup, or use another 
 DESCRIPTION = 5_000
 """Characters that MLflow's databases keep of a description; PostgreSQL refuses a longer one."""
 _OURS = {"candidate_id", "adapter_sha256"}
-"""Tags that every version has which we registered."""
+"""Tags of every version that we registered."""
 _EXPERIMENT = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.note.content": "A run is a training, named by its night, the gate's verdict and its version.",

@@ -63,7 +63,7 @@ def load(dialect: Dialect, table: Table, nouns: Nouns, identity: Sequence[str]) 
 
 
 class _Few:
-    """A load by INSERT, row after row."""
+    """Load by INSERT, row by row."""
 
     def __init__(self, table: Table, nouns: Nouns, identity: Sequence[str]) -> None:
         self.count = len(nouns)

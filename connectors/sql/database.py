@@ -23,7 +23,7 @@ from connectors.sql.tables import CounterRow, table_of
 from loop.errors import IntegrityError, UnreachableError, UsageError
 
 History = Literal["store", "ledger"]
-HEADS: dict[History, str] = {"store": "store_0005", "ledger": "ledger_0002"}
+HEADS: dict[History, str] = {"store": "store_0006", "ledger": "ledger_0002"}
 """Newest migration of each history, named here so that opening a current database never imports Alembic."""
 
 WAIT_SECONDS = 30

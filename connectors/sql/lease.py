@@ -45,7 +45,7 @@ def hold(engine: Engine, name: str, seconds: float) -> Iterator[None]:
 
 
 def holder(engine: Engine, name: str) -> Holder | None:
-    """The process that has the lease `name`, also when it is dead; None after the lease was given back."""
+    """Process that has the lease `name`, even one that has died; None after the lease was given back."""
     with reading(engine) as connection:
         held = _holder(connection, name)
     if held is None:

@@ -157,6 +157,8 @@ class NightRow(StoreTable, table=True):
     status: NightStatus = Field(sa_column=Column(Word(NightStatus), nullable=False))
     champion_version: int
     outputs: Outputs = Field(sa_column=Column(StageOutputs, nullable=False))
+    # Databases from before store_0006 have nights without settings, hence the default.
+    settings: Mapping[str, Any] = Field(sa_column=Column(PLAIN_JSON, nullable=False, server_default="{}"))
     reasons: tuple[str, ...] = Field(sa_column=Column(Nested(tuple[str, ...]), nullable=False))
     verdict: Verdict | None = Field(sa_column=Column(Word(Verdict)))
     started_at: datetime = Field(sa_column=Column(Utc, nullable=False))

@@ -1,4 +1,4 @@
-"""Suite to read, not to gate: does the model give the answers that held-out users chose a higher probability?"""
+"""Report suite: whether the model finds the answers that held-out users chose likelier than those they rejected."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,13 +11,13 @@ from loop.types import Example, Message, Objective, PairedScore, Sampling, Suite
 NAME = "preference"
 
 
-def task(examples: Sequence[Example], settings: EvaluationSettings) -> Task:
-    """The suite: held-out pairs, and best and worst of rankings, scored by plain log-probability.
+def task(examples: Sequence[Example], settings: EvaluationSettings, max_pairs: int) -> Task:
+    """The suite: the newest `max_pairs` held-out pairs (0: all), and best and worst of rankings.
 
-    It favours short answers.
+    They are scored by plain log-probability, which favours short answers.
     """
     compared = [example for example in examples if example.objective in {Objective.PAIR, Objective.RANKING}]
-    chosen = items(compared, _has_both, settings.max_pairs)
+    chosen = items(compared, _has_both, max_pairs)
     return Task(NAME, SuiteRole.REPORT, chosen, log_probabilities, prefers, greedy(settings))
 
 

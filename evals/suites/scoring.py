@@ -93,7 +93,7 @@ def _called(scorer: Scorer, item: Item, answer: str, place: str) -> float:
         score = scorer(item, answer)
     except Exception as error:  # whatever a user's code raises
         where = _line_of(error, Path(inspect.getfile(scorer)).parent)
-        raise SuiteError(f"{where}: {_said(error)} (scoring {place})", f"mend the scorer: {SIGNATURE}") from error
+        raise SuiteError(f"{where}: {_message(error)} (scoring {place})", f"mend the scorer: {SIGNATURE}") from error
     if not isinstance(score, bool | int | float) or not 0 <= score <= 1:
         raise SuiteError(
             f"{_line_of_function(scorer)}: it gives {score!r} (scoring {place})", "return a number from 0 to 1"
@@ -132,10 +132,10 @@ def _first_on_path(folder: Path) -> Iterator[None]:
 
 
 def _unloadable(error: Exception, folder: Path) -> SuiteError:
-    return SuiteError(f"{_line_of(error, folder)}: {_said(error)}", "mend the module of the scorer")
+    return SuiteError(f"{_line_of(error, folder)}: {_message(error)}", "mend the module of the scorer")
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 

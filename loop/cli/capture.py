@@ -30,10 +30,10 @@ IDLE_SECONDS = 0.2
 @click.option("--metrics", metavar="HOST:PORT", help="Show /metrics and /healthz there while following.")
 @click.pass_obj
 def capture(session: Session, until_caught_up: bool, metrics: str | None) -> None:
-    """Store what comes through the event log, exactly once.
+    """Store the events of the event log, exactly once.
 
-    Until SIGTERM or Ctrl-C. Several processes share the partitions of a Kafka topic. A broker or a database that is
-    away is waited for, except with --until-caught-up.
+    It runs until SIGTERM or Ctrl-C. Several processes share the partitions of a Kafka topic. It waits for a broker or
+    a database that does not answer, except with --until-caught-up.
     """
     if not until_caught_up:
         _follow(session, metrics)
@@ -65,7 +65,7 @@ def _follow(session: Session, address: str | None) -> None:
             session.app.log,
             # The first use of the store connects to the database, which may be away at that moment too.
             retrying(patience, stop)(lambda: session.app.store),
-            batch_size=session.app.settings.log.batch_events,
+            batch_size=session.app.machine.batch_events,
             patience=patience,
             letters=session.app.letters,
             stop=stop,
@@ -78,7 +78,7 @@ def _follow(session: Session, address: str | None) -> None:
 
 
 def _require_topics(session: Session) -> None:
-    """Raises NotFoundError at the start for an absent topic, not only when the first dead letter comes."""
+    """Raises NotFoundError for an absent topic: at the start, not only when the first dead letter comes."""
     kafka = session.app.settings.addresses.kafka
     if kafka is None:
         return
@@ -108,7 +108,7 @@ def _observe(session: Session, rounds: "Generator[Step | None]", metrics: "Captu
 
 
 def _stopped_by_signals() -> Event:
-    """An event set by SIGTERM or SIGINT, so that the batch in hand is finished."""
+    """Event that SIGTERM or SIGINT sets, so that the current batch is stored before the process ends."""
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -117,13 +117,13 @@ def _stopped_by_signals() -> Event:
 
 @click.group()
 def topics() -> None:
-    """Kafka's topics of events and of dead letters."""
+    """Create the Kafka topics of events and of dead letters."""
 
 
 @topics.command("create", cls=Verb, access=Access.WRITES)
 @click.pass_obj
 def create_topics(session: Session) -> None:
-    """Make the topics as [log] in the settings says.
+    """Create the topics as [log] in the settings says.
 
     Those that exist stay as they are.
     """
@@ -142,14 +142,14 @@ def create_topics(session: Session) -> None:
 
 @click.group()
 def dlq() -> None:
-    """Dead letters: what could not be parsed."""
+    """List, show and replay events that cannot be parsed."""
 
 
 @dlq.command("list", cls=Verb, access=Access.READS)
 @click.option("--all", "everything", is_flag=True, help="Also those that were replayed.")
 @click.pass_obj
 def list_letters(session: Session, everything: bool) -> None:
-    """Where each came from and why it was refused."""
+    """List dead letters, and why each was refused."""
     letters = session.loop.dead_letters(replayed=everything)
     rows = []
     for letter in letters:
@@ -168,7 +168,7 @@ def list_letters(session: Session, everything: bool) -> None:
 @click.argument("letter_id")
 @click.pass_obj
 def show_letter(session: Session, letter_id: str) -> None:
-    """The reason and the bytes of one dead letter.
+    """Show the reason and the bytes of a dead letter.
 
     The first digits of its id are enough.
     """

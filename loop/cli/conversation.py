@@ -95,8 +95,8 @@ def sampling(flags: Flags, store: "EventStore | None") -> tuple[Sampling, str]:
         max_tokens=_first(flags.max_tokens, begin.max_tokens),
         seed=flags.seed,
     )
-    told = "as most of the newest interactions" if seen else "no stored interaction says how it was drawn"
-    return chosen, told if store else "as you say"
+    origin = "as most of the newest interactions" if seen else "no stored interaction says how it was drawn"
+    return chosen, origin if store else "as you say"
 
 
 def decides(flags: Flags) -> bool:

@@ -82,7 +82,7 @@ def import_file(session: Session, file: Path, format_name: str, start: datetime 
         )
 
 
-@click.command(cls=Verb, access=Access.WRITES)
+@click.command(cls=Verb, access=Access.NIGHT)
 @as_of_option
 @click.option(
     "--until",
@@ -104,7 +104,7 @@ def curate(session: Session, as_of: datetime, until: int | None) -> None:
     )
 
 
-@click.command(cls=Verb, access=Access.WRITES)
+@click.command(cls=Verb, access=Access.NIGHT)
 @click.argument("snapshot_id")
 @click.pass_obj
 def validate(session: Session, snapshot_id: str) -> None:
@@ -127,7 +127,7 @@ def validate(session: Session, snapshot_id: str) -> None:
 def schema() -> None:
     """Print the JSON Schema of events.
 
-    What producers in any language may send.
+    It says what producers in any language may send.
     """
     from loop.intake.events import json_schema
 

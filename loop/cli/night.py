@@ -12,7 +12,7 @@ from loop.types import Night, NightStatus, Verdict
 FAILED, NOT_PROMOTED = 1, 3
 
 
-@click.command(cls=Verb, access=Access.WRITES)
+@click.command(cls=Verb, access=Access.NIGHT)
 @as_of_option
 @click.option("--abandon", metavar="REASON", default="", help="Give the interrupted night up and begin a new one.")
 @click.pass_obj
@@ -66,7 +66,7 @@ def _sentence(session: Session, night: Night) -> str:
     return "\n".join(lines)
 
 
-@click.command(cls=Verb, access=Access.WRITES)
+@click.command(cls=Verb, access=Access.NIGHT)
 @click.argument("snapshot_id")
 @click.option(
     "--from", "parent", type=click.IntRange(0), metavar="VERSION", help="Continue this version; 0 is the base."
@@ -85,7 +85,7 @@ def train(session: Session, snapshot_id: str, parent: int | None) -> None:
     )
 
 
-@click.command(cls=Verb, access=Access.WRITES)
+@click.command(cls=Verb, access=Access.NIGHT)
 @click.argument("candidate_id")
 @click.pass_obj
 def register(session: Session, candidate_id: str) -> None:
@@ -94,7 +94,7 @@ def register(session: Session, candidate_id: str) -> None:
     session.show(str(version), {"version": version}, then=f"nightshift evaluate {candidate_id}")
 
 
-@click.command(cls=Verb, access=Access.WRITES)
+@click.command(cls=Verb, access=Access.NIGHT)
 @click.argument("candidate_id")
 @click.pass_obj
 def evaluate(session: Session, candidate_id: str) -> None:
@@ -111,7 +111,7 @@ def evaluate(session: Session, candidate_id: str) -> None:
     )
 
 
-@click.command(cls=Verb, access=Access.WRITES)
+@click.command(cls=Verb, access=Access.NIGHT)
 @click.argument("evidence_id")
 @click.pass_obj
 def decide(session: Session, evidence_id: str) -> None:

@@ -30,9 +30,9 @@ DONE: Mapping[Action, str] = {Action.PROMOTE: "promoted", Action.ROLLBACK: "roll
 )
 @click.pass_obj
 def status(session: Session, max_age: timedelta | None) -> None:
-    """Who serves since when and why, and the last night.
+    """Show the serving version and the last night.
 
-    With --max-age one line for a monitor: exit 1 when no night has ended since.
+    With --max-age it prints one line for a monitor, and exits with 1 when no night has ended for that long.
     """
     if max_age is not None:
         _require_fresh(session, max_age)
@@ -51,7 +51,7 @@ def status(session: Session, max_age: timedelta | None) -> None:
             "actor": moved and moved.actor,
             "reason": moved and moved.reason,
             "last_night": last and last.night.night_id,
-            "night": last and _told(last),
+            "night": last and _fields(last),
             "counts": dict(found.counts),
         },
         then=_next_step(last, found.counts),
@@ -61,18 +61,18 @@ def status(session: Session, max_age: timedelta | None) -> None:
 @click.command(cls=Verb, access=Access.READS)
 @click.pass_obj
 def nights(session: Session) -> None:
-    """Every night, what came of it and why, oldest first."""
+    """List all nights with their results and reasons."""
     found = session.loop.status().nights
     rows = [(each.night.night_id, f"{each.night.as_of:%Y-%m-%d %H:%M}", each.result, each.reason) for each in found]
-    told = [{**asdict(each.night), "outputs": each.night.outputs.by_stage(), **_told(each)} for each in found]
+    rows_as_json = [{**asdict(each.night), "outputs": each.night.outputs.by_stage(), **_fields(each)} for each in found]
     session.show(
         terminal.table(rows, ("night", "as of", "result", "why")) or "none yet",
-        {"nights": told},
+        {"nights": rows_as_json},
         then="nightshift status" if found else "nightshift run",
     )
 
 
-def _told(each: Standing) -> dict[str, object]:
+def _fields(each: Standing) -> dict[str, object]:
     night = each.night
     return {
         "result": each.result,

@@ -16,6 +16,7 @@ from loop.cli.conversation import Flags, decides, describe, opening, question, s
 from loop.cli.session import Session
 from loop.cli.verbs import Access, Verb
 from loop.errors import UsageError
+from loop.promotion import champion
 from loop.types import Message, Sampling
 
 if TYPE_CHECKING:
@@ -29,16 +30,16 @@ END = {"/quit", "/exit"}
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """A loaded model and how it is asked."""
+    """A loaded model, and the sampling with which it answers."""
 
     name: str
     model: "LanguageModel"
     sampling: Sampling
     aloud: bool
-    """Whether answers are written as they are drawn; otherwise they are only returned, whole."""
+    """Whether answers are printed token by token; otherwise they are only returned, whole."""
 
     def answer(self, messages: list[Message], asked_at: float) -> str:
-        """The answer to `messages`; how long its first word took since `asked_at` goes to the log."""
+        """Answer to `messages`; the seconds from `asked_at` to its first word, and to its end, are logged."""
         said: list[str] = []
         for piece in self.model.stream(messages, self.sampling):
             # White space is no first word yet.
@@ -56,7 +57,7 @@ class Answerer:
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Who is asked, what comes before the question, and how the answer is drawn."""
+    """Options of a question: the version, the messages before it, and the sampling."""
 
     version: int | None
     """None for the champion."""
@@ -82,7 +83,7 @@ OPTIONS = (
 
 
 def asking(body: Callable[..., None]) -> Callable[..., None]:
-    """Decorator with the options that `ask` and `chat` share, which the verb gets as one `Asking`."""
+    """Decorator that adds the options which `ask` and `chat` share; the verb gets them as one `Asking`."""
 
     @wraps(body)
     def verb(session: Session, **options: Any) -> None:  # noqa: ANN401 - as click read them
@@ -142,7 +143,7 @@ def chat(session: Session, asked: Asking) -> None:
 
 
 def _turns() -> Iterable[str]:
-    """Lines that somebody types, or that a pipe brings, without the empty ones."""
+    """Lines of standard input, typed or piped, without the empty ones."""
     if not sys.stdin.isatty():
         for line in sys.stdin:
             text = line.strip()
@@ -165,16 +166,18 @@ def _turns() -> Iterable[str]:
 
 
 def _load(session: Session, asked: Asking) -> Answerer:
-    """Load the model that is asked, after a line that says which it is and how its answers are drawn."""
+    """Load the model, after a line that names its version and sampling."""
+    # Read once, for the name and for the bytes: each reading verifies the whole chain.
+    entries = session.loop.history()
     chosen = 0 if asked.base else asked.version
     if chosen is None:
-        chosen = session.loop.champion()
+        chosen = champion(entries)
     # Where the options decide, no store is opened.
     drawn, why = sampling(asked.flags, None if decides(asked.flags) else session.app.store)
     name = f"{session.app.settings.model.name}@{chosen}"
     # On standard error, so that standard output holds the answer alone.
     click.echo(click.style(f"{name}: {describe(drawn)} ({why})", dim=True), err=True)
     began = time.monotonic()
-    model = session.loop.model(chosen)
+    model = session.app.model(entries, chosen)
     log.info("%s loaded in %.2f s", name, time.monotonic() - began)
     return Answerer(name, model, drawn, aloud=not session.as_json)

@@ -4,8 +4,8 @@ import ast
 import inspect
 import json
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from loop import settings
@@ -14,6 +14,8 @@ from loop.settings.bounds import Between
 from loop.types import SuiteRole
 
 COLUMNS = 80
+Meanings = Mapping[tuple[str, str], str]
+"""Docstrings of fields under (class, field), of classes under (class, "")."""
 HEAD = "Nightshift's settings. Addresses and secrets come from the environment, not from here."
 FROM_WHERE = """\
 From files, by nightshift import. From an application, through the log in the home folder or through Kafka at
@@ -62,22 +64,12 @@ def render(chosen: settings.Settings, *, kafka: bool = False) -> str:
         # [log] is about Kafka; the embedded log has no settings.
         if name == "log" and not kafka and values == settings.LogSettings():
             continue
-        owner = type(values)
-        # Bounds stand in Annotated, which is dropped without include_extras.
-        kinds = get_type_hints(owner, include_extras=True)
-        lines += _comment(meanings[owner.__name__, ""])
-        lines.append(f"[{name}]")
-        for key in fields(values):
-            mark = MARK if f"{name}.{key.name}" in marked else ""
-            lines += _comment(mark + meanings[owner.__name__, key.name], _allowed(kinds[key.name]))
-            # JSON writes booleans, numbers and texts as TOML does.
-            lines.append(f"{key.name} = {json.dumps(getattr(values, key.name))}")
-        lines.append("")
+        lines += _table(name, values, meanings, marked)
     lines += _suites(chosen.suites, meanings)
     return "\n".join(lines) + "\n"
 
 
-def _suites(chosen: Sequence[settings.SuiteSettings], meanings: Mapping[tuple[str, str], str]) -> Iterator[str]:
+def _suites(chosen: Sequence[settings.SuiteSettings], meanings: Meanings) -> Iterator[str]:
     """The suites, each below its comment; where there are none, an example that is a comment itself."""
     yield from _comment(meanings["SuiteSettings", ""], "[[suites]] may stand here several times.")
     for key in fields(settings.SuiteSettings):
@@ -87,6 +79,28 @@ def _suites(chosen: Sequence[settings.SuiteSettings], meanings: Mapping[tuple[st
         yield f"{mark}[[suites]]"
         for key in fields(suite):
             yield f"{mark}{key.name} = {json.dumps(getattr(suite, key.name))}"
+
+
+def _table(name: str, values: Any, meanings: Meanings, marked: Collection[str]) -> Iterator[str]:  # noqa: ANN401 - a section
+    """Lines of a section or of a table within one, and below them those of the tables within it."""
+    owner = type(values)
+    # Bounds stand in Annotated, which is dropped without include_extras.
+    kinds = get_type_hints(owner, include_extras=True)
+    yield from _comment(meanings[owner.__name__, ""])
+    yield f"[{name}]"
+    inner = []
+    for key in fields(values):
+        value = getattr(values, key.name)
+        if is_dataclass(value):
+            inner.append(key.name)
+            continue
+        mark = MARK if f"{name}.{key.name}" in marked else ""
+        yield from _comment(mark + meanings[owner.__name__, key.name], _allowed(kinds[key.name]))
+        # JSON writes booleans, numbers and texts as TOML does.
+        yield f"{key.name} = {json.dumps(value)}"
+    yield ""
+    for below in inner:
+        yield from _table(f"{name}.{below}", getattr(values, below), meanings, marked)
 
 
 def _first(chosen: settings.Settings) -> Iterator[str]:
@@ -126,8 +140,8 @@ def _range(bounds: Between) -> str:
     return f"{bounds.low:g} or more" if bounds.high is None else f"{bounds.low:g} to {bounds.high:.10g}"
 
 
-def _meanings() -> dict[tuple[str, str], str]:
-    """Docstrings of the settings: of a field under (class, field), of a class under (class, "")."""
+def _meanings() -> Meanings:
+    """Docstrings of the settings."""
     # From the source, because Python drops the strings below fields.
     classes = [node for node in ast.parse(inspect.getsource(sections)).body if isinstance(node, ast.ClassDef)]
     return {(owner.name, name): text for owner in classes for name, text in _docstrings(owner)}

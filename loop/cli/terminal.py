@@ -30,7 +30,7 @@ TONES = {
 
 
 def colours() -> bool | None:
-    """Use of colours: False where NO_COLOR (no-color.org) or a dumb terminal forbids them, None where click decides."""
+    """Whether to use colours: False for NO_COLOR (no-color.org) or a dumb terminal, None where click decides."""
     return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 

@@ -20,6 +20,7 @@ from loop.curation.scrub import scrub_drafts
 from loop.curation.trust import history, trusted
 from loop.curation.votes import combine
 from loop.settings import CurationSettings
+from loop.settings.constants import NEAR_DUPLICATE
 from loop.types import Example, Feedback, Interaction, Split
 
 
@@ -41,28 +42,26 @@ def curate(
     A function of the set of events: neither the order of their arrival nor their repetition changes anything.
     """
     known = asked(i for i in interactions if i.occurred_at <= as_of)
-    told = index((f for f in feedback if f.occurred_at <= as_of), lambda f: f.feedback_id)
-    joined, left_out = join(told, known, settings, as_of)
+    given = index((f for f in feedback if f.occurred_at <= as_of), lambda f: f.feedback_id)
+    joined, left_out = join(given, known, settings, as_of)
     # Trust looks at all events, also at those outside the window: a burst stays one however old it gets.
-    kept, distrusted = trusted(joined, history(once(told), known), settings, as_of)
-    examples, report = _examples(kept, settings, as_of)
+    kept, distrusted = trusted(joined, history(once(given), known), settings, as_of)
+    examples, report = _examples(kept, settings)
     counts = left_out + distrusted + report
     return Curated(tuple(examples), {str(name): n for name, n in counts.items() if n})
 
 
-def _examples(
-    joined: Iterable[Joined], settings: CurationSettings, as_of: datetime
-) -> tuple[list[Example], Counter[Count]]:
+def _examples(joined: Iterable[Joined], settings: CurationSettings) -> tuple[list[Example], Counter[Count]]:
     drafts, silent = convert(joined)
     drafts, contradicted = combine(drafts)
     drafts, covered = compare_outcomes(pair_regenerated(drafts), settings)
     # Scrubbed before anything has an id or is compared, so that neither depends on what is then removed.
     scrubbed = scrub_drafts(drafts) if settings.scrub else drafts
-    examples, unfit = examples_of(scrubbed, settings, as_of)
+    examples, unfit = examples_of(scrubbed, settings)
     # Repeats go before the cap, so that a user's share is not spent on copies.
-    unique, repeats = without_repeats(examples, settings.near_duplicate)
+    unique, repeats = without_repeats(examples, NEAR_DUPLICATE)
     capped, over_cap = cap_users(unique, settings.per_user_cap)
-    clean, contaminated = decontaminate(capped, settings.near_duplicate)
+    clean, contaminated = decontaminate(capped, NEAR_DUPLICATE)
     newest, too_many = newest_train(clean, settings.max_examples, settings.replay)
     judging = {(each.tenant, each.cluster) for each in newest if each.split is Split.VAULT}
     made = Counter(

@@ -1,4 +1,4 @@
-"""Converters of one feedback to drafts of examples, or to the reason why it says nothing that can be trained on."""
+"""Converters of one feedback to drafts of examples, or to the reason why it cannot be trained on."""
 
 from dataclasses import replace
 from math import isfinite
@@ -81,5 +81,5 @@ def regenerate(joined: Joined) -> list[Draft] | Count:
 
 
 def comment(_: Joined) -> list[Draft] | Count:
-    """The reason why nothing is made of a comment."""
+    """The reason why comments are not trained on."""
     return Count.COMMENTS

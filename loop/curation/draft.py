@@ -1,4 +1,4 @@
-"""Drafts, which the middle steps of curation pass on: examples in the making, with the account behind them."""
+"""Drafts: unfinished examples, with the account behind them, as the middle steps of curation pass them on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from loop.settings import CurationSettings
 from loop.types import Branch, FeedbackKind, Interaction, Message, Objective, Split, Verifier
 
 MOST_RANKED = 8
-"""Most answers of a ranking: as many as the pairs of one prompt have by default, and as many as LiPO's lists had."""
+"""Most answers of a ranking: as many as the pairs of one prompt have, and as many as LiPO's lists had."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class Draft:
 
     @property
     def weight(self) -> float:
-        """How much it counts."""
+        """Weight of the draft as an example."""
         return weight_of(self.branches)
 
 
@@ -66,7 +66,7 @@ def draft(
 
 
 def is_empty(answer: Message) -> bool:
-    """Whether an answer says nothing and calls no tool."""
+    """Whether an answer has no text and calls no tool."""
     return not answer.content.strip() and not answer.tool_calls
 
 

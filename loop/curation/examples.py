@@ -1,9 +1,8 @@
-"""Drafts to examples: every draft that can be trained on gets its split, its weight by age and its id."""
+"""Drafts to examples: every draft that can be trained on gets its split and its id."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import fields, replace
-from datetime import datetime, timedelta
 from math import copysign
 
 from loop.branches import spread
@@ -12,20 +11,19 @@ from loop.curation.draft import Draft, is_empty, splits_of
 from loop.curation.joined import cluster
 from loop.hashing import digest
 from loop.settings import CurationSettings
+from loop.settings.constants import MAX_CHARS
 from loop.types import Branch, Example, Message
 
 
-def examples_of(
-    drafts: Iterable[Draft], settings: CurationSettings, as_of: datetime
-) -> tuple[list[Example], Counter[Count]]:
+def examples_of(drafts: Iterable[Draft], settings: CurationSettings) -> tuple[list[Example], Counter[Count]]:
     """Examples of all drafts that can be trained on, and counts by reason of the others."""
     examples, counts = [], Counter[Count]()
     for draft in drafts:
-        fitting = _shortened(draft, settings.max_chars)
+        fitting = _shortened(draft, MAX_CHARS)
         if reason := _unfit(fitting, settings):
             counts[reason] += 1
         else:
-            examples.append(_example(fitting, settings, as_of))
+            examples.append(_example(fitting, settings))
             counts[Count.SHORTENED] += len(fitting.branches) < len(draft.branches)
     return examples, counts
 
@@ -44,7 +42,7 @@ def _unfit(draft: Draft, settings: CurationSettings) -> Count | None:
         return Count.EMPTY_ANSWERS
     if len(splits_of(draft, settings)) > 1:  # trained on, it would leak one user's held-out text
         return Count.ACROSS_SPLITS
-    if _length(draft) > settings.max_chars:
+    if _length(draft) > MAX_CHARS:
         return Count.TOO_LONG
     return None
 
@@ -58,16 +56,15 @@ def _chars(message: Message) -> int:
     return len(message.content) + sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
 
 
-def _example(draft: Draft, settings: CurationSettings, as_of: datetime) -> Example:
+def _example(draft: Draft, settings: CurationSettings) -> Example:
     """The example of a draft, with the digest of everything else as its id."""
     (split,) = splits_of(draft, settings)
-    remaining = _remaining(as_of - draft.observed_at, settings.half_life_days)
     example = Example(
         example_id="",
         objective=draft.objective,
         signal=draft.signal,
         prompt=draft.prompt,
-        branches=tuple(_weigh(branch, remaining) for branch in draft.branches),
+        branches=tuple(_rounded(branch) for branch in draft.branches),
         split=split,
         cluster=cluster(draft.interaction),
         tenant=draft.interaction.tenant,
@@ -90,11 +87,6 @@ def content(example: Example) -> dict[str, object]:
     return said
 
 
-def _remaining(age: timedelta, half_life_days: float) -> float:
-    """Share of a weight that is left after exponential decay; 1 where the half-life is 0."""
-    return 0.5 ** (age / timedelta(days=half_life_days)) if half_life_days > 0 else 1.0
-
-
-def _weigh(branch: Branch, remaining: float) -> Branch:
-    """The branch with its score decayed and rounded to six digits, so that rounding errors do not make new ids."""
-    return replace(branch, score=float(f"{branch.score * remaining:.6g}"))
+def _rounded(branch: Branch) -> Branch:
+    """The branch with its score rounded to six digits, so that rounding errors do not make new ids."""
+    return replace(branch, score=float(f"{branch.score:.6g}"))

@@ -42,7 +42,7 @@ def once(events: Index[Event]) -> list[Event]:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Interactions that feedback may be about, by all their names."""
+    """Index of the interactions that feedback may be about, by id and by alias."""
 
     by_id: Index[Interaction]
     by_alias: Mapping[tuple[str, str, str], Sequence[Interaction]]
@@ -94,9 +94,9 @@ def join(
     for opinion in in_force:
         found = meant(known, opinion, opinion.interaction_id)
         other = meant(known, opinion, opinion.other_interaction_id)
-        fate = _fate(opinion, found, other, settings, as_of)
-        counts[fate] += 1
-        if found and fate is Count.MATURE:
+        reason = _reason(opinion, found, other, settings, as_of)
+        counts[reason] += 1
+        if found and reason is Count.MATURE:
             who = opinion.user_key or cluster(found)
             joined.append(Joined(feedback=opinion, interaction=found, other=other, account=who))
     return joined, counts
@@ -142,7 +142,7 @@ def _subject(feedback: Feedback, known: Asked) -> tuple[str, ...]:
     for name in (feedback.interaction_id, feedback.other_interaction_id):
         found = meant(known, feedback, name)
         means.append(f"{found.source}/{found.interaction_id}" if found else f"/{name or ''}")
-    return tuple(sorted(means))  # sorted, because a comparison told from the other side is the same one
+    return tuple(sorted(means))  # sorted, because a comparison stated from the other side is the same one
 
 
 def _slot(feedback: Feedback, known: Asked) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ def _slot(feedback: Feedback, known: Asked) -> tuple[str, ...]:
     return (feedback.tenant, *about, feedback.kind, *who)
 
 
-def _fate(
+def _reason(
     feedback: Feedback,
     found: Interaction | None,
     other: Interaction | None,

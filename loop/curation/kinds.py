@@ -1,6 +1,6 @@
 """Third step of curation: feedback becomes drafts, each kind as its row says.
 
-A row says all that curation needs to know of a kind; a further kind is a row here and a member of `FeedbackKind`.
+A row holds all that curation knows of a kind; a further kind is a row here and a member of `FeedbackKind`.
 """
 
 from collections import Counter, defaultdict
@@ -15,20 +15,20 @@ from loop.curation.ratings import convert_ratings
 from loop.types import FeedbackKind
 
 Converter = Callable[[Sequence[Joined]], tuple[list[Draft], Counter[Count]]]
-"""A function of all feedback of one kind to drafts, and to counts by reason of the feedback that says nothing."""
+"""Function from all feedback of one kind to drafts, and to counts by reason of the feedback that gives none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """All that curation needs to know of one kind of feedback."""
+    """Properties of one kind of feedback."""
 
     convert: Converter
     compares: bool = False
-    """Whether it is about two answers: it waits until the second one is known, too."""
+    """Whether it compares two answers: it waits until the second one is known, too."""
     pairs_by_prompt: bool = False
     """Whether verdicts on several answers to one prompt become pairs of a better and a worse one."""
     asks_again: bool = False
-    """Whether it is the wish for another answer, and so a pair with the later one that was liked."""
+    """Whether it asks for another answer: a pair with a later answer that was liked."""
 
 
 def convert(joined: Iterable[Joined]) -> tuple[list[Draft], Counter[Count]]:
@@ -38,8 +38,8 @@ def convert(joined: Iterable[Joined]) -> tuple[list[Draft], Counter[Count]]:
         by_kind[each.feedback.kind].append(each)
     drafts: list[Draft] = []
     counts = Counter[Count]()
-    for kind, told in by_kind.items():
-        made, silent = KINDS[kind].convert(told)
+    for kind, feedback in by_kind.items():
+        made, silent = KINDS[kind].convert(feedback)
         drafts += made
         counts += silent
     return drafts, counts
@@ -48,10 +48,10 @@ def convert(joined: Iterable[Joined]) -> tuple[list[Draft], Counter[Count]]:
 def _one_by_one(converted: Callable[[Joined], list[Draft] | Count]) -> Converter:
     """The converter of a kind whose feedback is understood alone."""
 
-    def convert_all(told: Sequence[Joined]) -> tuple[list[Draft], Counter[Count]]:
+    def convert_all(feedback: Sequence[Joined]) -> tuple[list[Draft], Counter[Count]]:
         drafts: list[Draft] = []
         counts = Counter[Count]()
-        for each in told:
+        for each in feedback:
             made = converted(each)
             if isinstance(made, Count):
                 counts[made] += 1

@@ -10,6 +10,7 @@ from loop.counts import Count
 from loop.curation.draft import MOST_RANKED, Draft, is_empty, joint, pair, ranked, splits_of
 from loop.curation.kinds import KINDS
 from loop.settings import CurationSettings
+from loop.settings.constants import PAIRS_PER_PROMPT
 from loop.types import Message, Objective
 
 NEUTRAL = 0.5
@@ -38,7 +39,7 @@ def compare_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tup
     """Correct and incorrect answers to one prompt as pairs or a ranking, within one split; other outcomes stay alone.
 
     Where outcomes have more than two values the answers are ranked by them. Otherwise a prompt makes at most
-    `pairs_per_prompt` pairs, spread over its distinct answers; a ranking has at most as many answers as these.
+    `PAIRS_PER_PROMPT` pairs, spread over its distinct answers; a ranking has at most as many answers as these have.
     """
     rest, by_prompt = [], defaultdict(list)
     for draft in sorted(drafts, key=_asked):
@@ -48,7 +49,7 @@ def compare_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tup
             rest.append(draft)
     covered = 0
     for judged in by_prompt.values():
-        compared, chosen = _compared(judged, settings.pairs_per_prompt)
+        compared, chosen = _compared(judged)
         said = {draft.branches[0].response for draft in chosen}
         alone = [draft for draft in judged if draft.branches[0].response not in said]
         # Other verdicts on an answer that is compared add nothing to it: they are counted and left out.
@@ -57,13 +58,13 @@ def compare_outcomes(drafts: Iterable[Draft], settings: CurationSettings) -> tup
     return rest, Counter({Count.COVERED: covered})
 
 
-def _compared(judged: Sequence[Draft], most: int) -> tuple[list[Draft], list[Draft]]:
-    """One ranking of the answers to a prompt, or at most `most` pairs of them, and the drafts that are in it."""
+def _compared(judged: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
+    """One ranking of the answers to a prompt, or pairs of them, and the drafts that are in it."""
     better, worse = _sides(judged)
-    ordered = _in_order(better, worse, 2 * most)
+    ordered = _in_order(better, worse)
     if ordered:
         return [_ranking(ordered)], ordered
-    pairs = list(islice(_choices(better, worse), most))
+    pairs = list(islice(_choices(better, worse), PAIRS_PER_PROMPT))
     made = [_pair(good, bad, min(good.weight, bad.weight)) for good, bad in pairs]
     return made, list(chain.from_iterable(pairs))  # a draft is in several pairs where answers are few
 
@@ -81,14 +82,14 @@ def _sides(judged: Sequence[Draft]) -> tuple[list[Draft], list[Draft]]:
     return better, [draft for text, draft in wrong.items() if text not in contested]
 
 
-def _in_order(better: Sequence[Draft], worse: Sequence[Draft], most: int) -> list[Draft]:
-    """At most `most` drafts to be ranked, best first; none where pairs say as much."""
-    told = [draft for draft in chain(better, worse) if not is_empty(draft.branches[0].response)]
-    ordered = sorted(told, key=_outcome, reverse=True)
+def _in_order(better: Sequence[Draft], worse: Sequence[Draft]) -> list[Draft]:
+    """At most `MOST_RANKED` drafts to be ranked, best first; none where pairs say as much."""
+    nonempty = [draft for draft in chain(better, worse) if not is_empty(draft.branches[0].response)]
+    ordered = sorted(nonempty, key=_outcome, reverse=True)
     values = sorted(set(map(_outcome, ordered)))
-    if most <= 2 or len(values) <= 2 or not values[0] < NEUTRAL < values[-1]:
+    if len(values) <= 2 or not values[0] < NEUTRAL < values[-1]:
         return []
-    return list(spread(ordered, min(MOST_RANKED, most)))
+    return list(spread(ordered, MOST_RANKED))
 
 
 def _ranking(ordered: Sequence[Draft]) -> Draft:

@@ -38,8 +38,8 @@ def convert_ratings(ratings: Iterable[Joined]) -> tuple[list[Draft], Counter[Cou
         values = [_value(rating) for rating in own]
         drafts += compared + [_verdict(rating, _score(_value(rating), values, by_tenant[tenant])) for rating in rest]
     # An average rating says neither better nor worse, as a weight of 0 does.
-    told = [made for made in drafts if made.weight > 0]
-    return told, Counter({Count.UNUSABLE: len(opinions) - len(usable), Count.NEUTRAL: len(drafts) - len(told)})
+    weighty = [made for made in drafts if made.weight > 0]
+    return weighty, Counter({Count.UNUSABLE: len(opinions) - len(usable), Count.NEUTRAL: len(drafts) - len(weighty)})
 
 
 def _value(rating: Joined) -> float:

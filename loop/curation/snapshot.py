@@ -1,4 +1,4 @@
-"""Snapshots: examples as an immutable, content-named dataset of three Parquet tables and a manifest in one folder."""
+"""Snapshots: examples as an immutable dataset named by its content: three Parquet tables and a manifest in a folder."""
 
 import json
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ from loop.errors import IntegrityError, NotFoundError
 from loop.files import whole_folder
 from loop.hashing import canonical, sha256_of, sha256_of_all
 from loop.home import MANIFEST, snapshot_folder
-from loop.settings import CurationSettings
+from loop.settings import CurationSettings, of_curation
 from loop.types import (
     Branch,
     Example,
@@ -62,7 +62,7 @@ def write(
 ) -> Snapshot:
     """Write `<home>/snapshots/<snapshot_id>/` in one move, unless it is already there.
 
-    The id is the sha256 of the examples and the curation settings, but neither of `as_of` nor of the Parquet bytes.
+    The id is the sha256 of the examples and of how they were curated, but neither of `as_of` nor of the Parquet bytes.
     """
     ordered = sorted(examples, key=lambda example: (example.observed_at, example.example_id))
     snapshot = Snapshot(
@@ -122,7 +122,7 @@ def _identify(examples: Sequence[Example], settings: CurationSettings) -> str:
 
 
 def _lines(examples: Sequence[Example], settings: CurationSettings) -> Iterator[bytes]:
-    yield canonical(settings)
+    yield canonical(of_curation(settings))
     for example in examples:
         yield b"\n" + canonical(content(example))
 
@@ -134,7 +134,7 @@ def _write_folder(folder: Path, snapshot: Snapshot, examples: Sequence[Example],
     manifest = {
         **asdict(snapshot),
         "as_of": snapshot.as_of.isoformat(),
-        "settings": asdict(settings),
+        "settings": of_curation(settings),
         "files": {name: sha256_of(content) for name, content in tables.items()},
     }
     with whole_folder(folder) as building:

@@ -1,4 +1,4 @@
-"""Split of users into those who train, screen and judge: the same on all nights, whatever they said."""
+"""Split of users into train, dev and vault: the same on all nights, whatever their feedback."""
 
 import hmac
 

@@ -1,4 +1,4 @@
-"""Second step of curation: feedback of accounts that are too new, or were born in a burst, does not count.
+"""Second step of curation: feedback of accounts that are too new, or were created in a burst, does not count.
 
 Both rules hold before the split, so that the vault cannot be stuffed either.
 """
@@ -23,7 +23,7 @@ Who = TypeVar("Who")
 FLOOR = 10
 """Least feedback of new accounts that a usual day is taken to have, so that a handful raises no alarm."""
 HORIZONS = (1, 2, 3, 4, 5, 6, 7)
-"""Days after its birth over which a cohort is compared with earlier ones, so that sleepers are seen, too."""
+"""Days after its first over which a cohort is compared with earlier ones, so that accounts that wait are found, too."""
 
 Account = tuple[str, str]
 """(tenant, account)."""
@@ -33,7 +33,7 @@ Cohort = tuple[str, date]
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """History of all accounts: everything they ever did, inside the window or not."""
+    """History of all accounts, inside the curation window or not."""
 
     born: Mapping[Account, datetime]
     """Time at which each account was first seen, asking or giving feedback."""
@@ -48,15 +48,15 @@ class History:
 def history(feedback: Iterable[Feedback], known: Asked) -> History:
     """The history of every account in these events."""
     asked = [((i.tenant, cluster(i)), i.occurred_at) for i in once(known.by_id)]
-    told = []
+    times = []
     for opinion in feedback:
         who = account(opinion, known)
         if who:
-            told.append(((opinion.tenant, who), opinion.occurred_at))
-    born = _earliest(asked + told)
-    first, opened = _first_days(asked + told), _first_days(told)
+            times.append(((opinion.tenant, who), opinion.occurred_at))
+    born = _earliest(asked + times)
+    first, opened = _first_days(asked + times), _first_days(times)
     given: dict[Cohort, list[datetime]] = defaultdict(list)
-    for giver, at in sorted(told, key=itemgetter(1)):
+    for giver, at in sorted(times, key=itemgetter(1)):
         # Users who were there before feedback could be given are no burst on the day it could.
         given[giver[0], max(_day(born[giver]), opened[giver[0]])].append(at)
     return History(born, first, opened, given)

@@ -20,7 +20,7 @@ def combine(drafts: Iterable[Draft]) -> tuple[list[Draft], Counter[Count]]:
     """
     questions = defaultdict(list)
     for draft in sorted(drafts, key=_strongest_first):
-        # A set, so that comparisons told from either side are about the same answers.
+        # A set, so that comparisons stated from either side are about the same answers.
         answers = frozenset(branch.response for branch in draft.branches)
         asked = draft.interaction
         questions[asked.tenant, asked.conversation_id, draft.objective, draft.prompt, answers].append(draft)
@@ -55,14 +55,14 @@ def _strongest_first(draft: Draft) -> tuple[int, float, list[str]]:
 
 
 def _stance(draft: Draft) -> tuple[Message, ...] | bool:
-    """Side that a draft takes: of several answers their order, of one whether it is liked."""
+    """Vote of a draft: the order of several answers, or whether a single one is liked."""
     if len(draft.branches) == 1:
         return draft.branches[0].score > 0
     return tuple(branch.response for branch in draft.branches)
 
 
 def _weighing(draft: Draft, weight: float) -> tuple[Branch, ...]:
-    """The branches of `draft` with all scores in proportion, so that it weighs `weight`."""
+    """The branches of `draft`, their scores scaled so that its weight is `weight`."""
     # Divided first: the scores of a pair and of a verdict are then exactly the weight.
     return tuple(replace(branch, score=branch.score / draft.weight * weight) for branch in draft.branches)
 

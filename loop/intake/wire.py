@@ -28,7 +28,7 @@ REMEDY = "compare it with the JSON Schema of the wire contract"
 
 # An odd number of backslashes before `u0000`: with an even one the text only talks of a NUL, its backslash is escaped.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-_PLACED = re.compile(r"(?P<told>.*) - at `\$\.?(?P<place>[^`]*)`", re.DOTALL)
+_PLACED = re.compile(r"(?P<fault>.*) - at `\$\.?(?P<place>[^`]*)`", re.DOTALL)
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 Int64 = Annotated[int, Meta(ge=LOWEST, le=HIGHEST)]
@@ -36,13 +36,13 @@ Time = Annotated[datetime, Meta(tz=True)]
 
 
 # The published schema also has the docstrings of the Structs below: they are part of the contract.
-def _said(text: str) -> Meta:
-    """A field's description in the published schema."""
+def _doc(text: str) -> Meta:
+    """Description of a field in the published JSON Schema."""
     return Meta(description=text)
 
 
 def to_utc(value: datetime) -> datetime:
-    """The same time in UTC. Raises ValueError when its year there is not between 1 and 9999."""
+    """The time in UTC. Raises ValueError when its year there is not between 1 and 9999."""
     try:
         return value.astimezone(UTC)
     except OverflowError as error:
@@ -84,11 +84,11 @@ class ChatText(Struct):
 
 
 class ChatContent(Struct, kw_only=True):
-    """What a message says; text only."""
+    """Content of a message: its text, or its text parts."""
 
     content: str | list[ChatText] | None = None
     tool_calls: list[ChatToolCall] | None = None
-    tool_call_id: Annotated[str | None, _said("For role `tool`: the call this message answers.")] = None
+    tool_call_id: Annotated[str | None, _doc("For role `tool`: the call this message answers.")] = None
 
 
 class ChatMessage(ChatContent, kw_only=True):
@@ -104,7 +104,7 @@ class ChatAnswer(ChatContent, kw_only=True):
 
 
 class WireSampling(Struct):
-    """How the answer was drawn."""
+    """Sampling settings with which the answer was drawn."""
 
     temperature: float | UnsetType = UNSET
     top_p: float | UnsetType = UNSET
@@ -113,14 +113,14 @@ class WireSampling(Struct):
 
 
 class WireData(Struct, kw_only=True):
-    """What interactions and feedback have in common."""
+    """Fields that interactions and feedback share."""
 
-    user_key: Annotated[Name | None, _said("Pseudonym of the user, never the raw id.")] = None
+    user_key: Annotated[Name | None, _doc("Pseudonym of the user, never the raw id.")] = None
     tenant: Name | None = None
     metadata: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for metadata of endless depth."""
+        """Raises ValueError for metadata nested deeper than MAX_LEVELS."""
         if self.metadata:
             _require_shallow(self.metadata)
 
@@ -129,39 +129,45 @@ class WireInteraction(WireData, kw_only=True):
     """One request with its answer."""
 
     conversation_id: Name
-    messages: Annotated[list[ChatMessage], Meta(min_length=1), _said("Everything the model was shown.")]
+    messages: Annotated[
+        list[ChatMessage], Meta(min_length=1), _doc("All messages that the model was shown, oldest first.")
+    ]
     response: ChatAnswer
-    model: Annotated[Name, _said("The served model as `name@version`.")]
-    parent_id: Annotated[Name | None, _said("The interaction this one follows in its conversation.")] = None
+    model: Annotated[Name, _doc("The served model as `name@version`.")]
+    parent_id: Annotated[Name | None, _doc("The interaction this one follows in its conversation.")] = None
     aliases: Annotated[
         list[Name] | None,
-        _said("Other names that feedback may know it by; of several with one the last before the feedback is meant."),
+        _doc("Other names for feedback to use; of several interactions the last before the feedback is meant."),
     ] = None
     sampling: WireSampling | None = None
     token_logprobs: Annotated[
         list[float] | None,
-        _said("Of each response token under the served model, in nats."),
+        _doc("Log-probability of each response token under the served model, in nats."),
     ] = None
     verifiers: list[Verifier] | None = None
 
 
 class WireFeedback(WireData, kw_only=True):
-    """What somebody, or the world, said of an interaction."""
+    """Feedback on an interaction, by a user or by an automatic check."""
 
     interaction_id: Name
     kind: FeedbackKind
     value: Annotated[
-        float | None, _said("Thumb and comparison: +1 or -1; rating: any scale; outcome: 0 to 1; implicit: -1 to +1.")
+        float | None,
+        _doc("Thumb and comparison: +1 or -1; rating: any scale; outcome: 0 to 1; implicit: -1 to +1."),
     ] = None
-    text: Annotated[str | None, _said("Edit and demonstration: the better answer; comment: the comment.")] = None
+    text: Annotated[str | None, _doc("Edit and demonstration: the better answer; comment: the comment.")] = None
     other_interaction_id: Annotated[
-        Name | None, _said("Comparison: the interaction compared with; value +1 says `interaction_id` was better.")
+        Name | None, _doc("Comparison: the interaction compared with; value +1 says `interaction_id` was better.")
     ] = None
     whole_conversation: Annotated[
-        bool | None, _said("An outcome of every assistant turn of the conversation, not of the last answer alone.")
+        bool | None,
+        _doc("Whether an outcome is of every assistant turn of the conversation, not of the last answer alone."),
     ] = None
-    revises: Annotated[Name | None, _said("The id of the feedback this one replaces.")] = None
-    retracted: Annotated[bool | None, _said("Takes the feedback back; then no value or text is needed.")] = None
+    revises: Annotated[Name | None, _doc("Id of the feedback that this one replaces.")] = None
+    retracted: Annotated[bool | None, _doc("Whether the feedback is taken back; then no value or text is needed.")] = (
+        None
+    )
 
     def __post_init__(self) -> None:
         """Raises ValueError when the value or text that its kind needs is missing."""
@@ -191,7 +197,7 @@ class WireFeedback(WireData, kw_only=True):
 class WireLetter(Struct):
     """Bytes that could not be parsed where they were read."""
 
-    position: Annotated[Int64, _said("Line or element number (from 1) in the imported file.")]
+    position: Annotated[Int64, _doc("Line or element number (from 1) in the imported file.")]
     reason: str
     payload: bytes
 
@@ -203,7 +209,8 @@ class WireEvent(Struct, tag_field="type", kw_only=True):
     id: Name
     source: Name
     schema_version: Annotated[
-        Int64, _said("Additive changes keep the number's meaning: a newer event with a readable shape is read.")
+        Int64,
+        _doc("Version of the shape. Additive changes keep it; newer events are read where their shape allows."),
     ] = SCHEMA_VERSION
 
 
@@ -261,7 +268,7 @@ def require_storable(payload: bytes) -> None:
 
 
 def placed(error: ValidationError) -> str:
-    """The message of a validation error with the place in front, at most MAX_REASON_CHARS long."""
+    """Message of a validation error, preceded by the place of the fault; at most MAX_REASON_CHARS long."""
     text = str(error)
     found = _PLACED.fullmatch(text)
-    return (f"{found['place']}: {found['told']}" if found and found["place"] else text)[:MAX_REASON_CHARS]
+    return (f"{found['place']}: {found['fault']}" if found and found["place"] else text)[:MAX_REASON_CHARS]

@@ -6,5 +6,5 @@ from loop.nights.parts import Parts
 
 def capture_events(parts: Parts) -> int:
     """Bring the store up to date with the log; returns its watermark, the ingestion sequence of the newest row."""
-    capture(parts.log, parts.store, batch_size=parts.settings.log.batch_events)
+    capture(parts.log, parts.store, batch_size=parts.machine.batch_events)
     return parts.store.watermark()

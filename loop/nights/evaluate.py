@@ -28,14 +28,16 @@ def evaluate_candidate(parts: Parts, candidate_id: str, champion: int) -> Eviden
     anchor = promotion.anchor(entries)
     adapter = candidates.adapter(parts.home, candidate)
     dev, vault = (snapshot.read(parts.home, candidate.snapshot_id, split) for split in (Split.DEV, Split.VAULT))
-    suites = held_out(dev, vault, parts.settings.evaluation) + own_suites(parts.settings)
+    suites = held_out(dev, vault, parts.settings.evaluation, parts.machine.max_pairs) + own_suites(parts.settings)
     judged, answers = collect(
         suites,
-        candidate=load_adapter(parts.settings, adapter),
-        champion=load_version(parts.settings, parts.registry, entries, champion),
-        anchor=load_version(parts.settings, parts.registry, entries, anchor) if anchor != champion else None,
+        candidate=load_adapter(parts.settings, adapter, parts.machine),
+        champion=load_version(parts.settings, parts.registry, entries, champion, parts.machine),
+        anchor=load_version(parts.settings, parts.registry, entries, anchor, parts.machine)
+        if anchor != champion
+        else None,
         cache=parts.home / ANSWERS,
-        chunk=parts.settings.evaluation.batch_prompts,
+        chunk=parts.machine.batch_prompts,
         progress=parts.progress,
     )
     evidence = Evidence(

@@ -20,6 +20,7 @@ from loop.nights.validate import validate_snapshot
 from loop.ports import LEASE_SECONDS, NIGHT_LEASE
 from loop.promotion import BASE, champion
 from loop.report.outcomes import NOT_PROMOTED
+from loop.settings import differences, policy, restored
 from loop.types import Night, NightStatus, Outputs, Stage, Verdict, Without
 
 log = logging.getLogger(__name__)
@@ -43,11 +44,12 @@ class Outcome:
 def run(parts: Parts, as_of: datetime, *, abandon: str = "") -> Night:
     """Run one night, from its first unfinished stage to its report.
 
-    An interrupted night goes on and keeps the `as_of` that it began with; with `abandon`, a reason, it is closed as
-    FAILED instead and a new one begins. Raises LeaseHeldError while another night runs.
+    An interrupted night goes on and keeps the `as_of` and the settings that it began with; with `abandon`, a reason, it
+    is closed as FAILED instead and a new one begins. Raises LeaseHeldError while another night runs.
     """
     with parts.store.lease(NIGHT_LEASE, LEASE_SECONDS):
         night = _open(parts, as_of, abandon)
+        parts = _as_it_began(parts, night)
         while (stage := night.next_stage) is not None:
             log.info("%s: %s", night.night_id, stage)
             parts.progress(stage, 0, 1, "begins")
@@ -74,10 +76,30 @@ def _open(parts: Parts, as_of: datetime, abandon: str) -> Night:
         status=NightStatus.RUNNING,
         # Who serves now: training continues it and evidence compares with it, whoever moves the champion meanwhile.
         champion_version=champion(parts.ledger.entries()),
+        settings=policy(parts.settings),
         started_at=parts.clock(),
     )
     parts.store.save_night(night)
     return night
+
+
+def _as_it_began(parts: Parts, night: Night) -> Parts:
+    """The parts with the settings that the night began with, so that no night mixes two policies."""
+    if not night.settings:
+        return parts
+    began = restored(night.settings, parts.settings)
+    changed = differences(policy(began), policy(parts.settings))
+    if not changed:
+        return parts
+    log.warning(
+        "%s goes on under the settings that it began with, not with what was set since: %s; "
+        "`nightshift run --abandon REASON` gives it up and begins a new one",
+        night.night_id,
+        ", ".join(changed),
+    )
+    # What a person has forbidden since then is not done all the same.
+    promote = began.gate.promote and parts.settings.gate.promote
+    return replace(parts, settings=replace(began, gate=replace(began.gate, promote=promote)))
 
 
 def _outcome(parts: Parts, night: Night, stage: Stage) -> Outcome:

@@ -1,8 +1,9 @@
-"""Everything that the stages of a night work with."""
+"""Parts of a night, which all of its stages use."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from loop.machine import BY_RULE, Machine
 from loop.memory import MEMORY, Memory
 from loop.ports import Clock, EventLog, Ledger, Progress, Registry, Store, Validator
 from loop.settings import Settings
@@ -21,6 +22,7 @@ class Parts:
     clock: Clock
     progress: Progress
     memory: Memory = MEMORY
+    machine: Machine = BY_RULE
 
     @property
     def home(self) -> Path:

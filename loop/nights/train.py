@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from loop.home import REFERENCE, STEPS, job_folder, snapshot_folder
 from loop.models import fingerprint, importing
 from loop.nights.parts import Parts
 from loop.nights.versions import adapter_folder, base_folder
-from loop.settings import policy
+from loop.settings import hashed_training, policy
 from loop.types import Candidate, Split
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def train_candidate(parts: Parts, snapshot_id: str, parent: int, night_id: str =
         run.log_settings(policy(parts.settings))
         run.log_snapshot(parts.store.snapshot(snapshot_id), snapshot_folder(parts.home, snapshot_id))
         parts.progress("train", 0, 1, "begins")
-        for step in training.train(job, parts.memory, parts.progress):
+        for step in training.train(job, parts.memory, parts.progress, parts.machine):
             run.log_metrics(step.metrics, step.step)
             _append_line(job.folder / STEPS, {"step": step.step, **step.metrics})
             note = f"loss {step.metrics['loss']:.3f}"
@@ -67,7 +66,7 @@ def job_id(parts: Parts, snapshot_id: str, parent: int) -> str:
         "snapshot": snapshot_id,
         "parent": promotion.adapter_of(parts.registry, parent),  # its bytes: a number says nothing of them
         "base": fingerprint(base_folder(parts.settings)),
-        "training": asdict(parts.settings.training),
+        "training": hashed_training(parts.settings.training),
         "dtype": parts.settings.model.dtype,
     }
     return digest(made_from)[:16]
@@ -81,7 +80,6 @@ def _job(parts: Parts, snapshot_id: str, parent: int) -> "training.Job":
         job_id=made_from,
         snapshot_id=snapshot_id,
         examples=snapshot.read(parts.home, snapshot_id, Split.TRAIN),
-        dev=snapshot.read(parts.home, snapshot_id, Split.DEV) if parts.settings.training.patience else (),
         base=base_folder(parts.settings),
         parent=adapter_folder(parts.settings, parts.registry, parts.ledger.entries(), parent),
         parent_version=parent,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from loop import promotion
 from loop.errors import NotFoundError
+from loop.machine import BY_RULE, Machine
 from loop.models import find, fingerprint, require_torch
 from loop.nights.parts import Parts
 from loop.ports import EventStore, Registry
@@ -26,22 +27,23 @@ def serving_version(parts: Parts) -> int:
     return promotion.champion(parts.ledger.entries())
 
 
-def load_version(settings: Settings, registry: Registry, entries: Sequence[Promotion], version: int) -> "LanguageModel":
+def load_version(
+    settings: Settings,
+    registry: Registry,
+    entries: Sequence[Promotion],
+    version: int,
+    machine: Machine = BY_RULE,
+) -> "LanguageModel":
     """A registered version (0: the base model), ready to answer.
 
     Its adapter has the bytes that the registry and the ledger's `entries` recorded, and was trained on this base model.
     """
     require_torch()
-    return load_adapter(settings, adapter_folder(settings, registry, entries, version))
-
-
-def load_base(settings: Settings) -> "LanguageModel":
-    """The base model without an adapter, ready to answer; no registry is needed for it."""
-    return load_adapter(settings, None)
+    return load_adapter(settings, adapter_folder(settings, registry, entries, version), machine)
 
 
 def usual_sampling(store: EventStore) -> Sampling | None:
-    """How most of the newest interactions were drawn, without their seeds; None where none of them says."""
+    """Sampling of most of the newest interactions, without their seeds; None where none of them has one."""
     recent = [each.sampling for each in store.newest_interactions(RECENT)]
     # Each request has a seed of its own, which would make every sampling unlike the others.
     counted = Counter(replace(each, seed=None) for each in recent if each)
@@ -65,12 +67,11 @@ def adapter_folder(settings: Settings, registry: Registry, entries: Sequence[Pro
     return promotion.fetch(registry, entries, version, fingerprint(base_folder(settings)))
 
 
-def load_adapter(settings: Settings, adapter: Path | None) -> "LanguageModel":
+def load_adapter(settings: Settings, adapter: Path | None, machine: Machine = BY_RULE) -> "LanguageModel":
     """The base model with the adapter of a folder, or alone."""
     from loop.models import load
 
-    batch = settings.evaluation.batch_prompts
-    return load(base_folder(settings), dtype=settings.model.dtype, adapter=adapter, batch=batch)
+    return load(base_folder(settings), dtype=settings.model.dtype, adapter=adapter, batch=machine.batch_prompts)
 
 
 def base_folder(settings: Settings) -> Path:

@@ -30,3 +30,4 @@ from loop.ports.registry import Run as Run
 from loop.ports.store import Store as Store
 from loop.ports.work import Clock as Clock
 from loop.ports.work import Progress as Progress
+from loop.ports.work import silent as silent

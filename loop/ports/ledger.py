@@ -1,4 +1,4 @@
-"""The ledger: who serves, and who made it so."""
+"""Port of the ledger, which says what version serves and who made it the champion."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from loop.types import Promotion
 
 
 class Ledger(Protocol):
-    """The append-only, hash-chained history of champions: the one truth about what serves."""
+    """The append-only, hash-chained history of champions; what it says serves, serves."""
 
     def ledger_id(self) -> str:
         """Id of the ledger, made once and never changed, by which a registry knows whose champions it shows."""

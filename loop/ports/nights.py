@@ -1,4 +1,4 @@
-"""What a night leaves behind, what it asks before it trains, and the lease under which it runs."""
+"""Ports of a night: the records of its stages, the validator of its snapshot, and the lease under which it runs."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ from loop.types import Candidate, Decision, Evidence, Night, Snapshot, Validatio
 
 
 class Records(Protocol):
-    """What the stages made. Raises NotFoundError for an unknown id."""
+    """Results of the stages, by their ids. Raises NotFoundError for an unknown id."""
 
     def save_snapshot(self, snapshot: Snapshot) -> None: ...
 
@@ -35,7 +35,7 @@ class Records(Protocol):
 
 
 class NightStore(Records, Protocol):
-    """All nights, with what their stages made."""
+    """All nights, with the results of their stages."""
 
     def save_night(self, night: Night) -> None:
         """Insert a night, or replace the one with its night_id."""

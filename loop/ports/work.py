@@ -1,4 +1,4 @@
-"""What work gets from whoever starts it: the time, and somebody to tell how far it is."""
+"""Arguments that long work takes from its caller: a clock, and a receiver of its progress."""
 
 from datetime import datetime
 from typing import Protocol
@@ -14,3 +14,7 @@ class Progress(Protocol):
     """Receiver of the progress of long work; `done == of` is its end, also of work that was cut short."""
 
     def __call__(self, stage: str, done: int, of: int, note: str) -> None: ...
+
+
+def silent(stage: str, done: int, of: int, note: str) -> None:
+    """A `Progress` that says nothing."""

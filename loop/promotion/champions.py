@@ -1,4 +1,4 @@
-"""State of the ledger, as pure folds over its rows: who serves, who served before, who is the anchor."""
+"""State of the ledger, as pure folds over its rows: the champion, those before it, and the anchor."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Checks before a row is written: the right model, the right decision, the right bytes."""
+"""Checks before a row of the ledger is written: of the model, the decision, and the adapter's bytes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,7 +107,7 @@ def require_fresh(entries: Sequence[Promotion], decision: Decision) -> None:
 
 
 def overtaken(entries: Sequence[Promotion]) -> StaleChampionError:
-    """The error that says who serves now and who moved the champion last."""
+    """Error that names the champion of now, and who made it so."""
     moved = last_move(entries)
     who = "by an empty ledger"
     if moved is not None:

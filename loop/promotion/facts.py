@@ -30,7 +30,7 @@ def facts(entries: Sequence[Promotion]) -> Mapping[int, Facts]:
     """Facts of every version that a row is about, but the base model, which has no page."""
     found: dict[int, Facts] = {}
     for position, entry in enumerate(entries):
-        for version, word, said in _said(entries[:position], entry):
+        for version, word, said in _mentions(entries[:position], entry):
             about = found.setdefault(version, Facts())
             about.tags |= _tags(word, entry)
             about.lines.append(f"- {entry.recorded_at:%Y-%m-%d %H:%M} UTC: {said} by {_by(entry)}")
@@ -47,8 +47,8 @@ def described(description: str, about: Facts) -> str:
     return judged[: PAGE_CHARACTERS - len(ending)] + ending
 
 
-def _said(before: Sequence[Promotion], entry: Promotion) -> Iterator[tuple[int, str, str]]:
-    """Versions that a row is about, each with the first word of its tags and a sentence on what happened to it."""
+def _mentions(before: Sequence[Promotion], entry: Promotion) -> Iterator[tuple[int, str, str]]:
+    """Versions that a row is about, each with the prefix of its tags and a sentence on the move."""
     match entry.action:
         case Action.PROMOTE:
             yield entry.to_version, "promoted", f"promoted over version {entry.from_version}"

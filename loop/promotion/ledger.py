@@ -14,7 +14,7 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """What a row of the ledger is to say, before it has its place in the chain; fields as those of `Promotion`."""
+    """Content of a row of the ledger, before its place in the chain is known; fields as in `Promotion`."""
 
     action: Action
     model: str

@@ -31,7 +31,7 @@ GLOSSARY: Mapping[str, str] = {
         "The smallest true difference that a test with this many users finds four times in five; a smaller one is "
         "likely to be missed."
     ),
-    "dev": "The split whose users only screen: a training may look at them to stop in time, the gate does not.",
+    "dev": "The split whose users neither train nor judge; suites that are only read may use them.",
     "draft": (
         "An example in the making: one user's opinion in the shape of an example, before repeats, caps and bounds."
     ),
@@ -101,7 +101,7 @@ GLOSSARY: Mapping[str, str] = {
         "The night ended before it judged a candidate, because the data failed its expectations or held nothing new."
     ),
     "snapshot": "The examples of one night as an unchangeable data set named by its content.",
-    "split": "Which users' feedback trains (train), screens (dev) or judges (vault); a user stays in one for ever.",
+    "split": "Whether a user's feedback trains (train), judges (vault) or neither (dev); users stay in it for ever.",
     "suite": "A set of held-out prompts with one way to score answers; its role is superiority, guard or report.",
     "superiority": "The role of a suite on which the candidate has to be better than the champion.",
     "UNDERPOWERED": "A test failed, but its interval holds effects that would pass: these users cannot tell, more may.",

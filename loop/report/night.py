@@ -52,7 +52,7 @@ DIGITS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NightReport:
-    """Everything of a night that its page shows; outputs that a skipped night did not make are absent."""
+    """Content of a night's page; outputs that a skipped night did not make are absent."""
 
     night: Night
     model: str

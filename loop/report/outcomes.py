@@ -102,7 +102,7 @@ def _moved_meanwhile(night: Night, rows: Sequence[Promotion]) -> Promotion | Non
 
 
 def _overtaken(night: Night) -> str | None:
-    """Reason of a night whose promotion somebody else's move forestalled."""
+    """Reason of a night whose promotion failed because somebody else moved the champion first."""
     begins = f"{NOT_PROMOTED}: "
     return next((reason.removeprefix(begins) for reason in night.reasons if reason.startswith(begins)), None)
 
@@ -150,7 +150,7 @@ def _serving(night: Night, rows: Sequence[Promotion]) -> str:
 
 
 def _after(night: Night, rows: Sequence[Promotion]) -> str:
-    """Next step after a night that came to its end."""
+    """Next step after a night that has ended."""
     ask = f'`nightshift ask --version {night.outputs.version} "..."` asks it'
     match night.verdict:
         case Verdict.PROMOTE if promoted(night, rows):

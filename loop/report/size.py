@@ -1,11 +1,11 @@
-"""Size of a training and what ended it, in words, from its candidate's metrics."""
+"""Size of a training and the setting that ended it, in words, from its candidate's metrics."""
 
 from collections.abc import Iterator, Mapping
 
 from loop.alarms import what_ended
 
 SHOWN = {"steps", "steps_planned", "skipped", "examples", "dropped", "truncated", "seconds", "budget_hit", "left_out"}
-"""Metrics that `size` says in words."""
+"""Metrics that `size` puts into words."""
 
 
 def size(metrics: Mapping[str, float]) -> Iterator[tuple[str, object]]:
@@ -34,7 +34,4 @@ def _steps(metrics: Mapping[str, float]) -> str:
     said = f"{done:.0f} of {planned:.0f}"
     if metrics.get("skipped"):
         said += f", {metrics['skipped']:.0f} of them left out because their gradient leapt or was no number"
-    # Before `patience`: a training that a budget cut has fewer steps than planned as well.
-    if metrics.get("budget_hit"):
-        return f"{said}; cut short: to train on, raise {what_ended(metrics)}"
-    return f"{said}; it stopped when the dev split got no better (`patience`)" if done < planned else said
+    return f"{said}; cut short: to train on, raise {what_ended(metrics)}" if metrics.get("budget_hit") else said

@@ -1,4 +1,4 @@
-"""Standings: what came of each night and why, and what its process does where a night has not ended."""
+"""Standings of nights: the result and its reason, and the state of the process where a night has not ended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from loop.types import Night, NightStatus, Promotion, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A night as it is told: its result, the reason, and what its process does where the night has not ended."""
+    """Standing of a night: its result, the reason, and the state of its process where the night has not ended."""
 
     night: Night
     result: str

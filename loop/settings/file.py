@@ -1,13 +1,16 @@
 """Settings from nightshift.toml and flags, checked and frozen."""
 
+import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
-from typing import assert_never, get_type_hints
+from typing import get_args, get_type_hints
 
 from loop.errors import UsageError
+from loop.settings import agreement
 from loop.settings.environment import Addresses, addresses
+from loop.settings.older import Older, translated
 from loop.settings.sections import (
     CurationSettings,
     EvaluationSettings,
@@ -18,7 +21,7 @@ from loop.settings.sections import (
     TrainingSettings,
     ValidationSettings,
 )
-from loop.types import Json, SuiteRole
+from loop.types import Json
 
 SETTINGS_FILE = "nightshift.toml"
 
@@ -38,17 +41,20 @@ class Settings:
     addresses: Addresses = field(default_factory=Addresses)
     project: Path = Path()
     """Folder of the settings file, in which the files and modules lie that it names."""
+    older: tuple[Older, ...] = ()
+    """Keys of an earlier version that were set; nothing is trained or judged before they are today's."""
 
 
 ELSEWHERE = {
     "addresses": "addresses and secrets come from the environment",
     "project": "it is the folder of the settings file",
+    "older": "leave it out: `nightshift init --print` shows every key",
 }
 """Fields of `Settings` that no file may set, with their origin."""
 
 
 def policy(settings: Settings) -> dict[str, Json]:
-    """All settings but addresses and secrets, as JSON, with the suites by name; a candidate is stored with them."""
+    """All settings but addresses and secrets, as JSON, with the suites by name; candidates and nights keep them."""
     sections = {name: values for name, values in asdict(settings).items() if name not in {*ELSEWHERE, "suites"}}
     # Left out where there are none, so that a project without suites is stored as it always was.
     if settings.suites:
@@ -56,24 +62,45 @@ def policy(settings: Settings) -> dict[str, Json]:
             suite.name: {"role": str(suite.role), "file": suite.file, "scorer": suite.scorer}
             for suite in settings.suites
         }
-    return sections
+    # As it is when it comes back from a database: with lists, not tuples.
+    plain: dict[str, Json] = json.loads(json.dumps(sections))
+    return plain
 
 
 def load(path: Path | None = None, overrides: Mapping[str, Json] | None = None) -> Settings:
     """Settings from `path`, or from nightshift.toml here when there is one, else the defaults.
 
-    `overrides` maps `section.key` to a value. Raises UsageError for an unreadable file and for unknown or wrong keys.
+    `overrides` maps `section.key`, or `section.table.key`, to a value. Raises UsageError for an unreadable file and for
+    unknown or wrong keys.
     """
     sections = _read(path or Path(SETTINGS_FILE), required=path is not None)
     # Put in before the check, so that a flag is held to the same bounds as the file.
     for dotted, value in (overrides or {}).items():
-        section, _, key = dotted.partition(".")
-        if section == "suites":
+        if dotted.partition(".")[0] == "suites":
             raise UsageError(f"{dotted} cannot be set alone", "write the suite into the settings file, as [[suites]]")
-        if isinstance(values := sections.setdefault(section, {}), dict):
-            values[key] = value
+        _put(sections, dotted, value)
+    today, older = translated(sections)
     project = path.parent if path else Path()
-    return replace(_validate(sections), addresses=addresses(), project=project)
+    return replace(_validate(today), addresses=addresses(), project=project, older=older)
+
+
+def restored(recorded: Mapping[str, Json], running: Settings) -> Settings:
+    """Settings of a stored policy, also of one that an earlier version stored, at the addresses of those `running`.
+
+    Raises UsageError for a damaged policy.
+    """
+    today, _ = translated(recorded)
+    # Suites are stored by name, as nothing else is.
+    suites = today.get("suites")
+    if isinstance(suites, Mapping):
+        today["suites"] = [_named(name, suite) for name, suite in suites.items()]
+    return replace(_validate(today), addresses=running.addresses, project=running.project)
+
+
+def differences(one: Mapping[str, Json], other: Mapping[str, Json]) -> tuple[str, ...]:
+    """Dotted keys, in order, under which two policies have different values."""
+    ours, theirs = dict(_leaves(one)), dict(_leaves(other))
+    return tuple(key for key in sorted(ours | theirs) if ours.get(key) != theirs.get(key))
 
 
 def at_home(settings: Settings, home: Path) -> Settings:
@@ -81,7 +108,45 @@ def at_home(settings: Settings, home: Path) -> Settings:
     return replace(settings, addresses=replace(settings.addresses, home=home))
 
 
-def _read(path: Path, *, required: bool) -> dict[str, dict[str, Json]]:
+def require_current(settings: Settings) -> None:
+    """Raises UsageError for keys of an earlier version, under which something else might be trained than was meant."""
+    if settings.older:
+        raise UsageError(
+            f"settings are those of an earlier version: {told(settings)}",
+            f"`nightshift init --migrate` rewrites {SETTINGS_FILE} and keeps the file as it was beside it",
+        )
+
+
+def told(settings: Settings) -> str:
+    """Sentence on the keys of an earlier version that were set: where each has gone."""
+    return "; ".join(older.said for older in settings.older)
+
+
+def _named(name: str, suite: Json) -> Json:
+    return {"name": name, **suite} if isinstance(suite, Mapping) else suite
+
+
+def _leaves(tables: Mapping[str, Json], above: str = "") -> Iterator[tuple[str, Json]]:
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _put(sections: dict[str, Json], dotted: str, value: Json) -> None:
+    """Set the value of a dotted key. Raises UsageError where the key goes on below something that is no table."""
+    *tables, name = dotted.split(".")
+    at = sections
+    for table in tables:
+        inner = at.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise UsageError(f"{dotted} is no setting: {table} is no table", "set it in the settings file")
+        at = inner
+    at[name] = value
+
+
+def _read(path: Path, *, required: bool) -> dict[str, Json]:
     if not path.exists() and not required:
         return {}
     try:
@@ -101,51 +166,23 @@ def _validate(sections: Mapping[str, object]) -> Settings:
         if name in sections:
             raise UsageError(f"settings have a section [{name}]", origin)
     strict = ConfigDict(extra="forbid")  # a misspelt key must not leave a default in force
-    for section in (SuiteSettings, *get_type_hints(Settings).values()):
-        if isinstance(section, type) and is_dataclass(section):
-            with_config(strict)(section)
+    for table in _tables(Settings):
+        with_config(strict)(table)
     try:
-        checked = TypeAdapter(with_config(strict)(Settings)).validate_python(sections)
+        checked = TypeAdapter(Settings).validate_python(sections)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise UsageError(
             f"settings are wrong: {wrong}", "`nightshift init --print` shows every key with its meaning"
         ) from error
-    _require_agreement(checked)
+    agreement.require(checked.curation, checked.validation, checked.suites)
     return checked
 
 
-def _require_agreement(settings: Settings) -> None:
-    """Raises UsageError for settings that are each within bounds but do not go together."""
-    if settings.curation.dev_share + settings.curation.vault_share >= 1:
-        raise UsageError(
-            "settings are wrong: curation.dev_share and curation.vault_share leave no user to train on",
-            "lower one of them: together they have to stay below 1",
-        )
-    _require_suites(settings.suites)
-    training = settings.training
-    if training.shard and training.processes > 1 and training.quantize != "none":
-        raise UsageError(
-            "settings are wrong: training.shard and training.quantize do not go together in several processes",
-            "set one of them, or training.processes = 1: four bits need a quarter of the memory, sharding divides it",
-        )
-
-
-def _require_suites(suites: Sequence[SuiteSettings]) -> None:
-    """Raises UsageError for two suites of one name, and for one that is to show a gain."""
-    names = [suite.name for suite in suites]
-    for suite in suites:
-        if names.count(suite.name) > 1:
-            raise UsageError(f"settings are wrong: two suites are called {suite.name}", "give each a name of its own")
-        match suite.role:
-            case SuiteRole.GUARD | SuiteRole.REPORT:
-                pass
-            case SuiteRole.SUPERIORITY:
-                raise UsageError(
-                    f"settings are wrong: suite {suite.name} has the role superiority, and a fixed file cannot show "
-                    "that a candidate is better: its items would be evidence again every night, until one passes by "
-                    "luck",
-                    'use role = "guard", which blocks a loss, or role = "report", which is only read',
-                )
-            case _:
-                assert_never(suite.role)
+def _tables(owner: type) -> Iterator[type]:
+    """A dataclass and all dataclasses within it, also those in tuples of them."""
+    yield owner
+    for kind in get_type_hints(owner).values():
+        for inner in (kind, *get_args(kind)):
+            if is_dataclass(inner) and isinstance(inner, type):
+                yield from _tables(inner)

@@ -1,6 +1,10 @@
-"""The policy: sections and keys of nightshift.toml, each key with its meaning under it."""
+"""The policy: sections and keys of nightshift.toml, each key with its meaning under it.
 
-from dataclasses import dataclass
+A field whose type is a dataclass is a table within its section, `[training.pair]`; a tuple of them is an array of
+tables, `[[suites]]`.
+"""
+
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from loop.settings.bounds import Amount, Between, Count, Days, Matching, Share, Some
@@ -37,22 +41,14 @@ class CurationSettings:
     """Most train examples, the newest kept; about as many as `budget_tokens` is enough for; 0 for all."""
     replay: Share = 0.0
     """Share of `max_examples` for older examples whose answer users approved, so that it is not forgotten."""
-    half_life_days: Amount = 0.0
-    """Days in which the weight of a branch halves, counted from its feedback; 0 is off."""
     per_user_cap: Count = 50
     """Most examples of one user in a snapshot, the newest kept; 0 for no cap."""
     min_account_days: Days = 1.0
     """Days from a user's first event until their feedback counts; users of the log's first day count at once."""
     burst_factor: Amount = 3.0
     """A day's new accounts are quarantined when they give this many times a usual day's feedback; 0 is off."""
-    pairs_per_prompt: Count = 4
-    """Most pairs of a better and a worse answer that the outcomes of one prompt make."""
-    near_duplicate: Share = 0.9
-    """Jaccard similarity of word 3-grams from which one user's examples are near duplicates; 1 is off."""
-    max_chars: Count = 60_000
-    """Most characters of an example, prompt and answers together; longer ones are dropped and counted."""
     dev_share: Share = 0.1
-    """Share of users whose feedback only screens candidates (the dev split)."""
+    """Share of users who neither train nor judge (the dev split): only suites that are read use what they say."""
     vault_share: Share = 0.2
     """Share of users whose feedback only judges candidates (the vault split)."""
     split_key: str = "nightshift"
@@ -67,12 +63,34 @@ class ValidationSettings:
 
     min_train_examples: Count = 16
     """Fewest train examples to train on; with fewer the night ends as SKIPPED."""
-    max_near_duplicate_share: Share = 0.5
-    """Largest share of examples that may be removed as near duplicates."""
     max_quarantined_share: Share = 0.2
     """Largest share of the last day's feedback in quarantine; above it, a person looks for an attack or a launch."""
-    max_undesirable_share: Share = 0.95
-    """Largest share of undesirable branches among unpaired examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairSettings:
+    """The loss of pairs of a better and a worse answer."""
+
+    type: Literal["dpo", "conservative", "robust", "ipo", "apo_zero", "simpo"] = "dpo"
+    """Loss of pairs; `conservative` and `robust` are DPO for users who disagree."""
+    beta: Annotated[float, Between(0.001)] = 0.1
+    """Beta of the loss: the larger, the closer a candidate stays to the champion."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnpairedSettings:
+    """The loss of thumbs, ratings and lone outcomes."""
+
+    type: Literal["bco", "kto"] = "bco"
+    """Loss of answers that were approved of or not, without another to compare them with."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditSettings:
+    """The loss of answers that their users edited."""
+
+    type: Literal["pair", "demonstration"] = "pair"
+    """Loss of edits: `pair` is DPO with NLL on what changed; `demonstration` is NLL on the whole, at half the cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,48 +101,14 @@ class TrainingSettings:
     """LoRA rank; alpha is 2 x rank and every linear layer is adapted."""
     learning_rate: Share = 2e-4
     """Peak of AdamW's learning rate."""
-    warmup_share: Share = 0.15
-    """Share of the training, at its beginning, in which the learning rate rises to its peak."""
-    decay_share: Share = 0.3
-    """Share of the training, at its end, in which the learning rate falls as a cosine; until then it is at its peak."""
-    average_share: Share = 0.4
-    """Share of the training, at its end, over whose steps the adapter is averaged; 0 takes the last step's."""
     epochs: Annotated[float, Between(0.01)] = 2.0
     """Passes over the train split, as far as `budget_tokens` allows."""
     min_steps: Count = 40
     """Fewest optimiser steps: a train split too small for them is shown more often than `epochs`, up to eight times."""
     batch_examples: Some = 8
     """Examples per optimiser step."""
-    micro_batch_tokens: Count = 0
-    """Most tokens of a forward pass, shared prefixes counted once; 0 for a fast size that leaves memory to others."""
-    layout: Literal["tree", "rows"] = "tree"
-    """Layout of a forward pass: a tree of shared prefixes, where the model allows it, or a padded row per answer."""
     max_tokens: Some = 2_048
     """Most tokens of prompt and answer; prompts lose whole turns from the left, what is still longer is dropped."""
-    beta: Annotated[float, Between(0.001)] = 0.1
-    """Beta of the pair losses, of BCO and of KTO."""
-    pair_loss: Literal["dpo", "conservative", "robust", "ipo", "apo_zero", "simpo"] = "dpo"
-    """Loss of pairs; `conservative` and `robust` are DPO for users who disagree."""
-    disagreement: Annotated[float, Between(0.0, 0.49)] = 0.1
-    """Share of pairs taken to be the wrong way round, for `conservative` and `robust`."""
-    simpo_gap: Amount = 0.5
-    """Reward by which SimPO wants the chosen answer to lead."""
-    chosen_nll: Share = 0.2
-    """Weight of the NLL on the chosen answer beside DPO."""
-    edits: Literal["pair", "demonstration"] = "pair"
-    """Loss of edits: `pair` is DPO with NLL on what changed; `demonstration` is NLL on the whole, at half the cost."""
-    unpaired_loss: Literal["bco", "kto"] = "bco"
-    """Loss of thumbs, ratings and lone outcomes."""
-    desirable_nll: Share = 0.3
-    """Weight of the NLL on approved answers beside the unpaired loss."""
-    anchor: Amount = 0.0
-    """Weight of the KL to the champion, in nats per token, beside the loss of pairs and unpaired examples."""
-    max_grad_norm: Amount = 1.0
-    """Global gradient norm to which a batch of usual weight is clipped, others in proportion; 0 clips nothing."""
-    weight_decay: Amount = 0.0
-    """Weight decay of AdamW."""
-    autocast: Literal["auto", "bfloat16", "off"] = "auto"
-    """Number format of the computation; `auto` is bfloat16 where CPU or GPU computes in it natively."""
     # No limit: a busy machine makes a night later, not worse. It bounds examples, steps and tokens instead.
     budget_minutes: Amount = 0.0
     """Minutes that the steps of a training may take; what a busy machine cuts off is not learnt; 0 for no limit."""
@@ -134,20 +118,13 @@ class TrainingSettings:
     """Interval in nights at which a training begins at the base model instead of the champion; 0 for never."""
     quantize: Literal["none", "nf4"] = "none"
     """Four-bit format of the frozen weights in training (QLoRA, bitsandbytes); they are evaluated and served whole."""
-    activation_checkpoints: bool = False
-    """Whether only each layer's input is kept for backward, which computes the layer again: less memory, more time."""
-    checkpoint_minutes: Amount = 5.0
-    """Minutes between two checkpoints."""
-    patience: Count = 0
-    """Looks at the dev split without a lower loss after which a training ends with its best adapter; 0 never looks."""
-    look_every: Some = 10
-    """Optimiser steps between two looks at the dev split."""
-    processes: Some = 1
-    """Processes that share one training; where there are GPUs, each has its own."""
-    shard: bool = False
-    """Whether several processes divide the layers' frozen weights, for a model too large for each; one has them all."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
     """Seed of the adapter's initialisation and of shuffling."""
+    kl_coefficient: Amount = 0.0
+    """Weight of the KL to the champion, in nats per token, beside the loss of pairs, rankings and unpaired examples."""
+    pair: PairSettings = field(default_factory=PairSettings)
+    unpaired: UnpairedSettings = field(default_factory=UnpairedSettings)
+    edit: EditSettings = field(default_factory=EditSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +133,10 @@ class EvaluationSettings:
 
     max_items: Count = 200
     """Most items of a suite, the newest kept; 0 for all."""
-    max_pairs: Count = 100
-    """Most pairs of the preference report, the newest kept, each two forward passes a model; 0 for all."""
     window_days: Days = 30.0
     """Days back from the newest feedback whose feedback judges: what was right long ago may be wrong; 0 for all."""
     max_new_tokens: Some = 160
     """Most tokens of a generated answer."""
-    batch_prompts: Some = 32
-    """Prompts that are answered together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,13 +174,6 @@ class LogSettings:
     """Brokers that must have an event of a new topic before it counts as sent."""
     retention_days: Amount = 30.0
     """Days for which a new topic keeps events: capture may be away so long without losing any."""
-    compression: Literal["none", "gzip", "lz4", "zstd"] = "lz4"
-    """Compression of the events that are sent."""
-    session_seconds: Annotated[int, Between(2, 300)] = 30
-    """Seconds of silence after which a capture process loses its partitions to the others."""
-    # Measured with rows of 1 KB: 2,000 in a transaction are stored nearly twice as fast as 500.
-    batch_events: Some = 2_000
-    """Most events of one transaction."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,22 @@
 
 job        the input of a training, and the report of one optimiser step
 launch     the engine in this process, or in several (ranks)
-engine     the training loop, from a job to a candidate on disk (checkpoint, manifest beside it)
-plan       every decision before the first step (preflight: the size of a pass; waiting: for memory; size: announced)
-batch/     examples -> who is compared with whom, and weights (credit); token ids (tokens), the order of the steps
-           (schedule), prefix trees (tree), passes of bounded size (packs)
-weights/   the adapter (adapters), a linear layer and its adapter as one operation (lora), the mean of the last steps
-           (average), the dtypes in which they are held (precision)
-forward/   examples -> one pass (layout) -> log-probability and NLL of every answer (logps); every node of a tree sees
-           its own prefix (attention): in spans of the stream, whole where it is small, in blocks on a GPU
+engine     the training loop, from a job to the last step (rate: the learning rate; spikes: gradients far above the
+           usual; checkpoint: the state from which a killed training continues)
+plan       every decision before the first step (preflight: the size of a pass; waiting: for memory; choices: as the
+           manifest keeps them; size: the expected duration, announced)
+batch/     examples -> token ids (tokens), who is compared with whom and with which weight (credit), the order of the
+           steps (schedule), prefix trees (tree), passes of bounded size (packs)
+weights/   the model, loaded once there is memory for it (loading), in which dtypes (precision); its adapter (adapters),
+           a linear layer and its adapter as one operation (lora), activations that are computed again in backward
+           (activations), the mean of the last steps (average)
+forward/   examples -> one pass (layout) -> log-probability and NLL of every answer (logps), through the frozen head
+           (head); every node of a tree sees its own prefix (attention): in spans of the stream, whole where it is
+           small, in blocks on a GPU, whichever of them agrees with the stock forward pass (choice, rounding)
 objective/ the champion's log-probabilities, once (reference); log-probabilities -> loss of one kind (losses), of mixed
-           batches (mixed) as vectors (vectors), and the gradient of one batch, over passes and processes (accumulate)
-dev        evals on the dev split, for early stopping (spikes: gradients far above the usual)
+           batches (mixed) as vectors (vectors); the gradient of one batch, over passes and processes (accumulate), and
+           the metrics of a step (metrics)
+finish     the candidate on disk, and its manifest (manifest) beside it
 """
 
 from loop.training.engine import candidate

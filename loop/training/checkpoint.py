@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
-from math import inf
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from loop import files
-from loop.errors import TrainingError
 from loop.hashing import sha256_of
 from loop.training.weights.adapters import put, trainable
 from loop.training.weights.average import Average
@@ -42,12 +40,6 @@ class State:
     """Running mean reward of unpaired examples."""
     skipped: int = 0
     """Steps skipped because the loss or the gradient was not finite, or the gradient was a spike."""
-    best: float = inf
-    """Lowest loss on the dev split so far."""
-    best_step: int = 0
-    """Step after which that loss was measured; 0 before the first eval."""
-    since: int = 0
-    """Evals on the dev split since then."""
     history: tuple[Mapping[str, float], ...] = ()
     """Metrics of every step."""
 
@@ -63,28 +55,6 @@ def save(folder: Path, key: str, state: State, model: nn.Module, optimizer: Opti
         "average": asdict(average),
     }
     _write(folder / FILE, content)
-    # Only now: the checkpoint just replaced named an older best adapter, which a kill before this would still need.
-    for file in _best_files(folder):
-        if file != _best(folder, state.best_step):
-            file.unlink()
-
-
-def save_best(folder: Path, state: State, model: nn.Module) -> None:
-    """Write the adapter of `state.best_step` to a file; older ones stay until no checkpoint names them."""
-    _write(_best(folder, state.best_step), _adapter(model))
-
-
-def recall_best(folder: Path, state: State, model: nn.Module) -> None:
-    """Set the adapter to the best one; it stays as it is without an eval. Raises TrainingError when it is damaged."""
-    if not state.best_step:
-        return
-    kept = read(_best(folder, state.best_step))
-    if kept is None:
-        raise TrainingError(
-            f"the best adapter, of step {state.best_step}, was damaged or removed while the training went on",
-            "run the night again: it trains anew",
-        )
-    put(model, kept)
 
 
 def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer, average: Average) -> State:
@@ -102,12 +72,9 @@ def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer, avera
     if kept["key"] != key:
         _LOG.warning("%s is of another job or precision: the training begins anew", folder / FILE)
         return State()
-    state = State(**{**kept["state"], "history": tuple(kept["state"]["history"])})
-    # Checked before anything is set: without the best adapter the training could not end as the undisturbed one does.
-    best = _best(folder, state.best_step)
-    if state.best_step and read(best) is None:
-        _LOG.warning("the best adapter so far cannot be had from %s: the training begins anew", best)
-        return State()
+    # Earlier versions also kept what they had seen of the dev split.
+    known = {name: value for name, value in kept["state"].items() if name in State.__dataclass_fields__}
+    state = State(**{**known, "history": tuple(known["history"])})
     put(model, kept["adapter"])
     optimizer.load_state_dict(kept["optimizer"])
     average.recall(kept.get("average", {}), model)
@@ -116,9 +83,9 @@ def resume(folder: Path, key: str, model: nn.Module, optimizer: Optimizer, avera
 
 
 def discard(folder: Path) -> None:
-    """Remove the checkpoint and the best adapters of a training that has ended."""
+    """Remove the checkpoint of a training that has ended."""
     (folder / FILE).unlink(missing_ok=True)
-    for file in [*_best_files(folder), *files.unfinished(folder)]:
+    for file in files.unfinished(folder):
         file.unlink(missing_ok=True)
 
 
@@ -171,11 +138,3 @@ def _verified(file: Path) -> BytesIO:
 
 def _digest(content: bytes | memoryview) -> bytes:
     return bytes.fromhex(sha256_of(content))
-
-
-def _best(folder: Path, step: int) -> Path:
-    return folder / f"best-{step}.pt"
-
-
-def _best_files(folder: Path) -> list[Path]:
-    return list(folder.glob("best-*.pt"))

@@ -2,26 +2,26 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain
 from math import inf, isfinite
 
-from loop.alarms import alarms, what_ended
 from loop.errors import TrainingError
-from loop.hashing import adapter_sha256, candidate_id
+from loop.machine import Machine
 from loop.memory import Memory
-from loop.models import fingerprint
 from loop.ports import Progress
+from loop.settings.constants import AVERAGE_SHARE, MAX_GRAD_NORM
 from loop.training import checkpoint, manifest, ranks
 from loop.training.batch.packs import nodes
-from loop.training.batch.schedule import behind, rate
-from loop.training.checkpoint import State, recall_best, save_best
-from loop.training.dev import has_enough, is_due, is_unseen, mean_loss, noted
+from loop.training.checkpoint import State
+from loop.training.finish import LOWER_RATE, finish
 from loop.training.job import Job, Step
 from loop.training.objective import mixed
 from loop.training.objective.accumulate import accumulate, clip
+from loop.training.objective.metrics import check_first, measure, next_delta
 from loop.training.plan import Plan, prepare
+from loop.training.rate import behind, rate
 from loop.training.size import announce
 from loop.training.spikes import SPIKE, is_spike
 from loop.training.weights import adapters
@@ -30,47 +30,49 @@ from loop.types import Candidate
 _LOG = logging.getLogger(__name__)
 LARGEST_SKIPPED_SHARE = 0.1
 """Largest share of skipped steps; one skipped step is always allowed."""
-CALMER = "lower `learning_rate` or `weight_decay` under [training], or set `autocast` to `off`"
 
 
-def train(job: Job, read: Memory, progress: Progress) -> Iterator[Step]:
+def train(
+    job: Job,
+    read: Memory,
+    progress: Progress,
+    machine: Machine,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Step]:
     """Train `job` into `job.folder` and yield one `Step` after each optimiser step.
 
-    `progress` reports what happens before the first step. A training started again after a kill continues at the last
-    checkpoint and ends with the same bytes; a finished folder yields nothing. A step that would outlast the wall-clock
-    budget, judged by the mean of the steps before it, is not begun, except the first. Raises TrainingError when there
-    is nothing to train on, when too many steps diverge, and when the adapter did not change or is no longer finite;
-    LowMemoryError when the memory that `read` watches does not become free.
+    `progress` reports what happens before the first step; `machine` makes choices that rules would make; `clock` tells
+    seconds. A training started again after a kill continues at the last checkpoint and ends with the same bytes; a
+    finished folder yields nothing. A step that would outlast the wall-clock budget, judged by the mean of the steps
+    before it, is not begun, except the first. Raises TrainingError when there is nothing to train on, when too many
+    steps diverge, and when the adapter did not change or is no longer finite; LowMemoryError when the memory that
+    `read` watches does not become free.
     """
     if manifest.finished(job.folder):
         return
-    plan = prepare(job, read, progress)
+    plan = prepare(job, read, progress, machine)
     state = checkpoint.resume(job.folder, plan.key, plan.model, plan.optimizer, plan.average)
     # Passes of another size round differently, so a resumed training keeps the size of its checkpoint.
     state = replace(state, budget=state.budget or plan.pass_tokens)
     announce(plan, state, progress)
-    first, before, started = state.step, state.seconds, time.monotonic()
+    first, before, started = state.step, state.seconds, clock()
     # Seconds of a step are 0 until one was measured: the first step is always begun.
     saved = each = 0.0
-    while state.step < len(plan.batches) and _seconds_left(job, state) > each and not has_enough(state, job.settings):
+    while state.step < len(plan.schedule.batches) and _seconds_left(job, state) > each:
         state = _step(plan, state)
-        if plan.dev and is_due(state, len(plan.batches), job.settings):
-            state = _looked(plan, state)
         # The first process's clock counts for all, so that all stop after the same step.
-        elapsed = ranks.everyones(time.monotonic() - started)[0]
+        elapsed = ranks.everyones(clock() - started)[0]
         state = replace(state, seconds=before + elapsed)
-        if elapsed - saved >= 60 * job.settings.checkpoint_minutes:
+        if elapsed - saved >= 60 * machine.checkpoint_minutes:
             _save(plan, state)
-            saved = time.monotonic() - started
+            saved = clock() - started
         each = elapsed / (state.step - first)
-        eta = min(each * (len(plan.batches) - state.step), _seconds_left(job, state))
-        yield Step(state.step, len(plan.batches), state.seconds, eta, state.history[-1])
-    # Time may be up between two evals; the last step has to be compared with the best one too.
-    if plan.dev and is_unseen(state, job.settings):
-        state = _looked(plan, state)
-    if state.step < len(plan.batches) and not has_enough(state, job.settings):
-        _LOG.warning("`budget_minutes` ended the training after %d of %d steps", state.step, len(plan.batches))
-    _finish(plan, state)
+        eta = min(each * (len(plan.schedule.batches) - state.step), _seconds_left(job, state))
+        yield Step(state.step, len(plan.schedule.batches), state.seconds, eta, state.history[-1])
+    if state.step < len(plan.schedule.batches):
+        _LOG.warning("`budget_minutes` ended the training after %d of %d steps", state.step, len(plan.schedule.batches))
+    plan.average.put_into(plan.model)
+    finish(plan, state)
 
 
 def candidate(job: Job) -> Candidate:
@@ -89,22 +91,23 @@ def _step(plan: Plan, state: State) -> State:
     """State after one optimiser step; it is skipped where loss or gradient is not finite or the gradient is a spike."""
     started = time.monotonic()
     settings = plan.job.settings
-    share = behind(state.step, len(plan.batches), state.seconds, 60 * settings.budget_minutes)
-    learning_rate = rate(share, settings)
+    share = behind(state.step, len(plan.schedule.batches), state.seconds, 60 * settings.budget_minutes)
+    learning_rate = rate(share, settings.learning_rate)
     for group in plan.optimizer.param_groups:
         group["lr"] = learning_rate
-    chosen = [plan.encoding.examples[index] for index in plan.batches[state.step]]
+    chosen = [plan.encoding.examples[index] for index in plan.schedule.batches[state.step]]
     done = accumulate(plan.scorer, plan.reference, chosen, state, settings)
-    norm = clip(adapters.trainable(plan.model).values(), chosen, settings.max_grad_norm)
+    norm = clip(adapters.trainable(plan.model).values(), chosen, MAX_GRAD_NORM)
     parts = mixed.example_losses(done.batch, done.scored, done.reference, state.delta, settings)
     if state.step == 0:  # policy and reference are the same model only before the first update
-        mixed.check_first(done.batch, done.scored, done.reference, plan.scorer.number)
-    metrics = mixed.measure(done.batch, done.scored, done.reference, parts, settings.beta)
-    sound = isfinite(norm) and isfinite(metrics["loss"]) and not is_spike(norm, state.history, settings)
+        check_first(done.batch, done.scored, done.reference, plan.scorer.number)
+    metrics = measure(done.batch, done.scored, done.reference, parts, settings.pair.beta)
+    delta = next_delta(done.batch, done.scored, done.reference, state.delta)
+    sound = isfinite(norm) and isfinite(metrics["loss"]) and not is_spike(norm, state.history)
     if sound:
         plan.optimizer.step()
     plan.optimizer.zero_grad()
-    if share > 1 - settings.average_share:
+    if share > 1 - AVERAGE_SHARE:
         plan.average.add(plan.model)
     seconds = time.monotonic() - started
     metrics |= {
@@ -115,25 +118,9 @@ def _step(plan: Plan, state: State) -> State:
     }
     state = replace(state, step=state.step + 1, history=tuple(chain(state.history, [metrics])))
     if not sound:
-        return _skipped(state, len(plan.batches))
+        return _skipped(state, len(plan.schedule.batches))
     # After sound steps only: a value that is not finite would stay in the running mean reward.
-    delta = mixed.next_delta(done.batch, done.scored, done.reference, state.delta, settings.beta)
     return replace(state, delta=delta)
-
-
-def _looked(plan: Plan, state: State) -> State:
-    """State after an eval, on the dev split, of the adapter that would be left if the training ended now."""
-    with plan.average.standing_in(plan.model):
-        # The first process's loss counts for all, so that all stop after the same eval.
-        loss = ranks.everyones(mean_loss(plan.scorer, plan.reference, plan.dev, state, plan.job.settings))[0]
-        seen = {**state.history[-1], "dev_loss": loss}
-        history = tuple(chain(state.history[:-1], [seen]))
-        state = noted(replace(state, history=history), loss)
-        if state.best_step == state.step and ranks.rank() == 0:
-            save_best(plan.job.folder, state, plan.model)
-    # The file is there before any process goes on: all of them read it at the end.
-    ranks.wait()
-    return state
 
 
 def _skipped(state: State, steps: int) -> State:
@@ -142,7 +129,7 @@ def _skipped(state: State, steps: int) -> State:
     if state.skipped > max(1, LARGEST_SKIPPED_SHARE * steps):
         raise TrainingError(
             f"loss or gradient was not finite or {SPIKE:.0f} times the usual in {state.skipped} of {state.step} steps",
-            CALMER,
+            LOWER_RATE,
         )
     return state
 
@@ -151,77 +138,3 @@ def _seconds_left(job: Job, state: State) -> float:
     """Seconds left of the wall-clock budget; infinite without one."""
     budget = 60 * job.settings.budget_minutes
     return max(0.0, budget - state.seconds) if budget else inf
-
-
-def _finish(plan: Plan, state: State) -> None:
-    """Save the candidate: the mean of the last steps' adapters, or the best one on the dev split."""
-    job = plan.job
-    plan.average.put_into(plan.model)
-    # After the mean: the best adapter, where there were evals, is the one that is left.
-    recall_best(job.folder, state, plan.model)
-    # Every process has read the best adapter before the first one discards it below.
-    ranks.wait()
-    _require_learnt(plan, state)
-    if ranks.rank() > 0:
-        return
-    plan.reference.save()
-    adapters.save(plan.model, job.folder)
-    made = adapter_sha256(job.folder)
-    candidate = Candidate(
-        candidate_id=candidate_id(made),
-        job_id=job.job_id,
-        snapshot_id=job.snapshot_id,
-        parent_version=job.parent_version,
-        adapter_sha256=made,
-        parent_sha256=adapter_sha256(job.parent) if job.parent else None,
-        base_fingerprint=fingerprint(job.base),
-        settings={**asdict(job.settings), "dtype": job.dtype},
-        metrics=_metrics(plan, state),
-    )
-    # The manifest says that the training has finished: after the adapter, and before the checkpoint is gone.
-    manifest.write(job.folder, candidate, {**plan.machine, "pass_tokens": state.budget})
-    checkpoint.discard(job.folder)
-
-
-def _require_learnt(plan: Plan, state: State) -> None:
-    """Raises TrainingError for an adapter that did not change, or that diverged."""
-    if adapters.weights_sha256(plan.model) == plan.began_as:
-        raise TrainingError(
-            f"the adapter did not change in {state.step} steps: this run learnt nothing",
-            f"raise `learning_rate` or {what_ended(_came_to(plan, state))} under [training]",
-        )
-    # A last step that diverged does no harm where an earlier adapter was the best on the dev split.
-    ended_well = state.best_step or isfinite(state.history[-1]["loss"])
-    if not (ended_well and all(bool(weight.isfinite().all()) for weight in adapters.trainable(plan.model).values())):
-        raise TrainingError(f"loss or adapter is not finite after {state.step} steps: this run diverged", CALMER)
-
-
-def _metrics(plan: Plan, state: State) -> dict[str, float]:
-    """Final figures of a training and its alarms, which are logged."""
-    ended = _came_to(plan, state)
-    found = alarms(ended)
-    for name, said in found.items():
-        _LOG.warning("%s: %s", name, said)
-    return ended | {f"alarm_{name}": 1.0 for name in found}
-
-
-def _came_to(plan: Plan, state: State) -> dict[str, float]:
-    """Final figures of a training, without alarms."""
-    return {
-        **manifest.last_quarter(state.history),
-        "steps": state.step,
-        "steps_planned": plan.wanted,
-        "seconds": state.seconds,
-        "skipped": state.skipped,
-        "examples": len(plan.encoding.examples) - plan.left_out,
-        "left_out": plan.left_out,
-        "tokens": sum(plan.encoding.examples[index].size for step in plan.batches[: state.step] for index in step),
-        "dropped": plan.encoding.dropped,
-        "truncated": plan.encoding.truncated,
-        "budget_hit": float(_was_cut(plan, state)),
-    }
-
-
-def _was_cut(plan: Plan, state: State) -> bool:
-    """Whether a budget of time or tokens left examples or steps out; early stopping is no budget."""
-    return not has_enough(state, plan.job.settings) and (state.step < plan.wanted or plan.left_out > 0)

@@ -16,8 +16,6 @@ class Job:
     snapshot_id: str
     examples: tuple[Example, ...]
     """The train split."""
-    dev: tuple[Example, ...]
-    """The dev split, for early stopping; empty where `patience` is 0."""
     base: Path
     """Folder of the base model."""
     parent: Path | None

@@ -17,8 +17,9 @@ from torch import distributed
 
 from loop import errors
 from loop.errors import NightshiftError, TrainingError
+from loop.machine import BY_RULE, Machine
 from loop.memory import MEMORY, Memory
-from loop.ports import Progress
+from loop.ports import Progress, silent
 from loop.training import engine, manifest, ranks
 from loop.training.job import Job, Step
 from loop.training.weights import precision
@@ -33,48 +34,36 @@ PATIENCE = 30.0
 """Seconds that processes have to end before they are killed."""
 
 
-def _silent(stage: str, done: int, of: int, note: str) -> None:
-    """Progress that nobody watches."""
-
-
-def train(job: Job, read: Memory = MEMORY, progress: Progress = _silent) -> Iterator[Step]:
+def train(job: Job, read: Memory = MEMORY, progress: Progress = silent, machine: Machine = BY_RULE) -> Iterator[Step]:
     """Train `job` into `job.folder` and yield one `Step` after each optimiser step; see `engine.train`.
 
-    A training in several processes also continues at its last checkpoint. Raises TrainingError when one of them dies,
-    or when GPUs are used and there are fewer than processes.
+    A training in several processes also continues at its last checkpoint. Raises TrainingError when one of them dies.
     """
-    count = job.settings.processes
+    count = processes(machine)
     if count == 1:
-        yield from engine.train(job, read, progress)
+        yield from engine.train(job, read, progress, machine)
     elif not manifest.finished(job.folder):  # before any process is started
-        _require_devices(job, count)
-        yield from _in_processes(job, count, read, progress)
+        yield from _in_processes(job, count, read, progress, machine)
 
 
-def _require_devices(job: Job, count: int) -> None:
-    """Raises TrainingError where a process would have no GPU; more processes than cores are only slow and logged."""
-    gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
-    if precision.choose(job.settings, job.dtype).device == "cpu":
-        if count > cores:
-            _LOG.warning("%d processes share %d cores: set `processes` under [training] to no more", count, cores)
-    elif count > gpus:
-        raise TrainingError(
-            f"{count} processes cannot each have one of {gpus} GPUs",
-            f"set `processes` under [training] to {gpus} or less",
-        )
+def processes(machine: Machine) -> int:
+    """Number of processes of a training: as `machine` says, else as many as GPUs, else one."""
+    # Without GPUs one: two processes of one thread were a tenth faster than one of two, for twice the weights in memory
+    # and a longer start.
+    return machine.processes or max(1, torch.cuda.device_count())
 
 
 def main(handed: Path) -> int:
     """Main function of one of the processes: it trains the job pickled in `handed` and returns its exit code."""
     # Before anything slow, so that the process ends with its starter from its first second on.
     threading.Thread(target=_end_with_starter, daemon=True).start()
-    job, read = pickle.loads(handed.read_bytes())  # noqa: S301 - `_in_processes` wrote it for this
-    ranks.join(precision.choose(job.settings, job.dtype).device)
+    job, read, machine = pickle.loads(handed.read_bytes())  # noqa: S301 - `_in_processes` wrote it for this
+    ranks.join(precision.choose(job.dtype).device)
     # All processes take the same steps and log the same lines: one of them reports.
     if ranks.rank() == 0:
         logging.getLogger("loop").addHandler(_ToStarter())
     try:
-        for step in engine.train(job, read, _to_starter):
+        for step in engine.train(job, read, _to_starter, machine):
             if ranks.rank() == 0:
                 _say(STEP, asdict(step))
         # The others are done before the first process has saved the adapter, and wait for it here.
@@ -119,11 +108,11 @@ def _say(mark: str, content: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def _in_processes(job: Job, count: int, read: Memory, progress: Progress) -> Iterator[Step]:
+def _in_processes(job: Job, count: int, read: Memory, progress: Progress, machine: Machine) -> Iterator[Step]:
     """The steps of a training in `count` processes. Raises the first error that one of them reports."""
     job.folder.mkdir(parents=True, exist_ok=True)
     log, handed = job.folder / LOG, job.folder / HANDED
-    handed.write_bytes(pickle.dumps((job, read)))
+    handed.write_bytes(pickle.dumps((job, read, machine)))
     command = [
         sys.executable,
         "-m",
@@ -180,11 +169,11 @@ def _steps(process: subprocess.Popen[str], progress: Progress) -> Generator[Step
         if mark == STEP:
             yield Step(**json.loads(content))
         elif mark == LOGGED:
-            told = json.loads(content)
-            logging.getLogger(told["name"]).log(told["level"], "%s", told["message"])
+            report = json.loads(content)
+            logging.getLogger(report["name"]).log(report["level"], "%s", report["message"])
         elif mark == PROGRESS:
-            told = json.loads(content)
-            progress(told["stage"], told["done"], told["of"], told["note"])
+            report = json.loads(content)
+            progress(report["stage"], report["done"], report["of"], report["note"])
         elif mark == FAULT:
             fault = fault or json.loads(content)
     return fault

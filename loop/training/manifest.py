@@ -1,10 +1,9 @@
 """Manifest of a candidate, beside its weights: its origin. Written last, it also marks a finished training."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from importlib.metadata import version
-from math import fsum, isfinite
 from pathlib import Path
 
 from loop import files
@@ -41,16 +40,3 @@ def read(folder: Path) -> Candidate:
         )
     content = json.loads((folder / MANIFEST).read_text())
     return Candidate(**{field.name: content[field.name] for field in fields(Candidate)})
-
-
-def last_quarter(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean of each metric over the last quarter of the steps; a metric without a finite value there is left out."""
-    tail = history[-max(1, len(history) // 4) :]
-    # Steps have different metrics: one without pairs has no accuracy, and few have a `dev_loss`.
-    names = dict.fromkeys(name for metrics in tail for name in metrics)
-    means: dict[str, float] = {}
-    for name in names:
-        found = [metrics[name] for metrics in tail if isfinite(metrics.get(name, float("nan")))]
-        if found:
-            means[name] = fsum(found) / len(found)
-    return means

@@ -13,11 +13,15 @@ from torch.distributed.tensor import DTensor
 
 from loop import memory
 from loop.errors import TrainingError
+from loop.machine import Machine
 from loop.memory import Memory
+from loop.ports import Progress
 from loop.training import ranks
-from loop.training.batch.tokens import Encoded
+from loop.training.batch.tokens import Encoded, Encoding
 from loop.training.forward.logps import Scorer, score
-from loop.training.weights.adapters import all_kept, checkpointed, trainable
+from loop.training.waiting import await_memory
+from loop.training.weights.activations import all_kept, checkpoint_activations, checkpointed
+from loop.training.weights.adapters import trainable
 
 _LOG = logging.getLogger(__name__)
 SHARE = {"cpu": 1 / 8, "cuda": 1 / 2}
@@ -27,12 +31,42 @@ An eighth leaves room for neighbours and is as fast on a CPU: 1 GiB of 8 are 1,9
 400 to 4,000 took the same time. A GPU is seldom shared and wants large passes.
 """
 LARGEST_SHARE = 1 / 2
-"""The same share for an example that stands alone and for a size that a user set; the rest is for temporaries."""
+"""The same share for an example that stands alone and for a size that was asked for; the rest is for temporaries."""
+LARGEST_WEIGHTS = 3 / 4
+"""Largest share of a process's memory that whole frozen weights may take; the rest is for adapter and activations."""
 SMALLEST, LARGEST = 256, {"cpu": 8_192, "cuda": 65_536}
 """Bounds of an automatic pass, in tokens; larger passes are no faster."""
+HEAVIEST_STEPS = 32
+"""Number of steps whose passes are laid out to find the largest; thousands of steps would take minutes."""
 COPIES = 7
 """Copies of the adapter beside the one in training: its gradient, AdamW's two moments, the champion's, the mean of the
-last steps, and two set aside: while the mean is in the adapter's place, and within that while the champion's is."""
+last steps, the one set aside while the champion's is in its place, and one to spare."""
+
+
+def make_room(
+    rows: Scorer, probe: Encoded, largest: Encoded, machine: Machine, read: Memory, progress: Progress
+) -> None:
+    """Wait for the memory of a pass over `largest`.
+
+    Layers are computed again in backward where `machine` says so, or where `largest` would not fit otherwise. `rows`
+    has the layout that takes most memory, a row for each answer: what fits in rows can be tried in every layout.
+    Raises TrainingError, with the figures, when `largest` does not fit at all, LowMemoryError when memory stays taken.
+    """
+    again = machine.activation_checkpoints
+    if again is None:
+        # One process's answer holds for all: they compute the same passes.
+        again = not all(ranks.everyones(has_room(rows, probe, largest, read)))
+        if again:
+            _LOG.warning(
+                "each layer is computed again in backward, which takes longer: the longest example (%s tokens) would "
+                "not fit into memory otherwise",
+                f"{largest.size:,}",
+            )
+    if again:
+        checkpoint_activations(rows.model)
+    require_room(rows, probe, largest, read)
+    need = needed(rows, probe, rows.size([largest]))
+    await_memory(need, "the adapter and the longest example", rows.device, read, progress)
 
 
 def budget(scorer: Scorer, probe: Encoded, largest: Encoded, read: Memory, wanted: int = 0) -> int:
@@ -51,20 +85,54 @@ def budget(scorer: Scorer, probe: Encoded, largest: Encoded, read: Memory, wante
         return 1 << (fitting.bit_length() - 1)
     fitting = int(LARGEST_SHARE * left / each)
     if wanted > fitting:
-        said = "`micro_batch_tokens` is lowered to %s: a pass of %s tokens %s"
+        said = "passes are lowered to %s tokens: one of %s %s"
         _LOG.warning(said, f"{fitting:,}", f"{wanted:,}", _needs(wanted, each, LARGEST_SHARE * left))
     return min(wanted, fitting)
+
+
+def await_passes(
+    scorer: Scorer, encoding: Encoding, steps: list[list[int]], pass_tokens: int, read: Memory, progress: Progress
+) -> None:
+    """Wait for the memory of the largest pass of the heaviest `steps`, at least that of the largest example.
+
+    Raises LowMemoryError when memory stays taken.
+    """
+    examples, (probe, largest) = encoding.examples, encoding.probes
+    by_weight = sorted(steps, key=lambda step: sum(examples[index].size for index in step))
+    sizes: list[int] = []
+    for step in by_weight[-HEAVIEST_STEPS:]:
+        batch = [examples[index] for index in step]
+        groups = scorer.passes(batch, pass_tokens)
+        sizes.extend(scorer.size([batch[index] for index in group]) for group in groups)
+    # A budget of tokens may have left it out of all steps.
+    tokens = max(*sizes, scorer.size([largest]))
+    need = needed(scorer, probe, tokens)
+    await_memory(need, f"the adapter and passes of {tokens:,} tokens", scorer.device, read, progress)
 
 
 def require_room(rows: Scorer, probe: Encoded, largest: Encoded, read: Memory) -> None:
     """Raises TrainingError, with the figures, when `largest` would not fit.
 
-    It is called before the layout is chosen, which takes a pass over the largest example; so `rows` has the layout that
-    takes most, a row for each answer.
+    `rows` has the layout that takes most, a row for each answer: this is called before a layout is chosen, which takes
+    a pass over the largest example.
     """
+    _require(rows.size([largest]), _bytes_per_padded(rows, probe), LARGEST_SHARE * _left(rows, read))
+
+
+def fit_whole(weights: int, device: torch.device, read: Memory) -> bool:
+    """Whether frozen weights of so many bytes leave a process room for the adapter and its passes."""
+    return weights <= LARGEST_WEIGHTS * installed(device, read) / ranks.sharing(device)
+
+
+def has_room(rows: Scorer, probe: Encoded, largest: Encoded, read: Memory) -> bool:
+    """Whether `require_room` would pass: whether `largest` fits as things stand."""
+    return _fitting(_bytes_per_padded(rows, probe), LARGEST_SHARE * _left(rows, read)) >= rows.size([largest])
+
+
+def _bytes_per_padded(rows: Scorer, probe: Encoded) -> float:
+    """Bytes that a pass in rows keeps for each of its tokens, padding counted."""
     # `probe.size` counts the prompt once, rows repeat it: bytes of the example's tokens become bytes of padded ones.
-    each = bytes_per_token(rows, probe) * probe.size / rows.size([probe])
-    _require(rows.size([largest]), each, LARGEST_SHARE * _left(rows, read))
+    return bytes_per_token(rows, probe) * probe.size / rows.size([probe])
 
 
 def needed(scorer: Scorer, probe: Encoded, tokens: int) -> int:
@@ -80,7 +148,7 @@ def _left(scorer: Scorer, read: Memory) -> float:
     """Bytes of the installed memory that this process may use beside the model and copies of the adapter."""
     device = scorer.model.device
     adapter = sum(parameter.nbytes for parameter in trainable(scorer.model).values())
-    return installed(device, read) / sharing(device) - _weights(scorer) - COPIES * adapter
+    return installed(device, read) / ranks.sharing(device) - _weights(scorer) - COPIES * adapter
 
 
 def installed(device: torch.device, read: Memory) -> int:
@@ -93,12 +161,18 @@ def installed(device: torch.device, read: Memory) -> int:
 
 def _require(tokens: int, each: float, room: float) -> None:
     """Raises TrainingError when `tokens` of `each` bytes do not fit into `room` bytes."""
-    if tokens > int(room / each):
-        lower = f"set `max_tokens` under [training] to {int(room / each):,} or less, or " if room > each else ""
+    fitting = _fitting(each, room)
+    if tokens > fitting:
+        lower = f"set `max_tokens` under [training] to {fitting:,} or less, or " if room > each else ""
         raise TrainingError(
             f"an example of {tokens:,} tokens {_needs(tokens, each, room)}",
             f"{lower}train where more memory is installed",
         )
+
+
+def _fitting(each: float, room: float) -> int:
+    """Number of tokens of `each` bytes that fit into `room` bytes; negative where there is no room at all."""
+    return int(room / each)
 
 
 def _needs(tokens: int, each: float, room: float) -> str:
@@ -151,8 +225,3 @@ def _storages(scorer: Scorer) -> list[torch.UntypedStorage]:
     """Storages of the model's parameters; of a sharded one (DTensor) only this process's part."""
     own = (each.to_local() if isinstance(each, DTensor) else each for each in scorer.model.parameters())
     return [parameter.untyped_storage() for parameter in own]
-
-
-def sharing(device: torch.device) -> int:
-    """Number of processes that share one memory; on GPUs each has its own."""
-    return 1 if device.type == "cuda" else ranks.count()

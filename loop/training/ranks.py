@@ -17,6 +17,11 @@ def count() -> int:
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
+def sharing(device: torch.device) -> int:
+    """Number of processes that share one memory; on GPUs each has its own."""
+    return 1 if device.type == "cuda" else count()
+
+
 def rank() -> int:
     """Number of this process among them, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0

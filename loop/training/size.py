@@ -28,7 +28,7 @@ def announce(plan: Plan, state: State, progress: Progress) -> None:
 
     The log also names the examples and steps that a budget of tokens leaves out.
     """
-    chosen = plan.batches[state.step :]
+    chosen = plan.schedule.batches[state.step :]
     minutes = ceil(_seconds(plan, chosen, state.budget) / 60)
     tokens = sum(plan.encoding.examples[index].size for step in chosen for index in step)
     examples = len({index for step in chosen for index in step})
@@ -37,13 +37,13 @@ def announce(plan: Plan, state: State, progress: Progress) -> None:
         f"about {minutes} minute{'' if minutes == 1 else 's'} on this machine"
     )
     _LOG.info("training: %s", said)
-    progress("train", state.step, len(plan.batches), said)
-    if plan.left_out or len(plan.batches) < plan.wanted:
+    progress("train", state.step, len(plan.schedule.batches), said)
+    if plan.schedule.left_out or len(plan.schedule.batches) < plan.schedule.wanted:
         _LOG.warning(
             "`budget_tokens` leaves out the %s oldest examples, and %s of %s steps in all",
-            f"{plan.left_out:,}",
-            f"{plan.wanted - len(plan.batches):,}",
-            f"{plan.wanted:,}",
+            f"{plan.schedule.left_out:,}",
+            f"{plan.schedule.wanted - len(plan.schedule.batches):,}",
+            f"{plan.schedule.wanted:,}",
         )
 
 

@@ -3,18 +3,14 @@
 import logging
 import time
 from itertools import count
-from math import prod
-from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from loop import memory
 from loop.errors import LowMemoryError
 from loop.memory import Memory
 from loop.ports import Progress
 from loop.training import ranks
-from loop.training.preflight import sharing
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,14 +24,14 @@ def await_memory(need: int, what: str, device: torch.device, read: Memory, progr
     patience = int(read.patience_seconds / read.look_seconds)
     for look in count():
         # The scarcest process decides for all: if one began alone, it would wait for the others in its first exchange.
-        left = min(ranks.everyones(_free(device, read) // sharing(device)))
+        left = min(ranks.everyones(_free(device, read) // ranks.sharing(device)))
         if left >= need:
             break
         said = f"{what} need {need / 2**30:.2f} GiB, {left / 2**30:.2f} GiB of memory are free"
         if look == patience:
             raise LowMemoryError(
                 f"the training did not begin: {said} after {read.patience_seconds / 60:.0f} minutes of waiting",
-                "end what else takes memory, or lower `max_tokens` or `micro_batch_tokens` under [training]; the next "
+                "end what else takes memory, or lower `max_tokens` under [training]; the next "
                 "night trains on the same feedback",
             )
         if not look:
@@ -44,16 +40,6 @@ def await_memory(need: int, what: str, device: torch.device, read: Memory, progr
         time.sleep(read.look_seconds)
     if look:
         _LOG.warning("the training begins: %.2f GiB of memory are free", left / 2**30)
-
-
-def weights_bytes(base: Path, dtype: torch.dtype, *, quantized: bool) -> int:
-    """Bytes that the weights in the folder `base` take once they are loaded in `dtype`, a third of it in four bits."""
-    numbers = 0
-    for file in base.glob("model*.safetensors"):
-        # Shapes stand in a file's header, so no weights are read.
-        with safe_open(file, "pt") as opened:
-            numbers += sum(prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118 - no dict
-    return numbers * dtype.itemsize // (3 if quantized else 1)
 
 
 def _free(device: torch.device, read: Memory) -> int:

@@ -1,4 +1,4 @@
-"""Events: what production saw and what its users said of it.
+"""Events: interactions in production, and the feedback on them.
 
 Those that capture makes are frozen for the type checker only (`_streamed`).
 """
@@ -56,7 +56,7 @@ class VerifierKind(StrEnum):
 # Verifiers are on the wire as they are, so the docstring is in the published JSON Schema.
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """A check of an answer which the application itself can state, without a judge."""
+    """A check of an answer that the application states itself; no judge is needed."""
 
     kind: VerifierKind
     target: str

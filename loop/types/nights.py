@@ -1,4 +1,4 @@
-"""A night, and what its stages made."""
+"""A night, and the results of its stages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -7,6 +7,7 @@ from enum import Enum, StrEnum
 from typing import Any, Self
 
 from loop.types.decisions import Verdict
+from loop.types.events import Json
 
 
 # The order of these members is the order of a night.
@@ -31,7 +32,7 @@ class NightStatus(StrEnum):
 
 
 class Without(Enum):
-    """A stage that has finished and made nothing; the values are how it is stored."""
+    """Output of a stage that finished without a result; the values are stored."""
 
     DOCS = "no docs"
     PROMOTION = "not promoted"
@@ -106,6 +107,8 @@ class Night:
     champion_version: int
     """Version that served when the night began."""
     outputs: Outputs = field(default_factory=Outputs)
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    """Policy that it began with and ends under; empty for a night of 0.1, which ends under what is set then."""
     reasons: tuple[str, ...] = ()
     verdict: Verdict | None = None
     started_at: datetime

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.benchmarks.versions import versions
-from tests.homes import unpack
+from tests.homes import unpack_for_today
 
 COMMAND = ("-m", "loop.cli", "--json")
 IMPORTS = {
@@ -29,7 +29,7 @@ IMPORTS = {
         "from connectors.mlflow.client import connect; "
         "connect('sqlite:///.nightshift/mlflow.db').search_registered_models(max_results=1)"
     ),
-    "great_expectations": "from connectors.expectations import _great_expectations; _great_expectations()",
+    "great_expectations": "from connectors.expectations.run import great_expectations; great_expectations()",
     "torch": "import loop.training, loop.models.language",
 }
 """What each of the libraries costs by itself; MLflow's SQL store is read when a client is first used."""
@@ -103,7 +103,7 @@ def measured(arguments: Sequence[str], folder: Path, *, refused: bool = False) -
 
 def measured_round(folder: Path) -> dict[str, Cost]:
     """Every import and every command once, on a home of its own."""
-    project = unpack("0.1.0", folder)
+    project = unpack_for_today("0.1.0", folder)
     found = {f"import {name}": measured(("-c", code), project) for name, code in IMPORTS.items()}
     for name, arguments in commands(project).items():
         found[name] = measured((*COMMAND, *arguments), project, refused=name.endswith("nope"))

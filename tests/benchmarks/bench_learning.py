@@ -29,6 +29,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from connectors.imports import read
 from evals.stats import Estimate, cluster_means, estimate
 from loop.curation import curate
+from loop.machine import Machine
 from loop.models import find, native_bfloat16
 from loop.settings import CurationSettings, ModelSettings, TrainingSettings
 from loop.training import Job, candidate, train
@@ -43,7 +44,7 @@ LOGS = {
     "tau-bench": DATA / "tau_bench" / "gpt-4o-airline.json",
     "gsm8k": DATA / "gsm8k" / "example_model_solutions.jsonl",
 }
-SETTINGS = TrainingSettings(max_tokens=4_096, checkpoint_minutes=60.0)
+SETTINGS = TrainingSettings(max_tokens=4_096)
 Scores = Sequence[tuple[float, ...]]
 """Log-probability of each answer of each example."""
 EACH = 24
@@ -189,17 +190,16 @@ def learn(name: str, layout: Literal["tree", "rows"], base: Path, folder: Path, 
         job_id=f"{name}-{layout}",
         snapshot_id=name,
         examples=tuple(e for e in curated(name) if e.split is Split.TRAIN),
-        dev=(),
         base=base,
         parent=None,
         parent_version=0,
         folder=folder,
         cache=folder / "cache",
-        settings=replace(SETTINGS, budget_minutes=minutes, layout=layout),
+        settings=replace(SETTINGS, budget_minutes=minutes),
         dtype="bfloat16",
     )
     steps = 0
-    for step in train(job):
+    for step in train(job, machine=Machine(tree=layout == "tree", checkpoint_minutes=60.0)):
         steps = step.step
         told = f"loss {step.metrics['loss']:.3f}, {step.eta_seconds:.0f} s left"
         print(f"{name} {layout}: step {steps}/{step.of}, {told}", flush=True)

@@ -15,11 +15,14 @@ from evals.worlds.helpdesk import Request, Traffic, Truth, World
 from loop import settings as policies
 from loop.cli.demo.play import BRIGADE_DAY, DRIFT_DAY, POLICY, SAMPLING
 from loop.curation import curate
+from loop.machine import Machine
 from loop.models import LanguageModel, load
 from loop.settings import CurationSettings, Settings
 from loop.training import Job, candidate, train
 from loop.types import Candidate, Example, Feedback, Interaction, Json, Split
 
+RARELY = Machine(checkpoint_minutes=60.0)
+"""No checkpoints: a training that is killed begins anew."""
 BATCH = 100
 """Prompts answered together."""
 
@@ -94,16 +97,15 @@ def trained(night: StoredNight, base: Path, folder: Path, settings: Settings) ->
         job_id=folder.name,
         snapshot_id=night.name,
         examples=examples(night, settings.curation),
-        dev=(),
         base=base,
         parent=night.parent,
         parent_version=night.day - 1,
         folder=folder,
         cache=folder / "cache",
-        settings=replace(settings.training, checkpoint_minutes=60.0),
+        settings=settings.training,
         dtype=settings.model.dtype,
     )
-    for _ in train(job):
+    for _ in train(job, machine=RARELY):
         pass
     return candidate(job)
 

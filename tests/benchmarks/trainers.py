@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from loop.settings import TrainingSettings
+from loop.settings import PairSettings, TrainingSettings
 from loop.training.batch.packs import padded
 from loop.training.batch.tokens import Encoded
-from loop.training.forward.attention import backends
+from loop.training.forward.choice import backends, use_liger
 from loop.training.forward.logps import Scorer
 from loop.training.objective.accumulate import weighted_loss
 from loop.training.weights import adapters
@@ -58,10 +58,10 @@ def device() -> str:
 def nightshift(bed: Bed) -> Step:
     """Ours: one tree a pass."""
     model = adapters.begin(_base(bed), rank=bed.rank, seed=0)
-    adapters.use_liger(model.get_base_model())
+    use_liger(model.get_base_model())
     [attention, *_] = backends(torch.device(device()))
     scorer = Scorer(model.get_base_model(), bed.autocast, attention)
-    settings = TrainingSettings(beta=BETA, chosen_nll=0.0)
+    settings = TrainingSettings(pair=PairSettings(beta=BETA))
 
     def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
         for group in scorer.passes(batch, bed.budget):
@@ -76,7 +76,7 @@ def by_hand(bed: Bed) -> Step:
     """A careful loop over peft's model: answers without padding one by one, logits of completion tokens alone."""
     torch.manual_seed(0)
     model = get_peft_model(_base(bed), _lora(bed))
-    adapters.use_liger(model.get_base_model())
+    use_liger(model.get_base_model())
 
     def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
         for example in batch:
@@ -112,7 +112,7 @@ def trl(bed: Bed) -> Step:
         )
 
     budget = bed.budget if device() == "cuda" else min(bed.budget, TRL_TOKENS)
-    adapters.use_liger(trainer.accelerator.unwrap_model(trainer.model).get_base_model())
+    use_liger(trainer.accelerator.unwrap_model(trainer.model).get_base_model())
 
     def losses(batch: Sequence[Encoded]) -> Iterator[Tensor]:
         for group in padded(batch, budget):

@@ -20,9 +20,11 @@ LATER_SECONDS = 0.2
 def main() -> None:
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    chosen = settings.load(overrides=dict(word.split("=", 1) for word in sys.argv[1:]))
+    session_seconds, batch_events = map(int, sys.argv[1:])
+    chosen = settings.load()
     assert chosen.addresses.kafka
-    log, store = KafkaLog(chosen.addresses.kafka, chosen.log), SqlStore(str(chosen.addresses.store_url))
+    log = KafkaLog(chosen.addresses.kafka, chosen.log, session_seconds=session_seconds)
+    store = SqlStore(str(chosen.addresses.store_url))
     rows, placed = Partition("control-rows", os.getpid()), set[Partition]()
     while not stop.is_set():
         placed &= set(log.partitions())
@@ -32,7 +34,7 @@ def main() -> None:
                 placed.add(partition)
             except NotFoundError:
                 continue
-        for batch in log.poll(chosen.log.batch_events):
+        for batch in log.poll(batch_events):
             at = store.position(rows)
             store.ingest(replace(parse(batch), batch=Batch(rows, at, at + 1, ())))
             time.sleep(LATER_SECONDS)

@@ -112,8 +112,6 @@ class Nemesis:
 
 
 def capture_command(batch_events: int, *, control: bool) -> list[str]:
-    """What production runs, or the control."""
-    chosen = [f"log.session_seconds={SESSION_SECONDS}", f"log.batch_events={batch_events}"]
-    if control:
-        return [sys.executable, "-m", "tests.campaign.control", *chosen]
-    return [sys.executable, "-m", "loop.cli", *(word for each in chosen for word in ("--set", each)), "capture"]
+    """What production runs, with a short session and transactions of this size, or the control."""
+    module = "tests.campaign.control" if control else "tests.capture_process"
+    return [sys.executable, "-m", module, str(SESSION_SECONDS), str(batch_events)]

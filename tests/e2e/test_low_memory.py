@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner, Result
 
 from loop import settings
@@ -14,16 +13,9 @@ from loop.cli.session import Session
 from loop.memory import Memory
 from loop.types import NightStatus
 from tests.machine import machine
-from tests.project import make_project, nightshift
+from tests.project import nightshift
 
 GIB = 2**30
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    folder = make_project(tmp_path)
-    assert nightshift("import", "events.jsonl", folder=folder).returncode == 0
-    return folder
 
 
 def session(folder: Path, memory: Memory) -> Session:

@@ -45,7 +45,17 @@ def test_nights_are_read_by_name_and_written_back_as_they_were(home: Path) -> No
     assert stored_outputs(file) == before
 
 
+def migrated(home: Path) -> Path:
+    """The home, whose settings file stops a night until it has today's keys."""
+    refused = nightshift(*SEED, "run", folder=home)
+    assert refused.returncode == 2, refused.stderr
+    assert "nightshift init --migrate" in refused.stderr
+    assert nightshift("init", "--migrate", folder=home).returncode == 0
+    return home
+
+
 def test_the_ledger_verifies_and_the_champion_answers_and_is_rolled_back(home: Path) -> None:
+    """Under the settings of its time, as at night after an upgrade."""
     rows = answered("history", folder=home)["history"]
     assert [(row["action"], row["to_version"]) for row in rows] == [
         ("promote", 1),
@@ -60,7 +70,7 @@ def test_the_ledger_verifies_and_the_champion_answers_and_is_rolled_back(home: P
 
 
 def test_the_night_that_was_left_open_after_its_evaluation_ends(home: Path) -> None:
-    ended = answered(*SEED, "run", folder=home, codes=(0, 3))
+    ended = answered(*SEED, "run", folder=migrated(home), codes=(0, 3))
     assert ended["night_id"] == "night-0004"
     assert ended["status"] == "done"
     assert ended["verdict"] == "REJECT"
@@ -72,7 +82,7 @@ def test_the_night_that_was_left_open_after_its_evaluation_ends(home: Path) -> N
 def test_the_night_that_was_left_open_before_its_training_trains_and_ends(home: Path) -> None:
     kept = home / ".nightshift"
     (kept / "store-untrained.db").replace(kept / "store.db")
-    ended = answered(*SEED, "run", folder=home, codes=(0, 3))
+    ended = answered(*SEED, "run", folder=migrated(home), codes=(0, 3))
     assert ended["night_id"] == "night-0004"
     assert ended["status"] == "done"
     assert (kept / "candidates" / str(ended["outputs"]["train"]) / "adapter_model.safetensors").exists()

@@ -9,6 +9,8 @@ import tarfile
 from contextlib import closing
 from pathlib import Path
 
+from loop.settings.migrate import migrated
+
 HERE = Path(__file__).parent
 NAMES = sorted(packed.name.removesuffix(".tar.xz") for packed in HERE.glob("*.tar.xz"))
 """A release, or the day of a commit between two releases."""
@@ -33,4 +35,11 @@ def unpack(name: str, folder: Path) -> Path:
         for table, column in PATHS.items():
             moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"  # noqa: S608 - from the table above
             registry.execute(moved, (made_in(name), str(folder)))
+    return folder
+
+
+def unpack_for_today(name: str, folder: Path) -> Path:
+    """The same with today's keys in its settings file, as after `nightshift init --migrate`."""
+    settings = unpack(name, folder) / "nightshift.toml"
+    settings.write_text(migrated(settings.read_text()).text)
     return folder

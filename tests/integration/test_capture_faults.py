@@ -21,7 +21,7 @@ from loop.ports import Envelope
 from loop.settings import KafkaAccess
 from tests import services
 from tests.builders import NOON, interaction
-from tests.capturing import Follower, await_that, follow
+from tests.capturing import Follower, await_that, follow_shortly
 from tests.databases import DATABASES, fresh_url
 
 OUTAGE_SECONDS = 60
@@ -39,7 +39,7 @@ def stream(tmp_path: Path) -> Iterator[Callable[..., Stream]]:
         log = services.fresh_kafka_log(broker, partitions=2)
         named = {"NIGHTSHIFT_KAFKA_SERVERS": ",".join(broker.servers), "NIGHTSHIFT_STORE_URL": store_url}
         chosen = [f"log.{key}={getattr(log.settings, key)}" for key in ("topic", "group")]
-        opened.append((log, follow(tmp_path, named, *chosen, "log.session_seconds=6", number=len(opened))))
+        opened.append((log, follow_shortly(tmp_path, named, *chosen, number=len(opened))))
         return opened[-1]
 
     yield start
@@ -68,7 +68,7 @@ def test_a_database_and_a_broker_that_are_down_for_a_minute_are_waited_for(
     postgres.crash()
     broker.kill(1)
     begun_meanwhile = [
-        follow(tmp_path, service.named, *service.settings, number=number)
+        follow_shortly(tmp_path, service.named, *service.settings, number=number)
         for number, (_, service) in enumerate((without_broker, without_database), start=8)
     ]
     send(without_database[0], 200, 200)

@@ -20,12 +20,12 @@ NOW = datetime(2026, 1, 10, tzinfo=UTC)
 HOSTILE = "<script>alert('ann@b.example')</script>"
 FOREIGN = "The snapshot was altered or is another version's: make it again with `nightshift curate`."
 REPEATS = (
-    "Somebody repeats themselves, or the application fills in a template: look at the newest feedback; if it is as it "
-    "should be, raise `max_near_duplicate_share` under [validation]."
+    "Somebody repeats themselves, or the application fills in a template: look at the newest feedback and mend what "
+    "sends it."
 )
 COMPLAINTS = (
-    "From complaints alone a model learns what not to say: wait for approvals and edits, or raise "
-    "`max_undesirable_share` under [validation]."
+    "From complaints alone a model learns what not to say: wait for approvals and edits, and see that the application "
+    "sends them too."
 )
 WAIT = "Wait for more feedback, or lower `min_train_examples` under [validation]."
 WHO = (
@@ -97,7 +97,7 @@ def test_every_bound_that_is_broken_is_told_with_what_was_seen_and_required(tmp_
     assert validation.failures == (
         f"share of drafts that were near duplicates: 0.6; required: at most 0.5. {REPEATS}",
         f"share of the last day's feedback in quarantine: 0.3; required: at most 0.2. {WHO}",
-        f"share of undesirable answers among unpaired train examples: 1; required: at most 0.95. {COMPLAINTS}",
+        f"share of train examples that are complaints alone: 1; required: at most 0.95. {COMPLAINTS}",
         f"train examples: 2; required: at least 16. {WAIT}",
         f"users who are in more than one split: 1; required: at most 0. {FOREIGN}",
     )
@@ -131,6 +131,13 @@ def test_tables_that_earlier_code_wrote_are_judged_like_new_ones(tmp_path: Path)
     (folder,) = (home / "snapshots").iterdir()
 
     assert validate(folder, ValidationSettings(), {}, tmp_path / "docs").passed
+
+
+def test_complaints_beside_answers_that_users_wrote_are_no_reason_to_stop(tmp_path: Path) -> None:
+    complaints = [example(number, score=-1.0) for number in range(9)]
+    assert not validated(complaints, tmp_path / "alone").passed
+    shown = replace(example(9), objective=Objective.DEMONSTRATION, signal=FeedbackKind.DEMONSTRATION)
+    assert validated([*complaints, shown], tmp_path / "beside").passed
 
 
 def test_broken_examples_are_counted_and_never_shown(tmp_path: Path) -> None:

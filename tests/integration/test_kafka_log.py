@@ -17,8 +17,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from connectors.kafka import topics
 from connectors.kafka.log import KafkaLog
 from loop.app import App
-from loop.cli import checks
-from loop.cli.session import Session
+from loop.doctor import event_log
 from loop.errors import EventError, IntegrityError, NotFoundError, UnreachableError
 from loop.intake.capture import Captured, capture, steps
 from loop.intake.events import encode
@@ -142,13 +141,13 @@ def test_doctor_notices_a_topic_made_anew_under_an_old_name(
 ) -> None:
     monkeypatch.setenv("NIGHTSHIFT_HOME", str(tmp_path))
     monkeypatch.setenv("NIGHTSHIFT_KAFKA_SERVERS", ",".join(access.servers))
-    session = Session(App(replace(load(), log=settings)))
-    assert checks.event_log(session).ok
+    app = App(replace(load(), log=settings))
+    assert event_log(app).ok
     log.append([encode(interaction(1))])
-    session.app.store.ingest(Parsed(Batch(Partition(settings.topic, 0), 0, 10, ()), (), (), ()))
+    app.store.ingest(Parsed(Batch(Partition(settings.topic, 0), 0, 10, ()), (), (), ()))
     with pytest.raises(IntegrityError, match="before the stored position 10"):
-        checks.event_log(session)
-    session.app.close()
+        event_log(app)
+    app.close()
 
 
 def test_a_topic_made_anew_while_it_is_read_is_noticed(

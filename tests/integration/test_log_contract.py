@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connectors.kafka.log import KafkaLog
-from connectors.sql.log import TableLog
+from connectors.sql.log import POLL_BYTES, TableLog
 from loop.errors import NotFoundError
 from loop.ports import Batch, Entry, Envelope, EventLog, Partition
 from loop.testing import MemoryLog
@@ -130,11 +130,10 @@ def test_a_poll_that_does_not_wait_returns_at_once_and_brings_what_is_here(log: 
 
 
 @pytest.mark.parametrize("database", DATABASES)
-def test_large_entries_come_a_few_at_a_time(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.sql.log.POLL_BYTES", 1_500)
+def test_large_entries_come_a_few_at_a_time(database: str, tmp_path: Path) -> None:
     log = TableLog(fresh_url(database, tmp_path))
-    log.append(envelopes(*[b"x" * 1_000] * 3))
-    assert [len(batch.entries) for batch in read(log, 3)] == [2, 1]
+    log.append(envelopes(*[b"x" * (POLL_BYTES // 2 - 1)] * 4))
+    assert [len(batch.entries) for batch in read(log, 4)] == [3, 1]
     log.close()
 
 

@@ -67,36 +67,75 @@ def expected(folder: Path) -> list[str]:
     return [model.generate([messages], Sampling(max_tokens=16))[0].text for messages in asked]
 
 
-def loaded(python: Path, folder: Path, program: str, **named: str) -> "subprocess.CompletedProcess[str]":
-    """A program in which `model` is the version, loaded with nothing but the tracking URI."""
-    opened = f"import mlflow\nmodel = mlflow.pyfunc.load_model('models:/assistant/1')\n{program}"
-    named = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", **named}
-    environment = foreign_environment(python.parents[1], **named)
-    return subprocess.run(
-        [python, "-c", opened], cwd=python.parents[1], env=environment, capture_output=True, text=True, check=False
+PROGRAM = """
+import json, os, pathlib, sys, traceback
+import mlflow, pandas
+
+folder, other, asked, said = pathlib.Path(sys.argv[1]), *json.loads(sys.argv[2])
+
+def load():
+    return mlflow.pyfunc.load_model("models:/assistant/1")
+
+def fault(call, *arguments, **base):
+    os.environ.update(base)
+    try:
+        call(*arguments)
+    except Exception:
+        return traceback.format_exc()
+    finally:
+        os.environ.pop("NIGHTSHIFT_BASE_MODEL", None)
+
+model = load()
+short = {"max_tokens": 16}
+answers = [
+    model.predict({"prompt": asked}, params=short),
+    model.predict({"messages": said}, params=short),
+    model.predict(pandas.DataFrame({"messages": [said]}), params=short),
+    model.predict([{"messages": [{"role": "user", "content": asked}]}], params=short),
+]
+ours = [name for name in sys.modules if name.partition(".")[0] in ("loop", "connectors", "evals")]
+told = {"answers": answers, "ours": ours, "no messages": fault(model.predict, asked)}
+(folder / "base").rename(folder / "moved")
+told["no base"] = fault(load)
+told["moved base"] = fault(load, NIGHTSHIFT_BASE_MODEL=str(folder / "moved"))
+told["other base"] = fault(load, NIGHTSHIFT_BASE_MODEL=other)
+(folder / "moved").rename(folder / "base")
+stored, = (folder / "mlflow-artifacts").rglob("adapter_model.safetensors")
+whole = stored.read_bytes()
+stored.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+told["altered adapter"] = fault(load)
+stored.write_bytes(whole)
+told["mended adapter"] = fault(load)
+print(json.dumps(told))
+"""
+"""Loads the version with nothing but the tracking URI, asks it, and loads it again where something is amiss."""
+
+
+@pytest.fixture(scope="module")
+def told(python: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What `PROGRAM` says; one for all tests, since importing these libraries takes ten times as long as the rest."""
+    other = tiny_model(tmp_path_factory.mktemp("other") / "base", seed=1)
+    environment = foreign_environment(python.parents[1], MLFLOW_TRACKING_URI=f"sqlite:///{folder}/mlflow.db")
+    done = subprocess.run(
+        [python, "-c", PROGRAM, folder, json.dumps([str(other), QUESTION, CONVERSATION])],
+        cwd=python.parents[1],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def test_mlflow_loads_a_version_by_its_address_alone_and_it_answers_as_ask_does(
-    python: Path, folder: Path, expected: list[str]
+    told: dict[str, object], expected: list[str]
 ) -> None:
-    program = f"""
-import json, sys, pandas
-short, asked, said = {{"max_tokens": 16}}, {QUESTION!r}, {CONVERSATION!r}
-print(json.dumps([
-    model.predict({{"prompt": asked}}, params=short),
-    model.predict({{"messages": said}}, params=short),
-    model.predict(pandas.DataFrame({{"messages": [said]}}), params=short),
-    model.predict([{{"messages": [{{"role": "user", "content": asked}}]}}], params=short),
-]))
-assert not [name for name in sys.modules if name.partition(".")[0] in ("loop", "connectors", "evals")]
-"""
-    done = loaded(python, folder, program)
-    assert done.returncode == 0, done.stderr
     alone, after_system = expected
-    answers = json.loads(done.stdout.splitlines()[-1])
-    assert answers == [[alone], [after_system], [after_system], [alone]]
+    assert told["answers"] == [[alone], [after_system], [after_system], [alone]]
     assert alone != after_system
+    assert told["ours"] == []
 
 
 @pytest.fixture
@@ -124,39 +163,21 @@ def test_mlflow_serves_a_version_and_it_answers_as_ask_does(address: str, expect
 
 
 def test_a_base_model_that_is_not_there_is_named_and_so_is_the_variable_that_says_where(
-    python: Path, folder: Path, tmp_path: Path
+    told: dict[str, object], folder: Path
 ) -> None:
-    (folder / "base").rename(folder / "moved")
-    try:
-        missing = loaded(python, folder, "")
-        moved = loaded(python, folder, "print('loaded')", NIGHTSHIFT_BASE_MODEL=str(folder / "moved"))
-    finally:
-        (folder / "moved").rename(folder / "base")
-    assert missing.returncode == 1
-    assert f"{folder}/base of this version cannot be had" in missing.stderr
-    assert "set NIGHTSHIFT_BASE_MODEL to the folder" in missing.stderr
-    assert moved.stdout == "loaded\n", moved.stderr
-    other = tiny_model(tmp_path / "other", seed=1)
-    refused = loaded(python, folder, "", NIGHTSHIFT_BASE_MODEL=str(other))
-    assert "is not the base model of this version" in refused.stderr
+    assert f"{folder}/base of this version cannot be had" in str(told["no base"])
+    assert "set NIGHTSHIFT_BASE_MODEL to the folder" in str(told["no base"])
+    assert told["moved base"] is None
+    assert "is not the base model of this version" in str(told["other base"])
 
 
-def test_an_adapter_altered_in_the_registry_is_not_loaded(python: Path, folder: Path) -> None:
-    (stored,) = (folder / "mlflow-artifacts").rglob("adapter_model.safetensors")
-    whole = stored.read_bytes()
-    stored.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    try:
-        refused = loaded(python, folder, "")
-    finally:
-        stored.write_bytes(whole)
-    assert refused.returncode == 1
-    assert "does not have its sha256" in refused.stderr
+def test_an_adapter_altered_in_the_registry_is_not_loaded(told: dict[str, object]) -> None:
+    assert "does not have its sha256" in str(told["altered adapter"])
+    assert told["mended adapter"] is None
 
 
-def test_a_question_without_messages_is_told_how_to_ask(python: Path, folder: Path) -> None:
-    refused = loaded(python, folder, "model.predict('Where is my order?')")
-    assert refused.returncode == 1
-    assert "give a column `messages`" in refused.stderr
+def test_a_question_without_messages_is_told_how_to_ask(told: dict[str, object]) -> None:
+    assert "give a column `messages`" in str(told["no messages"])
 
 
 def test_a_versions_files_are_a_stock_adapter_and_nothing_is_pickled(folder: Path) -> None:

@@ -12,6 +12,7 @@ from loop.promotion import champion, promote, reconcile
 from loop.promotion.ledger import verify
 from loop.types import Decision
 from tests.candidates import judged, make_candidate
+from tests.forked import FORKED
 
 RACES = 50
 VERSIONS = 3
@@ -64,9 +65,9 @@ def test_of_two_promoters_at_once_exactly_one_wins(tmp_path: Path) -> None:
     for number in range(1, VERSIONS + 1):
         folder = tmp_path / f"c{number}"
         registry.register(make_candidate(folder, f"c{number}"), folder, {})
-    spawn = multiprocessing.get_context("spawn")
-    start, results = spawn.Barrier(2), spawn.Queue()
-    racers = [spawn.Process(target=_race, args=(tmp_path, racer, start, results)) for racer in range(2)]
+    forked = multiprocessing.get_context(FORKED)
+    start, results = forked.Barrier(2), forked.Queue()
+    racers = [forked.Process(target=_race, args=(tmp_path, racer, start, results)) for racer in range(2)]
     for racer in racers:
         racer.start()
     outcomes = [results.get(timeout=PATIENCE_SECONDS) for _ in range(2 * RACES)]

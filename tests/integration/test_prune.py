@@ -12,7 +12,7 @@ from connectors.sql.ledger import SqlLedger
 from connectors.sql.store import SqlStore
 from loop.nights import prune
 from loop.types import Outputs
-from tests.homes import unpack
+from tests.homes import unpack_for_today
 from tests.project import nightshift
 
 SEED = ("--set", "training.seed=2")
@@ -35,7 +35,7 @@ STRAYS = (
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """Four nights: @1 promoted and approved, @2 promoted and rolled back, one skipped, one left open."""
-    unpack("0.1.0", tmp_path)
+    unpack_for_today("0.1.0", tmp_path)
     kept = tmp_path / ".nightshift"
     for name in STRAYS:
         (kept / name).parent.mkdir(parents=True, exist_ok=True)

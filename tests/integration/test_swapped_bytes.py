@@ -21,6 +21,7 @@ from loop.hashing import adapter_sha256
 from loop.home import candidate_folder
 from loop.identity import evidence_id
 from loop.intake.events import encode
+from loop.machine import Machine
 from loop.nights import nightly
 from loop.nights.capture import capture_events
 from loop.nights.curate import curate_snapshot
@@ -47,10 +48,10 @@ POLICY = {
     "training.epochs": 1.0,
     "training.min_steps": 0,
     "training.max_tokens": 256,
-    "training.checkpoint_minutes": 0.0,
     "training.budget_minutes": 60.0,
     "evaluation.max_new_tokens": 4,
 }
+EACH_STEP = Machine(checkpoint_minutes=0.0)
 WEIGHTS = "adapter_model.safetensors"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -198,7 +199,7 @@ def test_a_retraining_that_comes_to_other_bytes_is_another_candidate_and_another
     job = _job(house.parts, house.snapshot_id, 0)
     shutil.rmtree(house.folder)
     shutil.rmtree(job.folder)
-    running = training.train(job)
+    running = training.train(job, machine=EACH_STEP)
     for _ in range(2):
         next(running)
     running.close()

@@ -7,15 +7,17 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, Qwen2Config
 
+from loop.machine import Machine
 from loop.training import candidate, train
 from loop.training.batch.tokens import Encoded
 from loop.training.forward.blocks import blocks
-from loop.training.forward.logps import Scorer, choose_layout, score
+from loop.training.forward.choice import choose_layout
+from loop.training.forward.logps import Scorer, score
 from loop.training.forward.spans import spans
 from loop.training.weights import adapters
 from tests.services import require
 from tests.tiny import tiny_model
-from tests.unit.test_training_engine import SETTINGS, job
+from tests.unit.test_training_engine import job
 from tests.unit.test_training_logps import encoded
 
 BATCHES = [[encoded(300, 90, 77, seed=0), encoded(50, 20, 130, seed=1)], [encoded(700, 33, 260, seed=2)]]
@@ -80,8 +82,7 @@ def test_a_gpu_attends_in_blocks():
 
 @pytest.mark.parametrize("checkpoints", [False, True])
 def test_a_training_runs_on_the_gpu_and_ends_with_a_candidate(tmp_path, checkpoints):
-    settings = replace(SETTINGS, activation_checkpoints=checkpoints, autocast="auto")
-    tiny = replace(job(tiny_model(tmp_path / "base"), tmp_path, settings=settings), dtype="bfloat16")
-    steps = list(train(tiny))
+    tiny = replace(job(tiny_model(tmp_path / "base"), tmp_path), dtype="bfloat16")
+    steps = list(train(tiny, machine=Machine(processes=1, activation_checkpoints=checkpoints)))
     assert steps[-1].step == steps[-1].of
     assert candidate(tiny).metrics["skipped"] == 0

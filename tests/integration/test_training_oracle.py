@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 
-from loop.settings import TrainingSettings
+from loop.settings import PairSettings, TrainingSettings
+from loop.settings.constants import DISAGREEMENT
 from loop.training.batch.credit import Credit
 from loop.training.batch.tokens import Answer, Encoded
 from loop.training.forward.logps import Scorer, score
@@ -24,7 +25,7 @@ from tests.tiny import adapted, tiny_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CLOSE = 2e-5
-BETA, DISAGREEMENT = 0.1, 0.2
+BETA = 0.1
 QUIET = {"report_to": "none", "use_cpu": True, "bf16": False, "activation_checkpointing": False, "disable_tqdm": True}
 
 
@@ -101,7 +102,7 @@ def test_pair_losses_and_gradients_are_those_of_trl(base, pairs, tmp_path, loss_
         for pair, logps in zip(pairs, reference(pairs), strict=True)
     ]
     expected = trainer.compute_loss(trainer.model, trainer.data_collator(rows))
-    settings = TrainingSettings(beta=BETA, pair_loss=chosen, disagreement=DISAGREEMENT)
+    settings = TrainingSettings(pair=PairSettings(type=chosen, beta=BETA))
 
     def loss(batch, scored, flat):
         return mixed.weighted_sum(mixed.example_losses(batch, scored, flat, 0.0, settings), batch) / len(pairs)

@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from loop.errors import TrainingError
+from loop.machine import Machine
 from loop.models import load_base
 from loop.models.quiet import quiet
 from loop.training import train
@@ -62,7 +63,7 @@ def test_a_base_in_four_bits_has_the_gradients_of_its_dequantized_weights(base):
 
 @pytest.mark.parametrize("again", [False, True])
 def test_a_training_on_four_bits_learns_and_its_adapter_fits_the_whole_base(base, tmp_path, again):
-    steps = list(train(job(base, tmp_path, settings=replace(FOUR_BITS, activation_checkpoints=again))))
+    steps = list(train(job(base, tmp_path, settings=FOUR_BITS), machine=Machine(activation_checkpoints=again)))
     assert steps[-1].metrics["nll"] < steps[0].metrics["nll"]
     with quiet():
         PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "candidates" / "one")
@@ -83,6 +84,7 @@ def test_four_bits_are_not_divided(base):
 
 
 def test_without_bitsandbytes_it_says_what_to_install(base, tmp_path, monkeypatch):
+    # transformers remembers what it found when it was first asked, so hiding the package would come too late.
     monkeypatch.setattr("loop.training.weights.adapters.is_bitsandbytes_available", lambda: False)
     with pytest.raises(TrainingError, match="bitsandbytes") as refused:
         list(train(job(base, tmp_path, settings=FOUR_BITS)))

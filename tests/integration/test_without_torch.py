@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.homes import unpack
+from tests.homes import unpack_for_today
 from tests.project import AS_OF, from_the_start
 
 NAMES = '{"torch", "transformers", "peft"}'
@@ -35,7 +35,7 @@ class Machine:
     def __init__(self, folder: Path, first: str) -> None:
         (folder / "first").mkdir(parents=True)
         (folder / "first" / "sitecustomize.py").write_text(first)
-        self.folder = unpack("0.1.0", folder / "project")
+        self.folder = unpack_for_today("0.1.0", folder / "project")
         self.path = f"{folder / 'first'}:{ROOT}"
 
     def run(self, *arguments: str):

@@ -39,7 +39,6 @@ def test_of_an_only_step_which_is_measured_before_it_is_taken_nobody_knows_how_f
     ("ended", "said"),
     [
         ({"steps": 9, "steps_planned": 9, "budget_hit": 0.0}, "`epochs` and `min_steps`"),
-        ({"steps": 5, "steps_planned": 9, "budget_hit": 0.0}, "`patience`"),
         ({"steps": 5, "steps_planned": 9, "budget_hit": 1.0}, "the budget that cut it short"),
     ],
 )

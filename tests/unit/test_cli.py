@@ -1,5 +1,6 @@
 """The command: fast to start, honest exit codes, errors without tracebacks."""
 
+import io
 import os
 import re
 import subprocess
@@ -23,15 +24,14 @@ from loop.cli.progress import ERASE_LINE, ShownProgress
 from loop.cli.session import Session
 from loop.promotion import promote
 from loop.testing import MemoryRegistry
+from tests import forked
 from tests.candidates import make_candidate
 
 HEAVY = {"torch", "transformers", "peft", "mlflow", "great_expectations", "sqlalchemy", "kafka", "pandas", "matplotlib"}
 
 
 def nightshift(*arguments: str, cwd) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "loop.cli", *arguments], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    return forked.completed(arguments, cwd, os.environ)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_every_verb_explains_itself(name):
         (("promote", "3"), 2, "--decision"),
         (("rollback",), 4, "nothing is before it"),
         (("import", "absent.jsonl"), 2, "absent.jsonl"),
-        (("--set", "training.max_grad_norm=inf", "status"), 2, "training.max_grad_norm"),
+        (("--set", "training.kl_coefficient=inf", "status"), 2, "training.kl_coefficient"),
         (("--set", "curation.window_days=1000000", "status"), 2, "curation.window_days"),
         (("--set", "training.epochs=0", "status"), 2, "training.epochs"),
         (("curate", "--as-of", "0001-01-01"), 2, "between 1970"),
@@ -113,9 +113,22 @@ def test_a_wrong_call_says_what_to_do_and_ends_with_its_code(project, arguments,
     assert "Traceback" not in done.stderr
 
 
-def test_progress_is_a_line_a_minute_where_nobody_watches_also_of_work_without_a_word(monkeypatch, caplog):
-    monkeypatch.setattr("loop.cli.progress.SECONDS_BETWEEN_LINES", 0.05)
-    show = ShownProgress()
+class Terminal(io.StringIO):
+    """A screen that somebody watches."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def shown(self) -> str:
+        """What was written since the last look."""
+        text = self.getvalue()
+        self.seek(0)
+        self.truncate()
+        return text
+
+
+def test_progress_is_a_line_a_minute_where_nobody_watches_also_of_work_without_a_word(caplog):
+    show = ShownProgress(io.StringIO(), pause=0.05)
     for step in (1, 2, 3):
         show("train", step, 9, "loss 1.0")
     deadline = time.monotonic() + 30
@@ -130,33 +143,29 @@ def test_progress_is_a_line_a_minute_where_nobody_watches_also_of_work_without_a
     assert len(caplog.records) == told
 
 
-def test_progress_on_a_terminal_is_one_line_that_is_gone_at_the_end(monkeypatch, capsys):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setattr("loop.cli.progress.SECONDS_BETWEEN_LOOKS", 60.0)
+def test_progress_on_a_terminal_is_one_line_that_is_gone_at_the_end(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    show = ShownProgress()
+    screen = Terminal()
+    show = ShownProgress(screen, pause=60.0)
     show.title = "day 3/6"
     show("curate", 0, 1, "begins")
-    assert re.search(r"day 3/6 curate     \S  0 s$", capsys.readouterr().err)
+    assert re.search(r"day 3/6 curate     \S  0 s$", screen.shown())
     show("train", 0, 8, "loss 1.0")
-    assert capsys.readouterr().err.endswith(f"train      {'·' * 20}  0/8  loss 1.0")
+    assert screen.shown().endswith(f"train      {'·' * 20}  0/8  loss 1.0")
     show("train", 5, 8, "loss 0.5")
-    assert re.search(r"train      █{12}▌·{7}  5/8  loss 0.5  \d+ s left$", capsys.readouterr().err)
+    assert re.search(r"train      █{12}▌·{7}  5/8  loss 0.5  \d+ s left$", screen.shown())
     show("train", 5, 8, "loss " * 40)
-    assert len(capsys.readouterr().err.removeprefix(ERASE_LINE)) == 79
+    assert len(screen.shown().removeprefix(ERASE_LINE)) == 79
     show("train", 1, 1, "ended")
-    assert capsys.readouterr().err == ERASE_LINE
+    assert screen.shown() == ERASE_LINE
 
 
-def test_the_seconds_left_follow_the_pace_since_the_work_began_or_went_on(monkeypatch, capsys):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setattr("loop.cli.progress.SECONDS_BETWEEN_LOOKS", 60.0)
-    show = ShownProgress()
-    now = iter([10.0, 10.0, 20.0, 20.0, 20.0, 20.0])
-    monkeypatch.setattr("loop.cli.progress.time.monotonic", lambda: next(now))
+def test_the_seconds_left_follow_the_pace_since_the_work_began_or_went_on():
+    screen, now = Terminal(), iter([10.0, 10.0, 20.0, 20.0, 20.0, 20.0])
+    show = ShownProgress(screen, pause=60.0, clock=lambda: next(now))
     show("train", 40, 80, "")
     show("train", 45, 80, "")
-    assert capsys.readouterr().err.endswith("45/80  70 s left")
+    assert screen.shown().endswith("45/80  70 s left")
     show("train", 1, 1, "ended")
 
 

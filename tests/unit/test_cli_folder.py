@@ -13,7 +13,7 @@ from loop.settings import without_addresses
 from tests.project import make_project, nightshift
 from tests.verbs import leaves
 
-ANYWHERE, READS, WRITES = Access.ANYWHERE, Access.READS, Access.WRITES
+ANYWHERE, READS, WRITES, NIGHT = Access.ANYWHERE, Access.READS, Access.WRITES, Access.NIGHT
 
 VERBS: dict[str, Access] = {
     "init": ANYWHERE,
@@ -26,15 +26,15 @@ VERBS: dict[str, Access] = {
     "dlq show 0": READS,
     "dlq replay": WRITES,
     "schema": ANYWHERE,
-    "curate": WRITES,
-    "validate s": WRITES,
-    "run": WRITES,
+    "curate": NIGHT,
+    "validate s": NIGHT,
+    "run": NIGHT,
     "status": READS,
     "nights": READS,
-    "train s": WRITES,
-    "register c": WRITES,
-    "evaluate c": WRITES,
-    "decide e": WRITES,
+    "train s": NIGHT,
+    "register c": NIGHT,
+    "evaluate c": NIGHT,
+    "decide e": NIGHT,
     "prune --keep 1": WRITES,
     "promote 1 --force --reason r": WRITES,
     "rollback": WRITES,
@@ -72,7 +72,7 @@ def test_every_verb_says_what_it_may_do_to_the_folder():
     assert len(said) == len(VERBS)
 
 
-@pytest.mark.parametrize("line", of(READS) + of(WRITES))
+@pytest.mark.parametrize("line", of(READS) + of(WRITES) + of(NIGHT))
 def test_a_folder_without_a_project_is_refused_and_left_as_it_was(folder, line):
     refused = call(line)
     assert isinstance(refused.exception, UsageError)

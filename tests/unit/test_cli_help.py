@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from loop.cli import terminal
 from loop.cli.main import GROUPS, cli, summary
+from tests.project import nightshift
 from tests.verbs import leaves
 
 COLUMNS = 80
@@ -48,10 +49,8 @@ def test_the_verbs_of_a_verb_have_one_line_each_too():
 
 
 @pytest.mark.parametrize("option", ["--json", "--set", "-v"])
-def test_an_option_of_every_command_that_stands_behind_its_verb_is_told_its_place(option):
-    done = subprocess.run(
-        [sys.executable, "-m", "loop.cli", "schema", option], capture_output=True, text=True, check=False
-    )
+def test_an_option_of_every_command_that_stands_behind_its_verb_is_told_its_place(tmp_path, option):
+    done = nightshift("schema", option, folder=tmp_path)
     assert done.returncode == 2
     assert f"stand before it: nightshift {option} ..." in done.stderr
 
@@ -96,8 +95,9 @@ def test_colours_are_for_terminals_whose_user_wants_them(tmp_path, variable, col
 
 def test_the_next_step_goes_to_standard_error_and_not_into_json(tmp_path):
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "loop.cli", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        done = nightshift(*arguments, folder=tmp_path)
+        done.check_returncode()
+        return done
 
     assert call("init").stderr.startswith("next: ")
     (tmp_path / "empty.jsonl").touch()

@@ -17,7 +17,7 @@ from loop.cli.session import Session
 from loop.errors import NotFoundError, UsageError
 from loop.models import LanguageModel, load
 from loop.ports import Batch, Parsed, Partition
-from loop.testing import MemoryStore
+from loop.testing import MemoryLedger, MemoryStore
 from loop.types import Interaction, Message, Sampling
 from tests.builders import interaction
 from tests.tiny import tiny_model
@@ -139,6 +139,20 @@ def test_the_log_says_how_long_the_first_word_took(session, caplog):
     caplog.set_level(logging.INFO, "loop")
     call(session, "ask", *WARM, "refund")
     assert [record.message for record in caplog.records if record.message.startswith("first word after ")]
+
+
+def test_asking_reads_the_ledger_once(session):
+    class Counting(MemoryLedger):
+        read = 0
+
+        def entries(self):
+            self.read += 1
+            return super().entries()
+
+    ledger = Counting()
+    asked = Session(App(session.app.settings, ports={"ledger": ledger}))
+    assert call(asked, "ask", *WARM, "refund").exit_code == 0
+    assert ledger.read == 1
 
 
 def test_a_version_that_nobody_registered_is_named(session):

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from loop.curation.split import split_of
 from loop.settings import CurationSettings
-from loop.types import Example, Feedback, FeedbackKind, Interaction, Message, Split
-from tests.feedback import AS_OF, START, TRAIN_ALL, answers, ask, made, tell
+from loop.types import Feedback, FeedbackKind, Interaction, Message, Split
+from tests.feedback import AS_OF, answers, ask, made, tell
 
 LONG = (
     "Please tell me when the parcel with the blue lamp that I ordered in March for my aunt in Lyon will arrive at last"
@@ -40,7 +40,6 @@ def test_what_one_user_nearly_repeats_counts_once() -> None:
     nearly = [*said("a", LONG, REPLY), *said("b", LONG + "!!", REPLY + " sharp", days=1)]
 
     assert made(nearly).report["near_duplicates"] == 1
-    assert len(made(nearly, replace(TRAIN_ALL, near_duplicate=1.0)).examples) == 2
 
 
 @pytest.mark.parametrize(
@@ -152,19 +151,6 @@ def test_examples_that_cannot_be_trained_on_are_counted() -> None:
     events = [*said("a", "Hi", " "), *said("b", "x" * 70_000, "Hello")]
 
     assert (made(events).report["empty_answers"], made(events).report["too_long"]) == (1, 1)
-
-
-def test_weights_halve_with_every_half_life() -> None:
-    events = [*said("a", "Hi", "Hello", days=0), *said("b", "Bye", "Goodbye", days=5)]
-    by_prompt = weights_by_prompt(made(events, replace(TRAIN_ALL, half_life_days=5.0)).examples)
-
-    assert by_prompt == {"Hi": 0.25, "Bye": 0.5}
-    assert weights_by_prompt(made(events).examples) == {"Hi": 1.0, "Bye": 1.0}
-    assert timedelta(days=10) == AS_OF - START
-
-
-def weights_by_prompt(examples: tuple[Example, ...]) -> dict[str, float]:
-    return {example.prompt[0].content: example.branches[0].score for example in examples}
 
 
 def test_ids_are_those_of_the_content_and_examples_come_oldest_first() -> None:

@@ -1,10 +1,9 @@
-from dataclasses import replace
-
 import pytest
 
 from loop.settings import CurationSettings
+from loop.settings.constants import MAX_CHARS, PAIRS_PER_PROMPT
 from loop.types import Feedback, FeedbackKind, Interaction, Message, Objective, Split
-from tests.feedback import TRAIN_ALL, answers, ask, made, tell
+from tests.feedback import answers, ask, made, tell
 
 OUTCOME = FeedbackKind.OUTCOME
 Events = list[Interaction | Feedback]
@@ -30,14 +29,16 @@ def test_an_outcome_of_one_half_says_nothing() -> None:
     assert made(judged({"a": 0.5})).report["neutral"] == 1
 
 
-@pytest.mark.parametrize("limit", [0, 1, 4, 6, 100])
-def test_a_prompt_makes_no_more_pairs_than_it_may_and_every_other_outcome_stays(limit: int) -> None:
-    values = {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0, "e": 0.0}
-    examples = made(judged(values), replace(TRAIN_ALL, pairs_per_prompt=limit)).examples
+@pytest.mark.parametrize(("right", "wrong", "most"), [("a", "", 0), ("a", "c", 1), ("ab", "cd", 4), ("ab", "cdefg", 4)])
+def test_a_prompt_makes_no_more_pairs_than_it_may_and_every_other_outcome_stays(
+    right: str, wrong: str, most: int
+) -> None:
+    values = dict.fromkeys(right, 1.0) | dict.fromkeys(wrong, 0.0)
+    examples = made(judged(values)).examples
     pairs = [tuple(b.response.content for b in e.branches) for e in examples if e.objective is Objective.PAIR]
     alone = {e.branches[0].response.content for e in examples if e.objective is Objective.UNPAIRED}
 
-    assert len(set(pairs)) == len(pairs) == min(limit, 6)
+    assert len(set(pairs)) == len(pairs) == most
     assert alone == {f"answer {name}" for name in values} - {text for pair in pairs for text in pair}
 
 
@@ -62,16 +63,14 @@ def test_a_ranking_of_shared_outcomes_has_the_share_that_its_least_sure_answer_h
     ]
 
 
-@pytest.mark.parametrize(("limit", "ranked"), [(1, 0), (2, 4), (4, 8), (9, 8)])
-def test_a_ranking_has_as_many_answers_as_the_pairs_might_have_and_the_others_stay(limit: int, ranked: int) -> None:
+def test_a_ranking_has_as_many_answers_as_the_pairs_might_have_and_the_others_stay() -> None:
     values = {f"{n:02}": n / 19 for n in range(20)}
-    examples = made(judged(values), replace(TRAIN_ALL, pairs_per_prompt=limit)).examples
-    rankings = [e for e in examples if e.objective is Objective.RANKING]
+    examples = made(judged(values)).examples
+    (ranking,) = [e for e in examples if e.objective is Objective.RANKING]
 
-    assert sum(len(e.branches) for e in rankings) == ranked
+    assert len(ranking.branches) == 2 * PAIRS_PER_PROMPT
     assert sum(len(e.branches) for e in examples) == 20
-    for ranking in rankings:
-        assert (ranking.branches[0].score, ranking.branches[-1].score) == (1.0, -1.0)
+    assert (ranking.branches[0].score, ranking.branches[-1].score) == (1.0, -1.0)
 
 
 def test_an_empty_answer_is_left_out_of_a_ranking_and_counted_alone() -> None:
@@ -83,9 +82,9 @@ def test_an_empty_answer_is_left_out_of_a_ranking_and_counted_alone() -> None:
 
 
 def test_a_ranking_that_is_too_long_keeps_its_ends_and_is_counted() -> None:
-    asked = [ask(f"{n}", answer=f"{n}" * 100) for n in range(5)]
+    asked = [ask(f"{n}", answer=f"{n}" * (MAX_CHARS // 4)) for n in range(5)]
     told = [tell(f"{n}", OUTCOME, n / 4 if n != 2 else 0.6) for n in range(5)]
-    curated = made([*asked, *told], replace(TRAIN_ALL, max_chars=400))
+    curated = made([*asked, *told])
 
     assert [[b.response.content[0] for b in e.branches] for e in curated.examples] == [["4", "2", "0"]]
     assert (curated.report["shortened"], curated.report.get("too_long")) == (1, None)
@@ -96,10 +95,11 @@ def test_outcomes_that_are_all_right_are_not_ranked() -> None:
 
 
 def test_pairs_spread_over_the_answers() -> None:
-    values = {"a": 1.0, "b": 1.0, "c": 0.0, "d": 0.0}
-    examples = made(judged(values), replace(TRAIN_ALL, pairs_per_prompt=2)).examples
+    examples = made(judged(dict.fromkeys("abc", 1.0) | dict.fromkeys("def", 0.0))).examples
+    pairs = [example for example in examples if example.objective is Objective.PAIR]
 
-    assert len({branch.response for example in examples for branch in example.branches}) == 4
+    assert len(pairs) == 4
+    assert len({branch.response for example in pairs for branch in example.branches}) == 6
 
 
 def test_a_text_that_was_both_right_and_wrong_is_in_no_pair() -> None:

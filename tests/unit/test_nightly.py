@@ -1,8 +1,11 @@
 """What a night makes of a champion that moved while it ran."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
 
 from loop import settings
 from loop.nights import nightly
@@ -12,7 +15,7 @@ from loop.nights.report import write_report
 from loop.promotion import champion, promote
 from loop.report import outcomes
 from loop.testing import MemoryLedger, MemoryLog, MemoryRegistry, MemoryStore
-from loop.types import Night, NightStatus, Outputs, Stage, Validation, Verdict, Without
+from loop.types import Json, Night, NightStatus, Outputs, Stage, Validation, Verdict, Without
 from tests.candidates import judged, make_candidate
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -59,14 +62,17 @@ def test_a_champion_that_moved_meanwhile_ends_the_promotion_and_not_the_loop(tmp
     assert not outcomes.promoted(replace(night, outputs=outcome.outputs))
 
 
-def parts_of(home: Path, store: MemoryStore, registry: MemoryRegistry) -> Parts:
+def parts_of(
+    home: Path, store: MemoryStore, registry: MemoryRegistry, chosen: Mapping[str, Json] | None = None
+) -> Parts:
+    here = settings.Addresses(home=home)
     return Parts(
         log=MemoryLog(),
         store=store,
         ledger=MemoryLedger(),
         registry=registry,
         validator=lambda folder, *_: Validation(snapshot_id=folder.name, passed=False, failures=("no examples",)),
-        settings=settings.Settings(addresses=settings.Addresses(home=home)),
+        settings=replace(settings.load(overrides=chosen), addresses=here),
         clock=lambda: NOON,
         progress=lambda *_: None,
     )
@@ -94,6 +100,34 @@ def test_a_night_given_up_leaves_a_failed_run_that_says_why(tmp_path: Path):
     assert "no examples" in skipped.note
     assert [kept.snapshot_id for kept, _ in skipped.snapshots] == [night.outputs.snapshot_id]
     assert [path.name for path, _ in skipped.artifacts] == ["report.html"]
+
+
+@pytest.mark.parametrize(("began_with", "judged_by"), [({"validation.min_train_examples": 5}, 5), (None, 40)])
+def test_a_night_ends_under_the_settings_that_it_began_with(tmp_path: Path, caplog, began_with, judged_by):
+    """A night of an earlier version has none, and ends under those of now."""
+    store, seen = MemoryStore(), []
+    now = parts_of(tmp_path, store, MemoryRegistry(tmp_path / "registry"), {"validation.min_train_examples": 40})
+    kept = settings.policy(settings.load(overrides=began_with)) if began_with else {}
+    store.save_night(replace(running(Outputs(watermark=0)), settings=kept))
+
+    def validator(folder: Path, bounds: settings.ValidationSettings, *_: object) -> Validation:
+        seen.append(bounds.min_train_examples)
+        return Validation(snapshot_id=folder.name, passed=False, failures=("no examples",))
+
+    nightly.run(replace(now, validator=validator), NOON)
+    assert seen == [judged_by]
+    assert ("not with what was set since: validation.min_train_examples;" in caplog.text) is bool(began_with)
+
+
+def test_a_night_keeps_the_settings_that_it_begins_with(tmp_path: Path):
+    parts = parts_of(tmp_path, MemoryStore(), MemoryRegistry(tmp_path / "registry"), {"training.pair.type": "ipo"})
+    assert nightly.run(parts, NOON).settings == settings.policy(parts.settings)
+
+
+def test_a_promotion_that_was_forbidden_since_the_night_began_is_not_made(tmp_path: Path):
+    began = replace(running(Outputs()), settings=settings.policy(settings.Settings()))
+    now = parts_of(tmp_path, MemoryStore(), MemoryRegistry(tmp_path / "registry"), {"gate.promote": False})
+    assert not nightly._as_it_began(now, began).settings.gate.promote
 
 
 def test_a_night_that_writes_its_report_is_not_shown_as_running(tmp_path: Path):

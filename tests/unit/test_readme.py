@@ -17,6 +17,7 @@ from loop import __version__, alarms
 from loop.cli.main import cli
 from loop.settings import KafkaAccess, Settings, addresses
 from loop.settings.environment import KAFKA
+from loop.settings.file import ELSEWHERE
 from tests.infra import unread
 
 ROOT = Path(__file__).parents[2]
@@ -156,13 +157,14 @@ def test_a_variable_changes_what_the_settings_are() -> None:
 
 
 def keys() -> dict[str, dict[str, Any]]:
-    """The type of each key of each section."""
-    sections = {
-        name: owner
-        for name, owner in get_type_hints(Settings).items()
-        if name not in {"addresses", "suites", "project"}
-    }
-    return {name: get_type_hints(owner) for name, owner in sections.items()}
+    """The type of each key of each section, and of each table within one under `section.table`."""
+    sections = {name: owner for name, owner in get_type_hints(Settings).items() if name not in {*ELSEWHERE, "suites"}}
+    found = {name: get_type_hints(owner) for name, owner in sections.items()}
+    for name in sections:
+        for key, kind in list(found[name].items()):
+            if dataclasses.is_dataclass(kind):
+                found[f"{name}.{key}"] = get_type_hints(kind)
+    return found
 
 
 def words() -> set[str]:

@@ -9,6 +9,7 @@ import pytest
 from loop import settings
 from loop.cli.template import FIRST, MARK, render
 from loop.errors import UsageError
+from loop.machine import BY_RULE
 from loop.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -37,17 +38,36 @@ def test_the_shipped_settings_file_is_the_template():
     assert (ROOT / "infra" / "nightshift.toml").read_text() == render(Settings(), kafka=True)
 
 
+def keys_of(tables: dict[str, object]) -> int:
+    """Number of keys in all tables, also those within tables and in arrays of them."""
+    count = 0
+    for value in tables.values():
+        if isinstance(value, dict):
+            count += keys_of(value)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            count += keys_of(value[0])
+        else:
+            count += 1
+    return count
+
+
+def test_there_are_few_settings():
+    sections = tomllib.loads(TEMPLATE)
+    assert keys_of(sections) <= 50
+    assert keys_of(sections["training"]) <= 16
+
+
 def test_every_key_of_the_template_is_explained_right_above_it():
     lines = TEMPLATE.splitlines()
     keys = [number for number, line in enumerate(lines) if " = " in line and not line.startswith("#")]
-    assert len(keys) == sum(len(section) for section in tomllib.loads(TEMPLATE).values())
+    assert len(keys) == keys_of(tomllib.loads(TEMPLATE))
     assert all(lines[number - 1].startswith("# ") for number in keys)
     assert max(len(line) for line in lines if line.startswith("#")) <= 80
 
 
 def comment_of(key: str) -> str:
     """What stands above a key of the template."""
-    section, _, name = key.partition(".")
+    section, _, name = key.rpartition(".")
     before = TEMPLATE.partition(f"[{section}]\n")[2].partition(f"\n{name} = ")[0].splitlines()
     after = next((number for number in range(len(before), 0, -1) if not before[number - 1].startswith("#")), 0)
     return " ".join(line.removeprefix("# ") for line in before[after:])
@@ -57,13 +77,13 @@ def comment_of(key: str) -> str:
     ("key", "allowed"),
     [
         ("model.dtype", 'One of "float32", "bfloat16".'),
-        ("training.pair_loss", 'One of "dpo", "conservative", "robust", "ipo", "apo_zero", "simpo".'),
-        ("curation.dev_share", "A number, 0 to 1."),
+        ("training.pair.type", 'One of "dpo", "conservative", "robust", "ipo", "apo_zero", "simpo".'),
+        ("curation.vault_share", "A number, 0 to 1."),
         ("training.rank", "A whole number, 1 or more."),
         ("training.seed", "A whole number, 0 to 4294967295."),
         ("gate.alpha", "A number, 1e-06 to 0.5."),
         ("gate.promote", "true or false."),
-        ("log.compression", 'One of "none", "gzip", "lz4", "zstd".'),
+        ("log.partitions", "A whole number, 1 or more."),
     ],
 )
 def test_the_template_says_what_a_key_may_be(key, allowed):
@@ -105,9 +125,9 @@ def test_what_is_wrong_in_the_file_is_named(tmp_path, text, named):
         ("gate.alpha", 1.0),
         ("gate.alpha", 0.0),
         ("gate.margin", -0.1),
-        ("curation.dev_share", 1.5),
+        ("curation.vault_share", 1.5),
         ("training.rank", 0),
-        ("training.beta", 0.0),
+        ("training.pair.beta", 0.0),
         ("training.seed", -1),
         ("training.learning_rate", float("nan")),
         ("evaluation.max_new_tokens", 0),
@@ -129,15 +149,42 @@ def test_held_out_users_have_to_leave_some_to_train_on():
         settings.load(overrides={"curation.dev_share": 0.5, "curation.vault_share": 0.5})
 
 
-def test_four_bits_are_not_divided_over_processes():
-    with pytest.raises(UsageError, match=r"training\.shard and training\.quantize") as refused:
-        settings.load(overrides={"training.shard": True, "training.quantize": "nf4", "training.processes": 2})
-    assert "training.processes = 1" in refused.value.remedy
+@pytest.mark.parametrize(
+    ("chosen", "other"),
+    [
+        ({"curation.replay": 0.2, "curation.max_examples": 0}, "curation.max_examples = 0"),
+        ({"validation.max_quarantined_share": 0.5, "curation.burst_factor": 0}, "curation.burst_factor = 0"),
+    ],
+)
+def test_a_key_without_effect_is_refused_with_the_one_that_takes_it(chosen, other):
+    without_effect, _ = chosen
+    with pytest.raises(UsageError, match=rf"{without_effect} has no effect, {other}"):
+        settings.load(overrides=chosen)
+    assert settings.load(overrides={other.split(" = ")[0]: 0})
 
 
-def test_four_bits_in_one_process_may_name_shard():
-    training = settings.load(overrides={"training.shard": True, "training.quantize": "nf4"}).training
-    assert (training.shard, training.quantize) == (True, "nf4")
+def test_a_key_of_a_table_within_a_section_can_be_set_alone(tmp_path):
+    loaded = settings.load(write(tmp_path, "[training.pair]\nbeta = 0.2"), {"training.pair.type": "ipo"})
+    assert (loaded.training.pair.type, loaded.training.pair.beta) == ("ipo", 0.2)
+    assert loaded.training.unpaired.type == "bco"
+
+
+@pytest.mark.parametrize("key", ["training.pair.gamma", "training.unpaired.beta", "training.rank.beta"])
+def test_a_key_that_its_table_lacks_is_refused_by_name(tmp_path, key):
+    with pytest.raises(UsageError, match=key.replace(".", r"\.")):
+        settings.load(write(tmp_path, "[training]\nrank = 4"), {key: "0.2"})
+
+
+def test_a_stored_policy_is_restored_as_it_was():
+    chosen = settings.load(overrides={"training.pair.type": "simpo", "gate.promote": False, "model.name": "desk"})
+    stored = json.loads(json.dumps(settings.policy(chosen)))
+    assert settings.restored(stored, Settings(addresses=chosen.addresses)) == chosen
+    assert settings.differences(stored, settings.policy(chosen)) == ()
+    assert settings.differences(stored, settings.policy(Settings())) == (
+        "gate.promote",
+        "model.name",
+        "training.pair.type",
+    )
 
 
 def test_a_named_file_must_exist(tmp_path):
@@ -169,11 +216,11 @@ def test_secrets_never_reach_the_policy_stored_with_a_candidate():
 def test_a_first_night_of_the_default_model_ends_in_time_however_long_the_log_is(trained, read, written, hours):
     """Tokens a second of SmolLM2-135M on two cores; prompts of 300 tokens, every answer as long as it may be."""
     training, evaluation = Settings().training, Settings().evaluation
-    bounds = (training.budget_tokens, evaluation.max_items, evaluation.max_pairs, evaluation.max_new_tokens)
+    bounds = (training.budget_tokens, evaluation.max_items, BY_RULE.max_pairs, evaluation.max_new_tokens)
     assert all(bounds)
     assert not training.budget_minutes
     answers = 2 * 3 * evaluation.max_items
-    pairs = 2 * 2 * evaluation.max_pairs
+    pairs = 2 * 2 * BY_RULE.max_pairs
     seconds = (
         training.budget_tokens / trained
         + answers * evaluation.max_new_tokens / written

@@ -11,7 +11,7 @@ from loop.curation import snapshot
 from loop.curation.examples import content
 from loop.errors import IntegrityError, NotFoundError
 from loop.hashing import digest
-from loop.settings import CurationSettings
+from loop.settings import CurationSettings, Settings, restored
 from loop.types import (
     Branch,
     Example,
@@ -101,7 +101,8 @@ def test_a_snapshot_of_an_older_home_is_read_and_written_again_under_its_id(name
     for folder in (home / "snapshots").iterdir():
         manifest = json.loads((folder / "manifest.json").read_text())
         read = [found for split in Split for found in snapshot.read(home, folder.name, split)]
-        again = snapshot.write(read, {}, CurationSettings(**manifest["settings"]), AS_OF, tmp_path)
+        curated_by = restored({"curation": manifest["settings"]}, Settings()).curation
+        again = snapshot.write(read, {}, curated_by, AS_OF, tmp_path)
 
         assert {tuple(branch.score for branch in each.branches) for each in read} == {(1.0, -1.0)}
         assert again.snapshot_id == folder.name

@@ -95,7 +95,7 @@ def test_checks_of_form_alone_do_not_show_a_better_answer_but_checks_of_content_
 
 
 def tasks(vault: Sequence[Example] = VAULT, settings: EvaluationSettings = SETTINGS) -> dict[str, Task]:
-    return {task.name: task for task in suites.held_out((), vault, settings)}
+    return {task.name: task for task in suites.held_out((), vault, settings, 100)}
 
 
 def asked(task: Task) -> set[str]:
@@ -152,7 +152,7 @@ def test_a_malformed_verifier_and_a_bare_tool_call_judge_nothing() -> None:
 
 
 def test_no_item_lacks_a_score() -> None:
-    for task in suites.held_out((), VAULT, SETTINGS):
+    for task in suites.held_out((), VAULT, SETTINGS, 100):
         assert all(score.value is not None for score in run(task, Canned("m")))
 
 

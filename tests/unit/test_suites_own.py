@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -172,10 +173,9 @@ def test_names_are_given_once_and_those_of_every_night_are_taken(tmp_path: Path)
         settings.load(tmp_path / "twice.toml")
     (tmp_path / "taken.toml").write_text(twice[: len(twice) // 2].replace("sums", "answers"))
     assert "every night is called answers" in fault(settings.load(tmp_path / "taken.toml")).what
-    made = {task.name for task in suites.held_out((), (), chosen.evaluation)}
-    assert made | {preference.implicit_reward(suites.held_out((), (), chosen.evaluation)[3], (), {}).suite} == (
-        suites.NAMES
-    )
+    every_night = suites.held_out((), (), chosen.evaluation, 0)
+    made = {task.name for task in every_night}
+    assert made | {preference.implicit_reward(every_night[3], (), {}).suite} == suites.NAMES
 
 
 @pytest.mark.parametrize(
@@ -194,6 +194,18 @@ def test_suites_are_in_the_policy_by_name_and_a_project_without_them_has_the_pol
     stored = {"sums": {"role": "guard", "file": "sums.jsonl", "scorer": "numeric"}}
     assert settings.policy(project(tmp_path))["suites"] == stored
     assert {"suites", "project"} & settings.policy(Settings()).keys() == set()
+
+
+def test_a_stored_policy_is_restored_with_its_suites_where_the_project_lies(tmp_path: Path):
+    chosen = project(tmp_path)
+    stored = json.loads(json.dumps(settings.policy(chosen)))
+    without = replace(chosen, suites=())
+    assert settings.restored(stored, without) == chosen
+    keys = tuple(f"suites.sums.{key}" for key in ("file", "role", "scorer"))
+    assert settings.differences(stored, settings.policy(without)) == keys
+    stored["suites"]["sums"] = "damaged"
+    with pytest.raises(UsageError, match=r"suites\.0"):
+        settings.restored(stored, without)
 
 
 def test_one_suite_is_not_set_by_a_flag():

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.nn.functional import linear
+from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from loop.errors import TrainingError
@@ -16,8 +17,10 @@ from loop.training.batch.tokens import Answer, Encoded
 from loop.training.batch.tree import Chain, Tree, grow
 from loop.training.forward.attention import select
 from loop.training.forward.blocks import BLOCK, blocks
+from loop.training.forward.choice import choose_layout
+from loop.training.forward.head import HEAD_POSITIONS, FrozenHeadLogProb
 from loop.training.forward.layout import lay_out
-from loop.training.forward.logps import HEAD_POSITIONS, FrozenHeadLogProb, Scored, Scorer, choose_layout, score
+from loop.training.forward.logps import Scored, Scorer, score
 from loop.training.forward.spans import Spans, spans
 from loop.training.forward.whole import Whole, whole
 from loop.training.objective import mixed
@@ -137,21 +140,29 @@ def test_a_whole_tree_scores_as_its_spans_do(scorer):
         assert torch.allclose(one, other, rtol=0, atol=1e-8 * other.abs().max().item())
 
 
-def test_logits_of_few_positions_exist_at_a_time(monkeypatch):
-    alive: list[weakref.ref[torch.Tensor]] = []
+class OneAtATime(TorchFunctionMode):
+    """Fails where a linear layer's result is made while an earlier one still exists."""
 
-    def watched(*operands: torch.Tensor) -> torch.Tensor:
-        assert not any(logits() is not None for logits in alive)
-        logits = linear(*operands)
-        alive.append(weakref.ref(logits))
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[weakref.ref[torch.Tensor]] = []
+
+    def __torch_function__(self, func, _types, args=(), kwargs=None):
+        if func is not linear:
+            return func(*args, **(kwargs or {}))
+        assert not any(logits() is not None for logits in self.made)
+        logits = func(*args, **(kwargs or {}))
+        self.made.append(weakref.ref(logits))
         return logits
 
-    monkeypatch.setattr("loop.training.forward.logps.linear", watched)
+
+def test_logits_of_few_positions_exist_at_a_time():
     hidden = torch.randn(2 * HEAD_POSITIONS + 1, 8, requires_grad=True)
-    FrozenHeadLogProb.apply(
-        hidden, torch.randn(32, 8), None, torch.zeros(len(hidden), dtype=torch.long)
-    ).sum().backward()
-    assert len(alive) == 3
+    with OneAtATime() as watch:
+        FrozenHeadLogProb.apply(
+            hidden, torch.randn(32, 8), None, torch.zeros(len(hidden), dtype=torch.long)
+        ).sum().backward()
+    assert len(watch.made) == 3
 
 
 @pytest.mark.parametrize("margin", [2, 6, 12])
@@ -229,27 +240,25 @@ def test_an_ordinary_model_gets_shared_prefixes(scorer):
     assert choose_layout(scorer, EXAMPLES).attention is spans
 
 
-def test_a_backend_that_fails_or_sees_too_much_gives_way_to_the_next(scorer, monkeypatch, caplog):
+def test_a_backend_that_fails_or_sees_too_much_gives_way_to_the_next(scorer, caplog):
     def fails(_tree: Tree, _like: torch.Tensor) -> Spans:
         raise RuntimeError("no kernel for this head")
 
     def sees_everything(tree: Tree, like: torch.Tensor) -> Spans:
         return spans(replace(tree, chains=(Chain(0, len(tree.tokens), 0, -1),)), like)
 
-    monkeypatch.setattr("loop.training.forward.logps.backends", lambda *_, **__: (fails, sees_everything, spans))
-    assert choose_layout(scorer, EXAMPLES).attention is spans
+    assert choose_layout(scorer, EXAMPLES, (fails, sees_everything, spans)).attention is spans
     assert "no kernel for this head" in caplog.text
     assert "sees_everything" in caplog.text
 
 
-def test_a_backend_that_fails_for_small_trees_only_gives_way_too(scorer, monkeypatch, caplog):
+def test_a_backend_that_fails_for_small_trees_only_gives_way_too(scorer, caplog):
     def fails_below_twenty(tree: Tree, like: torch.Tensor) -> Spans:
         if len(tree.tokens) < 20:
             raise RuntimeError("no kernel for so few")
         return spans(tree, like)
 
-    monkeypatch.setattr("loop.training.forward.logps.backends", lambda *_, **__: (fails_below_twenty, spans))
-    assert choose_layout(scorer, EXAMPLES).attention is spans
+    assert choose_layout(scorer, EXAMPLES, (fails_below_twenty, spans)).attention is spans
     assert "no kernel for so few" in caplog.text
 
 

@@ -11,10 +11,12 @@ from transformers import AutoModelForCausalLM
 
 from loop.errors import TrainingError
 from loop.training import preflight
-from loop.training.forward.logps import Scorer, choose_layout, score
+from loop.training.forward.choice import choose_layout
+from loop.training.forward.logps import Scorer, score
 from loop.training.forward.spans import spans
-from loop.training.weights import adapters
+from loop.training.weights import activations, adapters
 from tests.machine import machine
+from tests.passes import passes
 from tests.tiny import tiny_model
 from tests.unit.test_training_logps import encoded
 
@@ -64,7 +66,7 @@ def test_with_checkpoints_a_pass_keeps_less_and_has_the_same_gradients(tmp_path)
     for checkpoints in (False, True):
         model = adapters.load(tiny_model(tmp_path), None, rank=4, seed=0, dtype=torch.float32, device="cpu")
         if checkpoints:
-            adapters.checkpoint_activations(model)
+            activations.checkpoint_activations(model)
         scorers.append(Scorer(model.get_base_model()))
     scorers = [choose_layout(scorer, [SHORT, LONG]) for scorer in scorers]
     each = [preflight.bytes_per_token(scorer, LONG) * LONG.size for scorer in scorers]
@@ -102,7 +104,7 @@ def test_what_happens_to_be_free_does_not_change_the_budget(scorer, tmp_path, fr
     preflight.require_room(replace(scorer, attention=None), SHORT, LONG, read)
 
 
-@pytest.mark.parametrize(("wanted", "tokens", "said"), [(400, 400, ""), (9_000, 838, "lowered to 838:")])
+@pytest.mark.parametrize(("wanted", "tokens", "said"), [(400, 400, ""), (9_000, 838, "lowered to 838 tokens:")])
 def test_a_wanted_budget_holds_as_far_as_it_fits(scorer, tmp_path, caplog, wanted, tokens, said):
     read = machine(tmp_path, installed=room_for(scorer, 838.5, preflight.LARGEST_SHARE))
     assert preflight.budget(scorer, SHORT, LONG, read, wanted) == tokens
@@ -113,8 +115,15 @@ def test_a_wanted_budget_holds_as_far_as_it_fits(scorer, tmp_path, caplog, wante
 def test_processes_on_cpus_share_the_memory(scorer, tmp_path, monkeypatch):
     read = machine(tmp_path, installed=4 * room_for(scorer, 1_030, preflight.SHARE["cpu"]))
     assert preflight.budget(scorer, SHORT, LONG, read) >= 4_096
+    # Four processes of torch would take seconds to meet.
     monkeypatch.setattr("loop.training.ranks.count", lambda: 4)
     assert preflight.budget(scorer, SHORT, LONG, read) == 1_024
+
+
+@pytest.mark.parametrize(("weights", "fit"), [(6 * 2**30, True), (6 * 2**30 + 1, False)])
+def test_weights_are_kept_whole_as_long_as_they_leave_a_quarter_of_the_memory(tmp_path, weights, fit):
+    read = machine(tmp_path, installed=8 * 2**30)
+    assert preflight.fit_whole(weights, torch.device("cpu"), read) is fit
 
 
 def test_an_example_that_cannot_fit_is_refused_before_it_takes_the_memory(scorer, tmp_path):
@@ -129,18 +138,18 @@ def test_a_model_that_takes_all_memory_leaves_no_example_room(scorer, tmp_path):
     assert told.value.remedy == "train where more memory is installed"
 
 
-def test_an_example_that_cannot_fit_is_refused_before_any_pass_over_it(scorer, tmp_path, monkeypatch):
-    rows, asked = replace(scorer, attention=None), []
-    monkeypatch.setattr(preflight, "score", lambda scorer, examples: (asked.extend(examples), score(scorer, examples)))
+def test_an_example_that_cannot_fit_is_refused_before_any_pass_over_it(scorer, tmp_path):
+    rows = replace(scorer, attention=None)
     each = preflight.bytes_per_token(rows, SHORT) * SHORT.size / rows.size([SHORT])
     width = room_for(scorer, 0, 1)
     largest = rows.size([LONG])
     enough = width + each * (largest + 2) / preflight.LARGEST_SHARE
-    preflight.require_room(rows, SHORT, LONG, machine(tmp_path, installed=enough))
     short = width + each * (largest - 2) / preflight.LARGEST_SHARE
-    with pytest.raises(TrainingError, match=f"{largest} tokens needs"):
-        preflight.require_room(rows, SHORT, LONG, machine(tmp_path, installed=short))
-    assert LONG not in asked
+    with passes() as seen:
+        preflight.require_room(rows, SHORT, LONG, machine(tmp_path, installed=enough))
+        with pytest.raises(TrainingError, match=f"{largest} tokens needs"):
+            preflight.require_room(rows, SHORT, LONG, machine(tmp_path, installed=short))
+    assert {rows * columns for rows, columns in seen} == {rows.size([SHORT])}
 
 
 @pytest.mark.parametrize("attention", [spans, None])

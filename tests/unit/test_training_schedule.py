@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from loop.settings import TrainingSettings
 from loop.training.batch.credit import Credit
-from loop.training.batch.schedule import MOST_SHOWINGS, affordable, batches, behind, families, order, rate, showings
+from loop.training.batch.schedule import MOST_SHOWINGS, affordable, batches, families, order, showings
 from loop.training.batch.tokens import Answer, Encoded
+from loop.training.rate import behind, rate
 from loop.types import Objective
 
 
@@ -74,8 +75,7 @@ def test_a_budget_of_tokens_is_kept_and_shows_no_older_example_more_often(sizes,
 
 
 def test_the_rate_rises_to_its_peak_and_falls_towards_zero():
-    settings = TrainingSettings(learning_rate=1e-3, warmup_share=0.1)
-    rates = [rate(behind(step, 100, 0.0, 0.0), settings) for step in range(100)]
+    rates = [rate(behind(step, 100, 0.0, 0.0), 1e-3, warmup=0.1) for step in range(100)]
     assert rates[0] == pytest.approx(5e-5)
     assert rates[:10] == sorted(rates[:10])
     assert max(rates) == pytest.approx(1e-3, rel=1e-3)
@@ -84,16 +84,14 @@ def test_the_rate_rises_to_its_peak_and_falls_towards_zero():
 
 
 def test_a_short_decay_leaves_the_rate_at_its_peak_until_then():
-    settings = TrainingSettings(learning_rate=1e-3, warmup_share=0.1, decay_share=0.3)
-    rates = [rate(behind(step, 100, 0.0, 0.0), settings) for step in range(100)]
+    rates = [rate(behind(step, 100, 0.0, 0.0), 1e-3, warmup=0.1, decay=0.3) for step in range(100)]
     assert set(rates[10:70]) == {1e-3}
     assert rates[70:] == sorted(rates[70:], reverse=True)
     assert 0 < rates[-1] < 1e-5
 
 
 def test_a_training_that_time_will_cut_short_still_reaches_its_peak_and_cools_down():
-    settings = TrainingSettings(learning_rate=1e-3, warmup_share=0.1, decay_share=1.0)
-    rates = [rate(behind(step, 1_000, 30.0 * step, 120.0), settings) for step in range(4)]
+    rates = [rate(behind(step, 1_000, 30.0 * step, 120.0), 1e-3, warmup=0.1, decay=1.0) for step in range(4)]
     assert max(rates) > 9e-4
     assert rates[1:] == sorted(rates[1:], reverse=True)
     assert rates[-1] < 2e-4
@@ -101,8 +99,7 @@ def test_a_training_that_time_will_cut_short_still_reaches_its_peak_and_cools_do
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_the_rate_is_defined_for_all_shares(share, warmup, decay):
-    settings = TrainingSettings(learning_rate=1e-3, warmup_share=warmup, decay_share=decay)
-    assert 0 <= rate(share, settings) <= 1e-3
+    assert 0 <= rate(share, 1e-3, warmup, decay) <= 1e-3
 
 
 def test_training_ends_by_steps_when_there_is_time_left():

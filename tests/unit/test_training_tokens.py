@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from loop.settings import TrainingSettings
+from loop.settings import EditSettings, TrainingSettings
+from loop.settings.constants import CHOSEN_NLL, DESIRABLE_NLL
 from loop.training.batch.tokens import UNCHANGED, encode, span_weights
 from loop.types import Branch, Example, FeedbackKind, Message, Objective, Split
 from tests.tiny import tiny_tokenizer
@@ -97,10 +98,10 @@ def test_only_what_an_edit_changed_weighs_fully(before, after, changed):
 @pytest.mark.parametrize(
     ("made", "share"),
     [
-        (example("A.", "B."), SETTINGS.chosen_nll),
+        (example("A.", "B."), CHOSEN_NLL),
         (example("A.", "B.", signal=FeedbackKind.EDIT), 1.0),
         (example("A.", objective=Objective.DEMONSTRATION, signal=FeedbackKind.DEMONSTRATION), 1.0),
-        (example("A.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB), SETTINGS.desirable_nll),
+        (example("A.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB), DESIRABLE_NLL),
         (example("A.", objective=Objective.UNPAIRED, signal=FeedbackKind.THUMB, score=-1.0), 0.0),
     ],
 )
@@ -115,7 +116,7 @@ def test_a_ranking_keeps_its_order_and_counts_as_its_lighter_end(tokenizer):
     ranking, pair = encode([uneven, beside], tokenizer, SETTINGS).examples
     assert ranking.credit.scores == (1.0, 0.0, -0.5)
     assert ranking.credit.weight == pytest.approx(pair.credit.weight / 2)
-    assert ranking.credit.nll_share == SETTINGS.chosen_nll
+    assert ranking.credit.nll_share == CHOSEN_NLL
     assert [tokenizer.decode(answer.ids[:-1]) for answer in ranking.answers] == ["A.", "B.", "C."]
 
 
@@ -157,7 +158,7 @@ def test_weights_are_one_on_average(tokenizer):
 def test_an_edit_can_be_trained_as_a_demonstration_of_the_whole_answer(tokenizer):
     edit = example("On its way today.", "On its way.", signal=FeedbackKind.EDIT)
     as_pair = encode([edit], tokenizer, SETTINGS).examples[0]
-    alone = encode([edit], tokenizer, replace(SETTINGS, edits="demonstration")).examples[0]
+    alone = encode([edit], tokenizer, replace(SETTINGS, edit=EditSettings(type="demonstration"))).examples[0]
     assert (as_pair.credit.objective, len(as_pair.answers)) == (Objective.PAIR, 2)
     assert alone.credit.objective is Objective.DEMONSTRATION
     assert [answer.ids for answer in alone.answers] == [as_pair.answers[0].ids]

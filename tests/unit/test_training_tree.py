@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loop.training.batch.tree import common_prefix, grow
+from loop.training.batch.tree import LONGEST, common_prefix, grow
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8).map(tuple), min_size=1, max_size=6)
 
@@ -44,11 +44,10 @@ def test_the_largest_branch_follows_its_trunk():
     assert [chain.parent for chain in tree.chains] == [-1, 0, 1, 1, 0]
 
 
-def test_only_a_trunk_is_longer_than_a_mask_may_be_high(monkeypatch):
-    monkeypatch.setattr("loop.training.batch.tree.LONGEST", 2)
-    tree = grow([tuple(range(9)), (0, 1, *range(20, 25))])
-    assert [len(chain) for chain in tree.chains] == [2, 2, 2, 2, 1, 2, 2, 1]
-    assert tree.path(7) == [0, 5, 6, 7]
+def test_only_a_trunk_is_longer_than_a_mask_may_be_high():
+    tree = grow([tuple(range(2 * LONGEST + 9)), (*range(LONGEST + 1), *range(9_000, 9_005 + 2 * LONGEST))])
+    assert [len(chain) for chain in tree.chains] == [LONGEST + 1, LONGEST, LONGEST, 5, LONGEST, 8]
+    assert tree.path(5) == [0, 4, 5]
 
 
 def test_common_prefix_ends_at_the_first_difference_or_the_shorter_end():

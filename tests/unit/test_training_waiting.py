@@ -82,6 +82,17 @@ def test_the_manifest_says_what_was_chosen_for_the_machine(base, tmp_path):
     assert (chosen["layout"], chosen["weights"], chosen["autocast"]) == ("spans", "float32", chosen["autocast"])
 
 
+@pytest.mark.parametrize(("installed", "again"), [(2**33, False), (2**20, True)])
+def test_layers_are_computed_again_only_where_the_longest_example_would_not_fit_without(
+    base, tmp_path, installed, again, caplog
+):
+    work = job(base, tmp_path)
+    taken = list(train(work, machine(tmp_path / "memory", installed=installed, free=2**33)))
+    assert taken[-1].metrics["loss"] < taken[0].metrics["loss"]
+    assert manifest(work)["machine"]["activation_checkpoints"] is again
+    assert ("each layer is computed again in backward" in caplog.text) is again
+
+
 def test_a_training_says_how_large_it_is_before_its_first_step(base, tmp_path, caplog):
     watcher = Watcher(tmp_path, patience=0)
     steps = train(job(base, tmp_path), progress=watcher)

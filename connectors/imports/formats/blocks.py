@@ -79,10 +79,10 @@ def shown(value: Output | str) -> str:
 
 
 def _turns(role: str, content: str | list[Block]) -> Turns:
-    return of_parts(role, [content] if isinstance(content, str) else map(_said, content))
+    return of_parts(role, [content] if isinstance(content, str) else map(_content, content))
 
 
-def _said(block: Block) -> str | ToolCall | Result | None:
+def _content(block: Block) -> str | ToolCall | Result | None:
     match block:
         case Block(type="text", text=str(text)) | Block(type="text" | "raw_text", value=str(text)):
             return text

@@ -41,7 +41,7 @@ class _Completion(_Served):
     choices: Many[_Choice] = Field(min_length=1)
 
 
-class _Said(Shape):
+class _Feedback(Shape):
     # Fields that are not signals become the feedback's metadata.
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, JsonValue]
@@ -63,7 +63,7 @@ class _Chat(_Served):
     choices: Many[_Choice] | None = None
     conversation_id: Name | None = None
     user: str | int | None = None
-    feedback: _Said | Many[_Said] | None = None
+    feedback: _Feedback | Many[_Feedback] | None = None
     metadata: Metadata | None = None
 
 
@@ -95,7 +95,7 @@ def decode(line: Line) -> Iterator[Event]:
             )
 
 
-def _feedback(chat: _Chat) -> list[_Said]:
+def _feedback(chat: _Chat) -> list[_Feedback]:
     if isinstance(chat.feedback, list):
         return chat.feedback
     return [chat.feedback] if chat.feedback else []
@@ -130,7 +130,7 @@ def _answered(chat: _Chat) -> tuple[tuple[Message, ...], Message]:
     return (messages, message(choices[0].message)) if choices else split_at_last_answer(messages)
 
 
-def _signals(said: _Said) -> list[tuple[FeedbackKind, float | None, str | None]]:
+def _signals(said: _Feedback) -> list[tuple[FeedbackKind, float | None, str | None]]:
     values = {
         FeedbackKind.THUMB: _thumb(said.thumb),
         FeedbackKind.RATING: said.rating,

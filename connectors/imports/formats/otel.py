@@ -147,9 +147,9 @@ def _evaluation(line: Line, record: Recorded, attributes: dict[str, JsonValue]) 
     if about is None:
         raise EventError("an evaluation names neither a response nor a span", _REMEDY)
     kind, value, text = by_evaluator(said.evaluation, said.score, said.label, said.explanation)
-    told = {"name": said.evaluation, "score": said.score, "label": said.label, "explanation": said.explanation}
+    fields = {"name": said.evaluation, "score": said.score, "label": said.label, "explanation": said.explanation}
     # An evaluation has no id of its own; by its content the same one read twice, or from a log record, is one feedback.
-    content = json.dumps([about, str(record.at), told])
+    content = json.dumps([about, str(record.at), fields])
     yield Feedback(
         feedback_id=sha256_of(content)[:32],
         source=_SOURCE,
@@ -158,19 +158,19 @@ def _evaluation(line: Line, record: Recorded, attributes: dict[str, JsonValue]) 
         kind=kind,
         value=value,
         text=text,
-        metadata={name: value for name, value in told.items() if value is not None},
+        metadata={name: value for name, value in fields.items() if value is not None},
     )
 
 
 def _system(parts: Sequence[_Part] | None) -> Turns:
-    return of_parts("system", map(_said, parts)) if parts else ()
+    return of_parts("system", map(_content, parts)) if parts else ()
 
 
 def _turns(message: _Message) -> Turns:
-    return of_parts(message.role, map(_said, message.parts))
+    return of_parts(message.role, map(_content, message.parts))
 
 
-def _said(part: _Part) -> str | ToolCall | Result | None:
+def _content(part: _Part) -> str | ToolCall | Result | None:
     match part:
         case _Part(type="text", content=str(text)):
             return text

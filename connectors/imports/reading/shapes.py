@@ -75,9 +75,9 @@ def validate(shape: TypeAdapter[T], payload: bytes) -> T:
 def _reason(error: ValidationError) -> str:
     # Without the input: a reason is shown to people, and the input is what a user wrote.
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    told = []
+    reasons = []
     for fault in faults:
         # How a choice of a union is called is no place in the line.
         place = ".".join(str(part) for part in fault["loc"] if _SHAPE not in str(part))
-        told.append(f"{place}: {fault['msg']}" if place else fault["msg"])
-    return "; ".join(told).replace("Value error, ", "")[: wire.MAX_REASON_CHARS]
+        reasons.append(f"{place}: {fault['msg']}" if place else fault["msg"])
+    return "; ".join(reasons).replace("Value error, ", "")[: wire.MAX_REASON_CHARS]

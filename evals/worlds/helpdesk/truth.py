@@ -1,4 +1,4 @@
-"""The truth, which the loop never sees: whether an answer is what the user wanted, part by part."""
+"""True worth of an answer, which the loop never sees: whether each part is what the user wanted."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The help desk itself: the policies that hold on a day, and the dice; everything follows from the seed."""
+"""The help desk: the policies that hold on a day, and its random numbers; everything follows from the seed."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ OPENED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """A help desk, its regular users and its enemies. Days count from 1; day 0 never comes."""
+    """A help desk, its regular users and hostile accounts. Days count from 1."""
 
     seed: int = 1
     regulars: int = 96

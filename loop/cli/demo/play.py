@@ -33,6 +33,7 @@ from loop.files import write_text
 from loop.hashing import adapter_sha256
 from loop.home import DOWNLOADS
 from loop.library import Loop
+from loop.machine import Machine
 from loop.models import LanguageModel, find
 from loop.nights.nightly import run
 from loop.nights.parts import Parts
@@ -53,16 +54,13 @@ POLICY: Mapping[str, Json] = {
     "curation.burst_factor": 2.0,
     "curation.dev_share": 0.02,
     "curation.vault_share": 0.33,
-    "validation.max_undesirable_share": 1.0,
     "training.learning_rate": 1.4e-3,
     "training.epochs": 3.0,
-    "training.edits": "demonstration",
     "training.max_tokens": 256,
+    "training.edit.type": "demonstration",
     "evaluation.window_days": 2.0,
     "evaluation.max_items": 60,
-    "evaluation.max_pairs": 2,
     "evaluation.max_new_tokens": 28,
-    "evaluation.batch_prompts": 128,
     "gate.margin": 0.1,
     "gate.guards_from": 30,
 }
@@ -71,10 +69,11 @@ POLICY: Mapping[str, Json] = {
 What was said on the two days before is shown again with the day's own feedback, and few examples are shown often: both
 teach more than other ways to spend the same steps (tests/benchmarks/README.md).
 
-In the first nights nobody approves of anything, so the share of undesirable answers is no reason to stop. A guard with
-fewer than 30 users could not tell a loss of its margin from none: their differences spread by about .22, and
-((1.645 + .84) x .22 / .1)^2 = 30.
+A guard with fewer than 30 users could not tell a loss of its margin from none: their differences spread by about .22,
+and ((1.645 + .84) x .22 / .1)^2 = 30.
 """
+MACHINE = Machine(batch_prompts=128, max_pairs=2)
+"""Answers of 28 tokens to short prompts: all of a suite are drawn together, and pairs would take as long as a suite."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,9 @@ class Desk:
 
     def judge(self, requests: Sequence[Request], answers: tuple[str, ...], day: int) -> Measured:
         """The truth about answers, as if they had been given on `day`."""
-        truths = [helpdesk.judge(self.world, asked, told, day) for asked, told in zip(requests, answers, strict=True)]
+        truths = [
+            helpdesk.judge(self.world, asked, answer, day) for asked, answer in zip(requests, answers, strict=True)
+        ]
         return Measured(
             satisfied=tuple(truth.satisfied for truth in truths),
             harmful=tuple(truth.harmful for truth in truths),
@@ -165,19 +166,19 @@ def play(outer: Session, seed: int, days: int, folder: Path) -> Story:
     desk.say(f"A help desk learns from its users for {days} days and nights, seed {seed}.\n\n{aligned(HEADERS)}")
     # Once for all days: the frozen base never changes, only the policies its answers are judged by.
     frozen = desk.answers(last, 0)
-    told = []
+    days_played = []
     for number in range(1, days + 1):
         desk.shown.title = f"day {number}/{days}"
         for event in _events(world, number):
             desk.say(f"day {number}: {event}")
-        told.append(_day(desk, number, desk.judge(last, frozen, number)))
-        desk.say(aligned(row(told[-1])))
+        days_played.append(_day(desk, number, desk.judge(last, frozen, number)))
+        desk.say(aligned(row(days_played[-1])))
     desk.shown.title = ""
     mistake = _mistake(desk, days + 1, folder)
     return Story(
         seed=seed,
         folder=folder,
-        days=tuple(told),
+        days=tuple(days_played),
         mistake=mistake,
         events={DRIFT_DAY: "policies change", BRIGADE_DAY: "hostile accounts"},
         requests=last,
@@ -206,7 +207,8 @@ def project(folder: Path, base: str, policy: Mapping[str, Json] = POLICY) -> Loo
     file = folder / settings.SETTINGS_FILE
     write_text(file, render(settings.load(overrides={"model.base": base, "model.name": "helpdesk", **policy})))
     # Without the environment's addresses: the demo must not write into the databases of a real loop.
-    return Loop(App(replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift"))))
+    own = replace(settings.load(file), addresses=settings.Addresses(home=folder / ".nightshift"))
+    return Loop(App(own, machine=MACHINE))
 
 
 def _day(desk: Desk, number: int, base: Measured) -> Day:

@@ -1,4 +1,4 @@
-"""The demo's results, day by day, as a table on the terminal and as one self-contained page."""
+"""Results of the demo, day by day, as a table on the terminal and as one self-contained page."""
 
 import textwrap
 from collections import Counter
@@ -141,7 +141,7 @@ def aligned(cells: Sequence[str]) -> str:
 
 
 def decided(number: int, decision: Decision) -> str:
-    """The verdict of a night with its first figures, and what stood in the way of a promotion."""
+    """The verdict of a night with its first figures, and the reasons against a promotion."""
     figures = [
         f"{test.name} {100 * test.effect:+z.1f} points [{100 * test.low:+z.1f}, {100 * test.high:+z.1f}] "
         f"by {test.clusters} users"
@@ -149,9 +149,9 @@ def decided(number: int, decision: Decision) -> str:
         if test.role == "superiority"
     ]
     reasons = () if decision.verdict is Verdict.PROMOTE else decision.reasons
-    told: list[str] = [decision.verdict]
-    told += figures[:1]
-    return _wrapped(f"night {number}: {', '.join(told)}", *reasons)
+    sentences: list[str] = [decision.verdict]
+    sentences += figures[:1]
+    return _wrapped(f"night {number}: {', '.join(sentences)}", *reasons)
 
 
 def undecided(number: int, night: Night) -> str:
@@ -243,8 +243,8 @@ def _curve(story: Story) -> str:
     return plots.nights({"champion": champion, "frozen base": base}, marks, story.events)
 
 
-def _sentences(told: Sequence[str]) -> str:
-    return " ".join(f"{each[0].upper()}{each[1:].rstrip('.')}." for each in told)
+def _sentences(sentences: Sequence[str]) -> str:
+    return " ".join(f"{each[0].upper()}{each[1:].rstrip('.')}." for each in sentences)
 
 
 def _answers(story: Story) -> Block:

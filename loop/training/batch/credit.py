@@ -9,7 +9,8 @@ from math import fsum
 from typing import assert_never
 
 from loop.branches import weight_of
-from loop.settings import TrainingSettings
+from loop.settings import EditSettings, TrainingSettings
+from loop.settings.constants import CHOSEN_NLL, DESIRABLE_NLL
 from loop.types import Example, FeedbackKind, Objective
 
 LARGEST_CLASS_WEIGHT = 4.0
@@ -44,18 +45,24 @@ def assign(example: Example, settings: TrainingSettings) -> Credit:
         case Objective.DEMONSTRATION:
             return Credit(Objective.DEMONSTRATION, scores, weight, 1.0)
         case Objective.UNPAIRED:
-            return Credit(Objective.UNPAIRED, scores, weight, settings.desirable_nll if scores[0] > 0 else 0.0)
+            return Credit(Objective.UNPAIRED, scores, weight, DESIRABLE_NLL if scores[0] > 0 else 0.0)
         case Objective.PAIR if example.signal is not FeedbackKind.EDIT:
-            return Credit(Objective.PAIR, scores, weight, settings.chosen_nll)
-        # An edit shows the wanted answer itself, so its NLL counts like a demonstration's.
-        case Objective.PAIR if settings.edits == "pair":
-            return Credit(Objective.PAIR, scores, weight, 1.0)
+            return Credit(Objective.PAIR, scores, weight, CHOSEN_NLL)
         case Objective.PAIR:
-            return Credit(Objective.DEMONSTRATION, scores[:1], weight, 1.0)
+            return _of_edit(scores, weight, settings.edit)
         case Objective.RANKING:
-            return Credit(Objective.RANKING, scores, weight, settings.chosen_nll)
+            return Credit(Objective.RANKING, scores, weight, CHOSEN_NLL)
         case _:
             assert_never(example.objective)
+
+
+def _of_edit(scores: tuple[float, ...], weight: float, settings: EditSettings) -> Credit:
+    """The credit of an edit, which shows the wanted answer itself: its NLL counts like a demonstration's."""
+    match settings.type:
+        case "pair":
+            return Credit(Objective.PAIR, scores, weight, 1.0)
+        case "demonstration":
+            return Credit(Objective.DEMONSTRATION, scores[:1], weight, 1.0)
 
 
 def balance(assigned: Sequence[Credit]) -> tuple[Credit, ...]:

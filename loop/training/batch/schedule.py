@@ -1,8 +1,9 @@
-"""Schedule: the examples and the learning rate of every step. Pure functions, so resuming needs no state."""
+"""Schedule: the examples of every step. Pure functions, so resuming needs no state."""
 
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate, chain
 
 from loop.settings import TrainingSettings
@@ -10,6 +11,29 @@ from loop.training.batch.tokens import Encoded
 
 MOST_SHOWINGS = 8
 """Showings of an example, at most, for the sake of `min_steps`; more teach nothing (tests/benchmarks/README.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The steps of a training, and what a budget of tokens leaves out of it."""
+
+    batches: list[list[int]]
+    """Indices of the examples of every step."""
+    wanted: int
+    """Number of steps without a budget of tokens."""
+    left_out: int
+    """Number of examples that a budget of tokens leaves out, the oldest."""
+
+
+def schedule(examples: Sequence[Encoded], settings: TrainingSettings) -> Schedule:
+    """Schedule of `examples`, which stand in the order of their age, the oldest first."""
+    every = order(families(examples), showings(len(examples), settings), settings.seed)
+    shown = affordable(every, [example.size for example in examples], settings.budget_tokens)
+    return Schedule(
+        batches=batches(shown, settings.batch_examples),
+        wanted=len(batches(every, settings.batch_examples)),
+        left_out=len(set(every)) - len(set(shown)),
+    )
 
 
 def showings(examples: int, settings: TrainingSettings) -> float:
@@ -82,24 +106,3 @@ def _newest(epoch: Sequence[int], sizes: Sequence[int], budget: int) -> set[int]
 def batches(order: Sequence[int], batch: int) -> list[list[int]]:
     """Indices of the examples of every step, `batch` each; the last step has the rest."""
     return [list(order[start : start + batch]) for start in range(0, len(order), batch)]
-
-
-def behind(step: int, steps: int, seconds: float, budget: float) -> float:
-    """Share of a training that is over in the middle of `step` (from 0): the larger of the shares of steps and time.
-
-    `budget` is the wall-clock budget in seconds, 0 for none.
-    """
-    # By time too: a training that its budget will cut short still warms up and cools down.
-    by_steps = (step + 0.5) / steps
-    return min(1.0, max(by_steps, seconds / budget)) if budget else by_steps
-
-
-def rate(share: float, settings: TrainingSettings) -> float:
-    """Learning rate after `share` of the training: linear up to its peak, level, and half a cosine down to 0."""
-    # The fall begins after the rise also where both shares add up to more than 1.
-    falling = max(settings.warmup_share, 1 - settings.decay_share)
-    if share < settings.warmup_share:
-        return settings.learning_rate * share / settings.warmup_share
-    if share <= falling:
-        return settings.learning_rate
-    return settings.learning_rate * (1 + math.cos(math.pi * (share - falling) / (1 - falling))) / 2

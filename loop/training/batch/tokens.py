@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from itertools import chain
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from loop.branches import spread
-from loop.models import fit, prompt_ids, response_ids
+from loop.errors import TrainingError
+from loop.models import fit, prompt_ids, readable, response_ids
 from loop.settings import TrainingSettings
 from loop.training.batch.credit import Credit, assign, balance
+from loop.training.job import Job
 from loop.types import Example, FeedbackKind, Objective
 
 UNCHANGED = 0.05
@@ -55,6 +57,38 @@ class Encoding:
     dropped: int
     """Examples with an empty answer, two equal answers or no weight, or too long for `max_tokens`."""
 
+    @property
+    def probes(self) -> tuple[Encoded, Encoded]:
+        """The examples of median and of largest size."""
+        ordered = sorted(self.examples, key=lambda example: example.size)
+        return ordered[len(ordered) // 2], ordered[-1]
+
+
+def encoded(job: Job) -> Encoding:
+    """The train split as token ids. Raises TrainingError when it has no example left."""
+    with readable(job.base):
+        tokenizer = AutoTokenizer.from_pretrained(job.base)
+        fitting = _fitting_settings(job)
+    encoding = encode(job.examples, tokenizer, fitting)
+    if not encoding.examples:
+        raise TrainingError(f"none of {len(job.examples)} examples can be trained on", _allow_longer(job, fitting))
+    return encoding
+
+
+def _fitting_settings(job: Job) -> TrainingSettings:
+    """The job's settings, with `max_tokens` lowered to the positions of the base model."""
+    config = AutoConfig.from_pretrained(job.base).get_text_config()
+    positions = getattr(config, "max_position_embeddings", job.settings.max_tokens)
+    return replace(job.settings, max_tokens=min(job.settings.max_tokens, positions))
+
+
+def _allow_longer(job: Job, fitting: TrainingSettings) -> str:
+    """Remedy where every example may have been too long."""
+    allowed = "raise `max_tokens` under [training]"
+    if fitting.max_tokens < job.settings.max_tokens:
+        allowed = f"train a base model with more positions than {fitting.max_tokens:,} or send it shorter prompts"
+    return f"{allowed}, or look into the snapshot for empty or equal answers"
+
 
 def encode(examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, settings: TrainingSettings) -> Encoding:
     """Tokenise `examples` and assign their credits, whose weights are 1 on average."""
@@ -86,7 +120,7 @@ def _answers(example: Example, tokenizer: PreTrainedTokenizerBase, settings: Tra
     """The branches of `example` as token ids; of an edit only the changed tokens count fully in the NLL."""
     ids = [tuple(response_ids(tokenizer, branch.response)) for branch in example.branches]
     answers = tuple(Answer(branch, (1.0,) * len(branch)) for branch in ids)
-    if not _is_edited_pair(example) or settings.edits == "demonstration":
+    if not _is_edited_pair(example) or settings.edit.type == "demonstration":
         return answers
     edited = replace(answers[0], nll_weights=span_weights(before=ids[1], after=ids[0]))
     return tuple(chain([edited], answers[1:]))

@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from typing import Protocol
 
-from torch import Tensor, device, nn
+from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from loop.errors import TrainingError
 from loop.training.batch.tree import Tree
-from loop.training.forward.blocks import blocks
-from loop.training.forward.spans import kept_spans, spans
 
 NAME, STOCK = "nightshift_tree", "sdpa"
 OTHER_FORMULAS = ("sliding_window", "softcap", "s_aux", "position_bias")
@@ -25,12 +23,6 @@ class Plan(Protocol):
 
 Backend = Callable[[Tree, Tensor], Plan]
 """Function that makes the plan of a tree, for queries of the device and dtype of a tensor."""
-
-
-def backends(where: device, *, again: bool = False) -> tuple[Backend, ...]:
-    """The backends that run on a device, fastest first; `again` where backward computes layers again."""
-    by_chain = kept_spans if again else spans
-    return (blocks, by_chain) if where.type == "cuda" else (by_chain,)
 
 
 def select(model: PreTrainedModel, *, tree: bool) -> None:

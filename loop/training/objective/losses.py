@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from loop.settings import PairSettings, UnpairedSettings
+from loop.settings.constants import DISAGREEMENT, SIMPO_GAP, UNPAIRED_BETA
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -30,6 +33,41 @@ class Pairs:
     def margins(self) -> Tensor:
         """Log-ratio of the chosen answer less that of the rejected one, in nats; 0 at the champion."""
         return (self.chosen - self.chosen_reference) - (self.rejected - self.rejected_reference)
+
+
+def of_pairs(pairs: Pairs, settings: PairSettings) -> Tensor:
+    """Loss of each pair by the loss that the settings name."""
+    match settings.type:
+        case "dpo":
+            return dpo(pairs, settings.beta)
+        case "conservative":
+            return conservative(pairs, settings.beta, DISAGREEMENT)
+        case "robust":
+            return robust(pairs, settings.beta, DISAGREEMENT)
+        case "ipo":
+            return ipo(pairs, settings.beta)
+        case "apo_zero":
+            return apo_zero(pairs, settings.beta)
+        case "simpo":
+            return simpo(pairs, settings.beta, SIMPO_GAP)
+
+
+def ranking_rewards(logp: Tensor, reference: Tensor, lengths: Tensor, settings: PairSettings) -> Tensor:
+    """Reward of each answer for `plackett_luce`, on the scale on which `beta` is set for the loss of pairs."""
+    match settings.type:
+        case "dpo" | "conservative" | "robust" | "ipo" | "apo_zero":
+            return settings.beta * (logp - reference)
+        case "simpo":
+            return settings.beta * logp / lengths
+
+
+def of_unpaired(logp: Tensor, reference: Tensor, sides: Tensor, delta: float, settings: UnpairedSettings) -> Tensor:
+    """Loss of each unpaired answer by the loss that the settings name; arguments as in `bco`."""
+    match settings.type:
+        case "bco":
+            return bco(logp, reference, sides, delta, UNPAIRED_BETA)
+        case "kto":
+            return kto(logp, reference, sides, delta, UNPAIRED_BETA)
 
 
 def dpo(pairs: Pairs, beta: float) -> Tensor:

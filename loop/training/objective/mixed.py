@@ -1,50 +1,39 @@
 """Mixed batches: the loss of each example from its answers' log-probabilities, and the metrics of a step."""
 
-from collections.abc import Callable
-from math import isnan
-
 import torch
 from torch import Tensor
 
-from loop.errors import TrainingError
 from loop.settings import TrainingSettings
-from loop.training.forward.logps import Scored, rounding
+from loop.training.forward.logps import Scored
 from loop.training.objective import losses
 from loop.training.objective.vectors import Batch
-
-DELTA_MEMORY = 0.9
-"""Share of the running mean reward that each batch leaves as it was."""
-MOST_APART = 0.5
-"""Largest share of answers that may differ from the reference: rounding moves a few far, a wrong reference all."""
 
 
 def example_losses(
     batch: Batch, scored: Scored, reference: Tensor, delta: float, settings: TrainingSettings
 ) -> dict[str, Tensor]:
-    """The loss of every example, [examples], in parts: `nll` (times its share), `pair` to `unpaired`, and `anchor`."""
+    """The loss of every example, [examples], in parts: `nll` (times its share), `pair` to `unpaired`, and `kl`."""
+    pair = losses.of_pairs(pairs(batch, scored, reference), settings.pair)
     judged = batch.first[batch.unpaired]
-    unpaired = _unpaired_loss(settings)(
-        scored.logp[judged], reference[judged], batch.sides[batch.unpaired], delta, settings.beta
+    unpaired = losses.of_unpaired(
+        scored.logp[judged], reference[judged], batch.sides[batch.unpaired], delta, settings.unpaired
     )
-    rewards = _rewards(batch, scored, reference, settings)
+    rewards = losses.ranking_rewards(scored.logp, reference, batch.lengths, settings.pair)
     ranking = losses.plackett_luce(rewards[batch.ranked], batch.ranks)
+    # The mean over an example's answers; the shares of demonstrations are 0, as they are not compared.
+    drift = batch.drift_shares * losses.token_kl(scored.logp, reference, batch.lengths)
     zeros = torch.zeros_like(batch.weights)
     return {
         "nll": batch.nll_shares * scored.nll[batch.first],
-        "pair": zeros.index_add(0, batch.pairs, _pair_loss(_pairs(batch, scored, reference), settings)),
+        "pair": zeros.index_add(0, batch.pairs, pair),
         "ranking": zeros.index_add(0, batch.rankings, ranking),
         "unpaired": zeros.index_add(0, batch.unpaired, unpaired),
-        "anchor": settings.anchor * _drift(batch, scored, reference),
+        "kl": settings.kl_coefficient * zeros.index_add(0, batch.owners, drift),
     }
 
 
-def _drift(batch: Batch, scored: Scored, reference: Tensor) -> Tensor:
-    """Mean KL estimate of each example's answers to the champion; 0 for demonstrations."""
-    kl = losses.token_kl(scored.logp, reference, batch.lengths)
-    return torch.zeros_like(batch.weights).index_add(0, batch.owners, batch.drift_shares * kl)
-
-
-def _pairs(batch: Batch, scored: Scored, reference: Tensor) -> losses.Pairs:
+def pairs(batch: Batch, scored: Scored, reference: Tensor) -> losses.Pairs:
+    """Log-probabilities and lengths of the answers of the pairs of `batch`."""
     chosen = batch.first[batch.pairs]
     rejected = batch.last[batch.pairs]
     return losses.Pairs(
@@ -57,110 +46,6 @@ def _pairs(batch: Batch, scored: Scored, reference: Tensor) -> losses.Pairs:
     )
 
 
-def _pair_loss(pairs: losses.Pairs, settings: TrainingSettings) -> Tensor:
-    match settings.pair_loss:
-        case "dpo":
-            return losses.dpo(pairs, settings.beta)
-        case "conservative":
-            return losses.conservative(pairs, settings.beta, settings.disagreement)
-        case "robust":
-            return losses.robust(pairs, settings.beta, settings.disagreement)
-        case "ipo":
-            return losses.ipo(pairs, settings.beta)
-        case "apo_zero":
-            return losses.apo_zero(pairs, settings.beta)
-        case "simpo":
-            return losses.simpo(pairs, settings.beta, settings.simpo_gap)
-
-
-def _unpaired_loss(settings: TrainingSettings) -> Callable[..., Tensor]:
-    match settings.unpaired_loss:
-        case "bco":
-            return losses.bco
-        case "kto":
-            return losses.kto
-
-
-def _rewards(batch: Batch, scored: Scored, reference: Tensor, settings: TrainingSettings) -> Tensor:
-    """Reward of each answer for the loss of rankings, on the scale on which `beta` is set for the loss of pairs."""
-    match settings.pair_loss:
-        case "dpo" | "conservative" | "robust" | "ipo" | "apo_zero":
-            return settings.beta * (scored.logp - reference)
-        case "simpo":
-            return settings.beta * scored.logp / batch.lengths
-
-
 def weighted_sum(parts: dict[str, Tensor], batch: Batch) -> Tensor:
     """Sum of the weighted losses of examples; over the number of examples of an optimiser batch it is the loss."""
     return (batch.weights * torch.stack(list(parts.values())).sum(0)).sum()
-
-
-def next_delta(batch: Batch, scored: Scored, reference: Tensor, delta: float, beta: float) -> float:
-    """The running mean reward of unpaired examples after this batch, in which both classes count the same."""
-    judged = batch.first[batch.unpaired]
-    rewards = beta * (scored.logp - reference)[judged]
-    approved = batch.sides[batch.unpaired] > 0
-    means = [rewards[chosen].mean() for chosen in (approved, ~approved) if chosen.any()]
-    if not means:
-        return delta
-    return DELTA_MEMORY * delta + (1 - DELTA_MEMORY) * float(torch.stack(means).mean())
-
-
-def check_first(batch: Batch, scored: Scored, reference: Tensor, number: torch.dtype) -> None:
-    """Check, before step 0, that policy and reference agree on most answers up to the rounding of their dtype.
-
-    Raises TrainingError when they do not: DPO would not begin at ln 2.
-    """
-    compared = batch.drift_shares > 0
-    if not compared.any():
-        return
-    # A few answers may differ by more: where nights have moved a champion far, some are so unlikely that bfloat16
-    # rounds them by a nat.
-    allowed = rounding(reference, batch.lengths, number)
-    apart = ((scored.logp - reference).abs() > allowed)[compared]
-    share = float(apart.double().mean())
-    if share > MOST_APART:
-        raise TrainingError(
-            f"before the first step {share:.0%} of the answers do not have the reference's log-probability: "
-            "it is not the one of the model that this training starts from",
-            "clear `cache/reference` under the home folder and check that the champion's adapter is intact",
-        )
-
-
-def measure(batch: Batch, scored: Scored, reference: Tensor, parts: dict[str, Tensor], beta: float) -> dict[str, float]:
-    """Metrics of a step; rewards are beta (logp - reference), the loss is as if examples weighed 1 on average.
-
-    Metrics without examples in the batch are left out; the loss of a training that diverged is NaN.
-    """
-    # Of a ranking its best and its worst answer, like the answers of a pair.
-    contested = torch.cat([batch.pairs, batch.rankings])
-    chosen, rejected = batch.first[contested], batch.last[contested]
-    judged = batch.first[batch.unpaired]
-    rewards = beta * (scored.logp - reference)
-    approved = batch.sides[batch.unpaired] > 0
-    # Only answers that were served: the estimate holds for what the champion drew, and edits, which it never drew,
-    # would make e^d of it.
-    served = batch.served
-    drift = losses.token_kl(scored.logp[served], reference[served], batch.lengths[served])
-    lead = rewards[chosen] - rewards[rejected]
-    shorter = batch.lengths[chosen] < batch.lengths[rejected]
-    measured = {
-        "loss": weighted_sum(parts, batch) / batch.weights.sum(),
-        "nll": scored.nll[batch.first][batch.nll_shares > 0].mean(),
-        "pair_loss": parts["pair"][batch.pairs].mean(),
-        "dpo_loss": losses.dpo(_pairs(batch, scored, reference), beta).mean(),
-        "ranking_loss": parts["ranking"][batch.rankings].mean(),
-        "unpaired_loss": parts["unpaired"][batch.unpaired].mean(),
-        "reward_chosen": rewards[chosen].mean(),
-        "reward_rejected": rewards[rejected].mean(),
-        "reward_margin": lead.mean(),
-        "accuracy": (lead > 0).double().mean(),
-        "accuracy_shorter": (lead[shorter] > 0).double().mean(),
-        "reward_desirable": rewards[judged][approved].mean(),
-        "reward_undesirable": rewards[judged][~approved].mean(),
-        "chosen_logp_drift": (scored.logp - reference)[chosen].sum() / batch.lengths[chosen].sum(),
-        "kl": drift.mean(),
-    }
-    # One transfer from the device instead of one for each metric. A mean over nothing is NaN.
-    values = zip(measured, torch.stack(list(measured.values())).tolist(), strict=True)
-    return {name: value for name, value in values if name == "loss" or not isnan(value)}

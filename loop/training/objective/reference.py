@@ -55,7 +55,13 @@ class Reference:
                 self._known.setdefault(key, logp)
         if found and time.monotonic() - self._saved_at > SAVE_SECONDS:
             self.save()
-        return [self._logps(example) for example in examples]
+        logps: list[tuple[float, ...]] = []
+        for example in examples:
+            if _compared(example):
+                logps.append(tuple(self._known[key] for key in _keys(example)))
+            else:
+                logps.append((0.0,) * len(example.answers))
+        return logps
 
     def save(self) -> None:
         """Write all known values; a resumed training needs those that its checkpoint's steps have seen."""
@@ -81,11 +87,6 @@ class Reference:
                     keys.extend(_keys(example))
                 found.update(zip(keys, logps, strict=True))
         return found
-
-    def _logps(self, example: Encoded) -> tuple[float, ...]:
-        if not _compared(example):
-            return (0.0,) * len(example.answers)
-        return tuple(self._known[key] for key in _keys(example))
 
     @contextmanager
     def _restored(self) -> Iterator[None]:

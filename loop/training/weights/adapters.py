@@ -2,10 +2,7 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,11 +10,8 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.utils.checkpoint import checkpoint
 from transformers import BitsAndBytesConfig, PreTrainedModel
-from transformers.integrations.liger import apply_liger_kernel
-from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.utils import is_bitsandbytes_available, is_liger_kernel_available
+from transformers.utils import is_bitsandbytes_available
 
 from loop import files
 from loop.errors import TrainingError
@@ -25,6 +19,7 @@ from loop.hashing import ADAPTER_FILES, sha256_of_all
 from loop.models import load_base
 from loop.models.quiet import quiet
 from loop.training import ranks
+from loop.training.weights.activations import layers
 from loop.training.weights.lora import fuse
 
 CONFIG = "adapter_config.json"
@@ -107,45 +102,6 @@ def _shard(model: PeftModel, device: str) -> PeftModel:
         # Each layer is an FSDP root of its own, and a root stays whole after its forward unless told otherwise.
         fully_shard(layer, mesh=mesh, ignored_params=own, reshard_after_forward=True)
     return model.to(device)
-
-
-def use_liger(model: PreTrainedModel) -> None:
-    """Give this model alone Liger's kernels for norms and gated products: on a GPU, where Liger is installed."""
-    if model.device.type == "cuda" and is_liger_kernel_available():
-        shared = vars(sys.modules[type(model).__module__])
-        own = dict(shared)
-        # Liger also replaces classes in the module of the model, for all models of its kind: those are put back.
-        apply_liger_kernel(model, {"rope": False, "cross_entropy": False, "fused_linear_cross_entropy": False})
-        shared.update(own)
-
-
-def layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
-    """The layers of a transformer, in order."""
-    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
-
-
-def checkpoint_activations(model: nn.Module) -> None:
-    """Let each layer keep only its input until backward, where the layer is computed again."""
-    for layer in layers(model):
-        # Layers draw nothing at random here, so no random state has to be kept for the second forward.
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
-
-
-def checkpointed(model: nn.Module) -> list[GradientCheckpointingLayer]:
-    """The layers that are computed again in backward."""
-    return [layer for layer in layers(model) if isinstance(vars(layer).get("forward"), partial)]
-
-
-@contextmanager
-def all_kept(model: nn.Module) -> Iterator[None]:
-    """Every layer keeps all for its backward, and none is computed again, while the block runs."""
-    again = checkpointed(model)
-    forwards = [vars(layer).pop("forward") for layer in again]
-    try:
-        yield
-    finally:
-        for layer, forward in zip(again, forwards, strict=True):
-            layer.forward = forward
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

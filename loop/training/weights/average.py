@@ -5,8 +5,7 @@ of its latest positions lies nearer to the optimum than the last one. Uniform av
 2022 (LAWA, arXiv 2209.14981).
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,13 +40,3 @@ class Average:
         self.steps = kept.get("steps", 0)
         placed = trainable(model)
         self.weights = {name: mean.to(placed[name].device) for name, mean in kept.get("weights", {}).items()}
-
-    @contextmanager
-    def standing_in(self, model: nn.Module) -> Iterator[None]:
-        """The mean in place of the adapter while the block runs."""
-        trained = {name: parameter.detach().clone() for name, parameter in trainable(model).items()}
-        self.put_into(model)
-        try:
-            yield
-        finally:
-            put(model, trained)

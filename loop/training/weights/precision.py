@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 
 from loop.models import native_bfloat16
-from loop.settings import TrainingSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +18,14 @@ class Precision:
     """Whether matrix products are computed in bfloat16."""
 
 
-def choose(settings: TrainingSettings, dtype: str) -> Precision:
-    """The first GPU, else the CPU; without autocast the base is held in float32."""
+def choose(dtype: str, autocast: bool | None = None) -> Precision:
+    """The first GPU, else the CPU; without autocast the base is held in float32.
+
+    `autocast` is None for the rule: where the device computes in bfloat16 natively.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    autocast = _autocast(settings, device)
+    if autocast is None:
+        # Emulated bfloat16 is no alternative: on a CPU with AVX2 alone a step took 12 times the CPU time of float32.
+        autocast = native_bfloat16(device)
     weights = torch.bfloat16 if autocast and dtype == "bfloat16" else torch.float32
     return Precision(device, weights, autocast)
-
-
-def _autocast(settings: TrainingSettings, device: str) -> bool:
-    match settings.autocast:
-        case "bfloat16":
-            return True
-        # Emulated bfloat16 is no alternative: on a CPU with AVX2 alone a step took 12 times the CPU time of float32.
-        case "auto":
-            return native_bfloat16(device)
-        case "off":
-            return False

@@ -1,4 +1,4 @@
-"""The first ledger: append-only by trigger, so that not even a slip of the hand rewrites history."""
+"""First tables of the ledger; triggers keep its rows from being changed or deleted, even by mistake."""
 
 import sqlalchemy as sa
 from alembic import op

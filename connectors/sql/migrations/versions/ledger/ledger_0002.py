@@ -1,4 +1,4 @@
-"""The ledger's own id, by which a registry knows whose champions its aliases name."""
+"""Table with the ledger's id, by which a registry knows whose champions its aliases name."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""The first store: what was captured, the embedded log, and what each night makes."""
+"""First tables of the store: captured events, the embedded log, and the results of nights."""
 
 import sqlalchemy as sa
 from alembic import op

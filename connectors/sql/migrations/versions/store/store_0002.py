@@ -1,4 +1,4 @@
-"""Dead letters remember when they were sent again."""
+"""Column for the time at which a dead letter was sent again."""
 
 import sqlalchemy as sa
 from alembic import op

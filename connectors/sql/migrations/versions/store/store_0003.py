@@ -1,4 +1,4 @@
-"""Interactions have other names that feedback may know them by."""
+"""Column for the aliases of interactions."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Indexes that no query uses, and every event paid for."""
+"""Removal of indexes that no query used and that slowed every insert down."""
 
 from alembic import op
 

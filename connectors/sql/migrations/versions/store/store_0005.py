@@ -1,4 +1,4 @@
-"""A candidate names its job, and a decision the adapters it is about."""
+"""Columns for the job of a candidate, and for the adapters that a decision is about."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,7 +7,7 @@ revision = "store_0005"
 down_revision = "store_0004"
 
 JOB = "UPDATE candidate SET job_id = candidate_id"
-"""Until now a candidate was named by its job."""
+"""Job of an older candidate: its own id, which was that of the job."""
 SHA256 = """UPDATE decision SET
     candidate_sha256 = (SELECT e.candidate_sha256 FROM evidence AS e WHERE e.evidence_id = decision.evidence_id),
     champion_sha256 = (SELECT e.champion_sha256 FROM evidence AS e WHERE e.evidence_id = decision.evidence_id)

@@ -1,34 +1,49 @@
-"""Checks of `doctor`: one function for each thing that can be wrong before a night begins."""
+"""Checks of a project and its machine: one function for each thing that can be wrong before a night begins."""
 
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from loop.app import now
-from loop.cli.session import Session
+from loop.app import App, now
 from loop.errors import NightshiftError
+from loop.results import Finding
+from loop.settings import told
+from loop.types import Message, Sampling
 
 LIBRARIES = ("mlflow", "kafka-python", "great-expectations", "sqlmodel", "crc32c")
+Check = Callable[[App], Finding]
 FREE_GIB = 2
 CLOCK_SECONDS = 10
 """Largest difference between two clocks, in seconds: less than a third of a lease, the time between two renewals."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Result of one check, and a line of `doctor`."""
+def examine(app: App, *, loading: bool) -> list[Finding]:
+    """A finding of each check, in their order; `loading` adds the one that loads the champion, which takes a minute.
 
-    name: str
-    ok: bool
-    text: str
+    Nothing is raised for what is wrong. The app's progress tells which check runs.
+    """
+    checks = [*CHECKS, MODEL] if loading else CHECKS
+    findings = []
+    for number, (name, check) in enumerate(checks, 1):
+        # One more than there are checks, because a step that equals the total is the end of the work.
+        app.progress("doctor", number, len(checks) + 1, name)
+        findings.append(_finding(name, check, app))
+    app.progress("doctor", 1, 1, "ended")
+    return findings
 
 
-def libraries(_: Session) -> Finding:
+def settings(app: App) -> Finding:
+    """The settings are today's: a night would not begin under keys of an earlier version."""
+    if app.settings.older:
+        return Finding("settings", False, f"{told(app.settings)}; run `nightshift init --migrate`")
+    return Finding("settings", True, "every key is known and within its bounds")
+
+
+def libraries(_: App) -> Finding:
     """The libraries that intake and decisions need, and crc32c, without which Kafka is ten times slower."""
     missing = [name for name in LIBRARIES if not _version(name)]
     if missing:
@@ -36,7 +51,7 @@ def libraries(_: Session) -> Finding:
     return Finding("libraries", True, ", ".join(f"{name} {_version(name)}" for name in LIBRARIES))
 
 
-def torch(_: Session) -> Finding:
+def torch(_: App) -> Finding:
     """The libraries that load models are all installed, or none of them on a machine that does the rest of the work."""
     from loop.models.libraries import TORCH, absent
 
@@ -58,85 +73,85 @@ def _version(name: str) -> str | None:
         return None
 
 
-def store(session: Session) -> Finding:
+def store(app: App) -> Finding:
     """The store answers and its schema is current."""
-    counts = session.app.store.counts()
+    counts = app.store.counts()
     return Finding("store", True, ", ".join(f"{count} {table}" for table, count in counts.items()))
 
 
-def clock(session: Session) -> Finding:
+def clock(app: App) -> Finding:
     """This machine and the database agree on the time, by which leases end and feedback matures."""
-    apart = abs((now() - session.app.store.clock()).total_seconds())
+    apart = abs((now() - app.store.clock()).total_seconds())
     if apart < CLOCK_SECONDS:
         return Finding("clock", True, "as the database's")
     return Finding("clock", False, f"{apart:.0f} s from the database's; keep both machines' clocks right with NTP")
 
 
-def event_log(session: Session) -> Finding:
+def event_log(app: App) -> Finding:
     """The broker answers, its topics can lose nothing, and they are the ones that the store has read."""
-    kafka = session.app.settings.addresses.kafka
+    kafka = app.settings.addresses.kafka
     if kafka is None:
         return Finding("event log", True, "embedded in the store")
     from connectors.kafka.topics import faults
     from loop.intake.capture import require_reach
 
-    found = faults(kafka, session.app.settings.log)
+    found = faults(kafka, app.settings.log)
     if found:
         return Finding("event log", False, "; ".join(found))
     # A topic that was made anew ends before the stored position, and its events would never be read.
-    for partition, end in session.app.log.ends().items():
-        require_reach(partition, session.app.store.position(partition), end)
-    return Finding("event log", True, f"{session.app.settings.log.topic} on {', '.join(kafka.servers)}")
+    for partition, end in app.log.ends().items():
+        require_reach(partition, app.store.position(partition), end)
+    return Finding("event log", True, f"{app.settings.log.topic} on {', '.join(kafka.servers)}")
 
 
-def ledger(session: Session) -> Finding:
+def ledger(app: App) -> Finding:
     """Every row of the ledger fits its hash and its predecessor."""
-    rows = session.app.ledger.entries()
+    rows = app.ledger.entries()
     return Finding("ledger", True, f"{len(rows)} rows, hash chain verified")
 
 
-def registry(session: Session) -> Finding:
+def registry(app: App) -> Finding:
     """The registry answers, its model is this ledger's and its alias says what the ledger says."""
     from loop.promotion import champion
 
     # The embedded registry is made by the first verb that writes, and `doctor` only looks.
-    if not session.app.registered:
+    if not app.registered:
         return Finding("registry", True, "nothing was registered yet")
-    session.app.registry.require_own()
-    serving, alias = champion(session.app.ledger.entries()), session.app.registry.alias("champion") or 0
+    app.registry.require_own()
+    serving, alias = champion(app.ledger.entries()), app.registry.alias("champion") or 0
     if serving != alias:
         text = f"the alias says version {alias}, the ledger version {serving}; run `nightshift reconcile`"
         return Finding("registry", False, text)
-    return Finding("registry", True, f"{len(session.app.registry.versions())} versions, champion {serving}")
+    return Finding("registry", True, f"{len(app.registry.versions())} versions, champion {serving}")
 
 
-def champion(session: Session) -> Finding:
+def champion(app: App) -> Finding:
     """The adapter that serves has the bytes that were promoted, and was trained on the base model of the settings."""
     from loop.promotion import BASE, champion
     from loop.promotion.checks import require_base, verified
 
-    entries = session.app.ledger.entries()
+    entries = app.ledger.entries()
     serving = champion(entries)
     if serving == BASE:
         return Finding("champion", True, "the base model serves")
-    found = verified(session.app.registry, entries, serving)
+    found = verified(app.registry, entries, serving)
     text = f"version {serving}, adapter {found.adapter_sha256[:16]} verified"
     # The fingerprint is only looked up: to take it, all weights of the base model would have to be read.
-    fingerprint = _fingerprint(_folder(session))
+    fingerprint = _fingerprint(_folder(app))
     if fingerprint is None:
         return Finding("champion", True, f"{text}; not compared with the base model, whose bytes were not read yet")
     require_base(found, fingerprint)
     return Finding("champion", True, text)
 
 
-def base_model(session: Session) -> Finding:
+def base_model(app: App) -> Finding:
     """The base model is known, or can be had; it is not loaded, converted or fetched for that."""
     from loop.models.folders import source
 
-    folder = _folder(session)
+    folder = _folder(app)
     if folder is not None:
         return Finding("base model", True, f"{folder}: {_described(folder)}")
-    base = session.app.settings.model.base
+    base = app.settings.model.base
     file = source(base)
     if file is not None:
         size = f"{file.stat().st_size / 1e6:,.0f} MB"
@@ -146,10 +161,10 @@ def base_model(session: Session) -> Finding:
     return Finding("base model", True, f"{base} is fetched from the hub by the first command that needs it")
 
 
-def _folder(session: Session) -> Path | None:
+def _folder(app: App) -> Path | None:
     from loop.models.folders import known
 
-    return known(session.app.settings.model.base, *session.app.settings.addresses.models)
+    return known(app.settings.model.base, *app.settings.addresses.models)
 
 
 def _fingerprint(folder: Path | None) -> str | None:
@@ -174,60 +189,68 @@ def _described(folder: Path) -> str:
     return ", ".join(told)
 
 
-def model(session: Session) -> Finding:
+def model(app: App) -> Finding:
     """The champion is loaded and says a token."""
     import resource
 
-    from loop.types import Message, Sampling
+    from loop.promotion import champion
 
     began = time.monotonic()
-    serving = session.loop.champion()
-    loaded = session.loop.model(serving)
+    entries = app.ledger.entries()
+    serving = champion(entries)
+    loaded = app.model(entries, serving)
     ready = time.monotonic()
     loaded.generate([[Message("user", "Hello")]], Sampling(max_tokens=1, temperature=0.0))
     seconds = f"loaded in {ready - began:.1f} s, a token in {time.monotonic() - ready:.1f} s"
     # Linux counts ru_maxrss in KiB.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30
-    name = f"{session.app.settings.model.name}@{serving}"
+    name = f"{app.settings.model.name}@{serving}"
     return Finding("model", True, f"{name} on {loaded.device} {seconds}; {peak:.1f} GiB of memory at the most")
 
 
-def suites(session: Session) -> Finding:
+def suites(app: App) -> Finding:
     """The suites of the settings can be read, and their scorers score every item."""
-    if not session.app.settings.suites:
+    if not app.settings.suites:
         return Finding("suites", True, "none of your own in the settings")
     from evals.suites.own import own_suites
 
-    told = [f"{task.name} ({task.role}, {len(task.items)} items)" for task in own_suites(session.app.settings)]
-    return Finding("suites", True, ", ".join(told))
+    found = [f"{task.name} ({task.role}, {len(task.items)} items)" for task in own_suites(app.settings)]
+    return Finding("suites", True, ", ".join(found))
 
 
-def disk(session: Session) -> Finding:
+def disk(app: App) -> Finding:
     """There is room for a night."""
     # `doctor` makes no home: before the first night, the nearest folder above it is on the same disk.
-    there = session.app.home
+    there = app.home
     if not there.exists():
-        there = next(folder for folder in session.app.home.absolute().parents if folder.exists())
+        there = next(folder for folder in app.home.absolute().parents if folder.exists())
     free = shutil.disk_usage(there).free / 2**30
-    return Finding("disk", free >= FREE_GIB, f"{free:.0f} GiB free under {session.app.home} ({FREE_GIB} needed)")
+    return Finding("disk", free >= FREE_GIB, f"{free:.0f} GiB free under {app.home} ({FREE_GIB} needed)")
 
 
-def _guarded(name: str, check: Callable[[Session], Finding]) -> tuple[str, Callable[[Session], Finding]]:
-    def finding(session: Session) -> Finding:
-        # A check that fails is a finding: the checks after it have to be told as well.
-        try:
-            return check(session)
-        except NightshiftError as error:
-            return Finding(name, False, f"{error.what}; {error.remedy}")
-        except (OSError, ValueError) as error:
-            return Finding(name, False, str(error))
-
-    return name, finding
+def _finding(name: str, check: Check, app: App) -> Finding:
+    # A check that fails is a finding: the checks after it have to be told as well.
+    try:
+        return check(app)
+    except NightshiftError as error:
+        return Finding(name, False, f"{error.what}; {error.remedy}")
+    except (OSError, ValueError) as error:
+        return Finding(name, False, str(error))
 
 
-CHECKS = tuple(
-    _guarded(check.__name__.replace("_", " "), check)
-    for check in (libraries, torch, store, clock, event_log, ledger, registry, champion, base_model, suites, disk)
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("settings", settings),
+    ("libraries", libraries),
+    ("torch", torch),
+    ("store", store),
+    ("clock", clock),
+    ("event log", event_log),
+    ("ledger", ledger),
+    ("registry", registry),
+    ("champion", champion),
+    ("base model", base_model),
+    ("suites", suites),
+    ("disk", disk),
 )
-MODEL = _guarded("model", model)
+MODEL: tuple[str, Check] = ("model", model)
 """The check that loads the champion: it takes a minute, so it runs only where it is asked for."""
