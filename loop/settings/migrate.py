@@ -73,7 +73,7 @@ def _read(text: str) -> tuple[dict[str, object], tuple[Older, ...]]:
 
 
 def _read_again(text: str) -> tuple[dict[str, object], tuple[Older, ...]] | None:
-    """What a rewritten file says; None for one that is no TOML any more."""
+    """Sections and older keys of a rewritten file; None for one that is no TOML any more."""
     try:
         return _read(text)
     except UsageError:

@@ -27,7 +27,7 @@ CHOOSES_NOTHING: Mapping[str, Json] = {
 
 
 def of_curation(settings: CurationSettings) -> dict[str, Json]:
-    """What a snapshot is made by, beside its events."""
+    """Recipe of a snapshot: all that makes it beside its events."""
     return {
         **asdict(settings),
         "half_life_days": 0.0,  # weights do not age; 0.1 could let them, and hashed this
@@ -38,7 +38,7 @@ def of_curation(settings: CurationSettings) -> dict[str, Json]:
 
 
 def of_training(settings: TrainingSettings) -> dict[str, Json]:
-    """What an adapter is made by, beside its examples, base, parent and machine."""
+    """Recipe of an adapter: all that makes it beside its examples, base, parent and machine."""
     plain = {name: value for name, value in asdict(settings).items() if name not in TABLES}
     del plain["kl_coefficient"]
     return {
@@ -61,5 +61,5 @@ def of_training(settings: TrainingSettings) -> dict[str, Json]:
 
 
 def hashed_training(settings: TrainingSettings) -> dict[str, Json]:
-    """The recipe of an adapter as ids of jobs hash it."""
+    """Recipe of an adapter as ids of jobs hash it."""
     return {**of_training(settings), **CHOOSES_NOTHING}

@@ -55,10 +55,11 @@ def train(
     # Passes of another size round differently, so a resumed training keeps the size of its checkpoint.
     state = replace(state, budget=state.budget or plan.pass_tokens)
     announce(plan, state, progress)
+    steps = len(plan.schedule.batches)
     first, before, started = state.step, state.seconds, clock()
     # Seconds of a step are 0 until one was measured: the first step is always begun.
     saved = each = 0.0
-    while state.step < len(plan.schedule.batches) and _seconds_left(job, state) > each:
+    while state.step < steps and _seconds_left(job, state) > each:
         state = _step(plan, state)
         # The first process's clock counts for all, so that all stop after the same step.
         elapsed = ranks.everyones(clock() - started)[0]
@@ -67,10 +68,10 @@ def train(
             _save(plan, state)
             saved = clock() - started
         each = elapsed / (state.step - first)
-        eta = min(each * (len(plan.schedule.batches) - state.step), _seconds_left(job, state))
-        yield Step(state.step, len(plan.schedule.batches), state.seconds, eta, state.history[-1])
-    if state.step < len(plan.schedule.batches):
-        _LOG.warning("`budget_minutes` ended the training after %d of %d steps", state.step, len(plan.schedule.batches))
+        eta = min(each * (steps - state.step), _seconds_left(job, state))
+        yield Step(state.step, steps, state.seconds, eta, state.history[-1])
+    if state.step < steps:
+        _LOG.warning("`budget_minutes` ended the training after %d of %d steps", state.step, steps)
     plan.average.put_into(plan.model)
     finish(plan, state)
 

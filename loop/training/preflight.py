@@ -99,13 +99,13 @@ def await_passes(
     """
     examples, (probe, largest) = encoding.examples, encoding.probes
     by_weight = sorted(steps, key=lambda step: sum(examples[index].size for index in step))
-    sizes: list[int] = []
+    # The largest example too: a budget of tokens may have left it out of all steps.
+    sizes = [scorer.size([largest])]
     for step in by_weight[-HEAVIEST_STEPS:]:
         batch = [examples[index] for index in step]
         groups = scorer.passes(batch, pass_tokens)
         sizes.extend(scorer.size([batch[index] for index in group]) for group in groups)
-    # A budget of tokens may have left it out of all steps.
-    tokens = max(*sizes, scorer.size([largest]))
+    tokens = max(sizes)
     need = needed(scorer, probe, tokens)
     await_memory(need, f"the adapter and passes of {tokens:,} tokens", scorer.device, read, progress)
 

@@ -19,7 +19,7 @@ LARGEST_CLASS_WEIGHT = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """What an example teaches, apart from its tokens."""
+    """Credit of an example: all that it teaches, apart from its tokens."""
 
     objective: Objective
     """What the loss compares: answers with each other, one with the champion, or nothing."""
