@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kafka import KafkaAdminClient, errors
-from kafka.net.compat import KafkaNetClient
-from kafka.net.manager import KafkaConnectionManager
 from kafka.net.sasl.oauth import AbstractTokenProvider
-from kafka.net.transport import KafkaTCPTransport
 
+from connectors.kafka.net import NetClient
 from loop.errors import EventError, IntegrityError, NightshiftError, NotFoundError, UnreachableError, UsageError
 from loop.settings import KafkaAccess
 
@@ -126,14 +124,10 @@ def explained(access: KafkaAccess) -> Iterator[None]:
 @contextmanager
 def opening(access: KafkaAccess) -> Iterator[Config]:
     """The settings for a client that the block makes; an error says why it could not connect, and leaves no thread."""
-    failures, manager, started = _ConnectErrors(), logging.getLogger("kafka.net.manager"), list[KafkaNetClient]()
+    failures, manager, started = _ConnectErrors(), logging.getLogger("kafka.net.manager"), list[NetClient]()
 
-    def client(**settings: object) -> KafkaNetClient:
-        started.append(KafkaNetClient(**settings))
-        # kafka-python 3.0 does not hand this setting of producer and consumer on to the client: a topic that is only
-        # asked about would be made by the broker, with the broker's settings.
-        started[-1]._manager.cluster.config["allow_auto_create_topics"] = False  # noqa: SLF001
-        _keep_last_words(started[-1]._manager)  # noqa: SLF001
+    def client(**settings: object) -> NetClient:
+        started.append(NetClient(**settings))
         return started[-1]
 
     manager.addHandler(failures)
@@ -144,7 +138,6 @@ def opening(access: KafkaAccess) -> Iterator[Config]:
             except errors.KafkaError as error:
                 # A constructor that raises gives nobody the client to close, and its IO thread would run on.
                 for half_made in started:
-                    half_made._net.stop()  # noqa: SLF001
                     half_made.close()
                 # A timeout says only that there was no connection; the reason stands in the log.
                 cause = failures.reason if isinstance(error, errors.KafkaTimeoutError) else None
@@ -158,29 +151,6 @@ def administering(access: KafkaAccess) -> Iterator[KafkaAdminClient]:
     """A client that lists topics and makes them."""
     with opening(access) as settings, KafkaAdminClient(**settings) as admin:
         yield admin
-
-
-def _keep_last_words(manager: KafkaConnectionManager) -> None:
-    """Make a connection read the bytes that arrived together with its end before it reports the end.
-
-    kafka-python 3.0 throws them away. On a busy machine they are the answer of a broker that refuses credentials and
-    hangs up, and without them all that is known is "socket disconnected".
-    """
-    build = manager._build_transport  # noqa: SLF001
-
-    async def built(*node: object, **named: object) -> KafkaTCPTransport:
-        transport = await build(*node, **named)
-        receive = transport._sock_recv  # noqa: SLF001
-
-        def received() -> tuple[bytes, Exception | None]:
-            data, end = receive()
-            # Nothing is lost by keeping the end back: the next read meets it again.
-            return data, None if data else end
-
-        transport._sock_recv = received  # noqa: SLF001
-        return transport
-
-    manager._build_transport = built  # noqa: SLF001
 
 
 class _ConnectErrors(logging.Handler):

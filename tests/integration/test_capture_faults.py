@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from connectors.kafka.client import connection
+from connectors.kafka.client import administering
 from connectors.kafka.log import KafkaLog
+from connectors.kafka.net import NetClient
 from connectors.kafka.topics import create
 from connectors.sql.store import SqlStore
 from loop.intake.capture import capture
@@ -175,11 +176,11 @@ def test_poison_becomes_a_dead_letter_with_its_bytes_and_what_follows_it_is_stor
 def test_an_event_of_20_mb_that_a_topic_takes_is_kept_whole_as_a_dead_letter(store: SqlStore) -> None:
     access, settings = KafkaAccess(services.kafka().servers), services.log_settings(services.kafka(), partitions=1)
     create(access, settings)
-    with KafkaAdminClient(**connection(access)) as admin:
+    with administering(access) as admin:
         size = {"max.message.bytes": str(32 << 20)}
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic, size)])
     large = b'{"text": "' + b"x" * (20 << 20) + b'"}'
-    producer = KafkaProducer(bootstrap_servers=access.servers, max_request_size=32 << 20)
+    producer = KafkaProducer(kafka_client=NetClient, bootstrap_servers=access.servers, max_request_size=32 << 20)
     for payload in (large, GOOD.payload):
         producer.send(settings.topic, payload).get(60)
     producer.close()
@@ -196,7 +197,7 @@ def test_an_event_of_20_mb_that_a_topic_takes_is_kept_whole_as_a_dead_letter(sto
 @pytest.mark.parametrize("years", [-40, +40])
 def test_a_producer_with_a_wrong_clock_loses_nothing(years: int, store: SqlStore, log: KafkaLog) -> None:
     skewed = NOON + timedelta(days=365 * years)
-    producer = KafkaProducer(bootstrap_servers=services.kafka().servers)
+    producer = KafkaProducer(kafka_client=NetClient, bootstrap_servers=services.kafka().servers)
     payload = encode(replace(interaction(1), occurred_at=skewed)).payload
     stamp = int(skewed.timestamp() * 1000)
     sent = producer.send(log.settings.topic, payload, timestamp_ms=stamp).get(60)

@@ -12,10 +12,12 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaProducer, TopicPartition
 
 from connectors.kafka import topics
+from connectors.kafka.client import administering
 from connectors.kafka.log import KafkaLog
+from connectors.kafka.net import NetClient
 from loop.app import App
 from loop.doctor import event_log
 from loop.errors import EventError, IntegrityError, NotFoundError, UnreachableError
@@ -115,7 +117,7 @@ def test_members_of_a_group_share_the_partitions_and_each_event_is_stored_once(
 def test_markers_of_transactions_are_passed_over_and_capture_still_gets_to_the_end(
     log: KafkaLog, access: KafkaAccess, settings: LogSettings
 ) -> None:
-    producer = KafkaProducer(bootstrap_servers=access.servers, transactional_id=settings.topic)
+    producer = KafkaProducer(kafka_client=NetClient, bootstrap_servers=access.servers, transactional_id=settings.topic)
     producer.init_transactions()
     for end in (producer.commit_transaction, producer.abort_transaction):
         producer.begin_transaction()
@@ -157,7 +159,7 @@ def test_a_topic_made_anew_while_it_is_read_is_noticed(
     log.append([encode(interaction(number)) for number in range(100)])
     rounds = steps(log, store, batch_size=100)
     await_that(lambda: next(rounds) is None and store.last_sequence == 100, lambda: str(store.offsets))
-    with KafkaAdminClient(bootstrap_servers=access.servers) as admin:
+    with administering(access) as admin:
         admin.delete_topics([settings.topic])
     await_that(lambda: faults(access, settings) != (), lambda: "the topic is still there")
     topics.create(access, settings)
@@ -178,7 +180,7 @@ def test_what_retention_took_before_it_was_stored_is_told(
     store = MemoryStore()
     log.append([encode(interaction(number)) for number in range(100)])
     store.offsets = {Partition(settings.topic, number): 1 for number in range(3)}
-    with KafkaAdminClient(bootstrap_servers=access.servers) as admin:
+    with administering(access) as admin:
         admin.delete_records({TopicPartition(settings.topic, number): 3 for number in range(3)})
     assert capture(log, store).interactions == 100 - 3 * 3
     assert caplog.text.count("2 entries were deleted before they were stored") == 3
@@ -195,7 +197,9 @@ def test_a_partition_that_was_lost_and_given_back_while_waiting_is_sought_again(
 
 
 def test_what_another_client_compressed_with_snappy_is_read(log: KafkaLog, settings: LogSettings) -> None:
-    producer = KafkaProducer(bootstrap_servers=services.kafka().servers, compression_type="snappy")
+    producer = KafkaProducer(
+        kafka_client=NetClient, bootstrap_servers=services.kafka().servers, compression_type="snappy"
+    )
     producer.send(settings.topic, encode(interaction(1)).payload).get(30)
     producer.close()
     assert capture(log, MemoryStore()).new_rows == 1
@@ -215,12 +219,12 @@ def capture_without_a_leader(brokers: services.Kafka) -> None:
     settings = replace(services.log_settings(brokers, partitions=3), replication_factor=1, min_insync_replicas=1)
     access = KafkaAccess(brokers.servers)
     topics.create(access, settings)
-    with KafkaAdminClient(bootstrap_servers=access.servers) as admin:
+    with administering(access) as admin:
         (topic,) = (each for each in admin.describe_topics() if each["name"] == settings.topic)
     leaders = {part["leader_id"]: part["partition_index"] for part in topic["partitions"]}
     brokers.kill(2)
     await_that(lambda: any("no leader" in fault for fault in faults(access, settings)), lambda: "2 still leads")
-    sender = KafkaProducer(bootstrap_servers=access.servers)
+    sender = KafkaProducer(kafka_client=NetClient, bootstrap_servers=access.servers)
     for leader in (1, 3):
         sender.send(settings.topic, encode(interaction(leader)).payload, partition=leaders[leader]).get(30)
     sender.close()

@@ -16,10 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from kafka import KafkaAdminClient
 from kafka.admin import ScramMechanism, UserScramCredentialUpsertion
 
-from connectors.kafka.client import connection
+from connectors.kafka.client import administering
 from connectors.kafka.log import KafkaLog
 from connectors.kafka.topics import create, faults
 from loop.errors import NotFoundError
@@ -88,7 +87,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         port=port,
     )
     found = Secured(broker, folder)
-    with KafkaAdminClient(**connection(found.access(0))) as admin:
+    with administering(found.access(0)) as admin:
         for mechanism in SCRAM:
             kind = ScramMechanism[mechanism.replace("-", "_")]
             admin.alter_user_scram_credentials([UserScramCredentialUpsertion("capture", kind, PASSWORD)])

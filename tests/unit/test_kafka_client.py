@@ -1,5 +1,6 @@
 """Who may be talked to, and how, is decided before a connection is opened."""
 
+import gc
 import socket
 from pathlib import Path
 
@@ -110,3 +111,16 @@ def test_what_a_broker_says_as_it_hangs_up_is_heard_before_the_end():
         client.close()
     assert heard.said == b"wrong password"
     assert isinstance(heard.ended.exception, KafkaConnectionError)
+
+
+@pytest.mark.parametrize("rounds", range(4))
+def test_a_client_that_closes_leaves_no_socket_open_however_far_its_connection_is(rounds: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        with opening(access(servers=f"127.0.0.1:{broker.getsockname()[1]}")) as config:
+            client = config.pop("kafka_client")(**config)
+        [node] = client.cluster.bootstrap_brokers()
+        client._manager.get_connection(node.node_id)
+        for _ in range(rounds):
+            client.poll(timeout_ms=0)
+        client.close()
+        gc.collect()  # a socket left open is told by a warning, and warnings are errors
