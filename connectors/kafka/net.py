@@ -24,7 +24,8 @@ class NetClient(KafkaNetClient):  # type: ignore[misc]  # kafka-python is untype
         self._manager.close()
         self._net.drain()
         # The one of a connection that is being made, kafka-python gives up without closing it.
-        left_open = [key.fileobj for key in self._net._selector.get_map().values()]  # noqa: SLF001
+        registered = self._net._selector.get_map() or {}  # noqa: SLF001 - None once it is closed
+        left_open = [key.fileobj for key in registered.values()]
         self._net.close()
         for each in left_open:
             each.close()

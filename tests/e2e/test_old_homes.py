@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from connectors.sql.store import SqlStore
+from loop.settings.migrate import migrated as today
 from loop.types import Stage, Without
 from tests.homes import NAMES, SEED, unpack
 from tests.project import nightshift
@@ -47,6 +48,9 @@ def test_nights_are_read_by_name_and_written_back_as_they_were(home: Path) -> No
 
 def migrated(home: Path) -> Path:
     """The home, whose settings file stops a night until it has today's keys."""
+    settings = home / "nightshift.toml"
+    if today(settings.read_text()).text == settings.read_text():
+        return home
     refused = nightshift(*SEED, "run", folder=home)
     assert refused.returncode == 2, refused.stderr
     assert "nightshift init --migrate" in refused.stderr
