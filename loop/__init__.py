@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from loop.errors import (
         EventError,
+        FencedError,
         IntegrityError,
         LeaseHeldError,
         LowMemoryError,
@@ -52,6 +53,7 @@ __all__ = [
     "Example",
     "Feedback",
     "FeedbackKind",
+    "FencedError",
     "IntegrityError",
     "Interaction",
     "LeaseHeldError",

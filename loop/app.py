@@ -69,13 +69,17 @@ class App:
         """The home folder."""
         return self.settings.addresses.home
 
+    @property
+    def is_project(self) -> bool:
+        """Whether settings, a ledger or the address of a service make this folder a project."""
+        return bool(self.configured or self.settings.addresses.shared or (self.home / LEDGER).exists())
+
     def require_project(self) -> None:
-        """Raises UsageError unless settings, a ledger or the address of a service make this folder a project."""
-        ledger = self.home / LEDGER
-        if self.configured or self.settings.addresses.shared or ledger.exists():
+        """Raises UsageError unless this folder is a project."""
+        if self.is_project:
             return
         raise UsageError(
-            f"{Path.cwd()} is no project: there is neither {SETTINGS_FILE} nor {ledger}",
+            f"{Path.cwd()} is no project: there is neither {SETTINGS_FILE} nor {self.home / LEDGER}",
             "cd to the project's folder, name its settings with --config FILE, or begin one here: nightshift init",
         )
 

@@ -7,7 +7,7 @@ they begin and wait for each other; on PostgreSQL a row lock or an advisory lock
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from sqlalchemy import URL, Connection, Engine, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
+from connectors.sql.forking import unforked
 from connectors.sql.tables import CounterRow, table_of
 from loop.errors import IntegrityError, UnreachableError, UsageError
 
@@ -76,7 +77,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that commits at the end and is rolled back by any exception."""
-    with _explained(engine), engine.execution_options(immediate=True).begin() as connection:
+    whole = nullcontext() if is_postgresql(engine.dialect) else unforked()
+    with whole, _explained(engine), engine.execution_options(immediate=True).begin() as connection:
         yield connection
 
 

@@ -150,6 +150,10 @@ def main() -> None:
     except OSError as error:
         _complain(f"{error}\n  what to do: see that the path exists, may be written and has room", colours)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        # On a machine that only captures: elsewhere every module is there.
+        _complain(f"{error.name} is not installed here\n  what to do: pip install nightshift-loop", colours)
+        sys.exit(2)
     except click.ClickException as error:
         error.show()
         if isinstance(error, click.NoSuchOption) and any(error.option_name in option.opts for option in cli.params):

@@ -95,10 +95,13 @@ def doctor(session: Session, model: bool) -> None:
     """
     findings = session.loop.doctor(model=model)
     well = all(found.ok for found in findings)
+    then = (
+        "nightshift import FILE --format FORMAT, then nightshift run" if session.app.is_project else "nightshift init"
+    )
     session.show(
         "\n".join(f"{'ok ' if found.ok else 'BAD'}  {found.name:10}  {found.text}" for found in findings),
         {"checks": [asdict(found) for found in findings]},
-        then="nightshift import FILE --format FORMAT, then nightshift run" if well else "",
+        then=then if well else "",
     )
     if not well:
         raise SystemExit(1)

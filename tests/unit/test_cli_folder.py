@@ -143,6 +143,10 @@ def test_a_night_in_a_wrong_folder_ends_with_the_code_of_wrong_usage(tmp_path):
     assert "Traceback" not in refused.stderr
 
 
+def test_doctor_leads_to_init_where_there_is_no_project_yet(tmp_path: Path) -> None:
+    assert "next: nightshift init" in nightshift("doctor", folder=tmp_path).stderr
+
+
 def test_doctor_loads_the_base_model_of_a_new_project_and_makes_no_home(tmp_path: Path) -> None:
     folder = make_project(tmp_path)
     told = nightshift("doctor", "--model", folder=folder)

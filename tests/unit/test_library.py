@@ -2,11 +2,14 @@
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -105,6 +108,36 @@ def test_eight_threads_and_two_forks_share_one_loop():
     events = sent(made)
     assert len(events) == len({event.feedback_id for event in events}) == 64 + 1 + 32
     assert len({event.user_key for event in events}) == 1
+    made.close()
+
+
+@pytest.mark.usefixtures("project")
+def test_children_forked_while_a_thread_writes_can_write():
+    made, ended = open_loop(), Event()
+    made.feedback("first", "thumb", 1, user_key="0" * 32)  # Python itself cannot fork while another thread imports
+
+    def write() -> None:
+        for number in count():
+            if ended.is_set():
+                return
+            made.feedback(f"i-{number}", "thumb", 1, user_key="0" * 32)
+
+    writer = Thread(target=write)
+    writer.start()
+    children = []
+    for child in range(6):
+        if not (pid := os.fork()):
+            code = 1
+            signal.alarm(60)
+            try:
+                made.feedback(f"c-{child}", "thumb", -1, user_key="0" * 32)
+                code = 0
+            finally:
+                os._exit(code)
+        children.append(pid)
+    ended.set()
+    writer.join()
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 6
     made.close()
 
 

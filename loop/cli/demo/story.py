@@ -148,16 +148,16 @@ def decided(number: int, decision: Decision) -> str:
         for test in decision.tests
         if test.role == "superiority"
     ]
-    reasons = () if decision.verdict is Verdict.PROMOTE else decision.reasons
+    against = () if decision.verdict is Verdict.PROMOTE else decision.reasons
     sentences: list[str] = [decision.verdict]
     sentences += figures[:1]
-    return _wrapped(f"night {number}: {', '.join(sentences)}", *reasons)
+    return _wrapped(f"night {number}: {', '.join(sentences)}", *against)
 
 
 def undecided(number: int, night: Night) -> str:
     """Why a night came to no decision, in the first sentence of its first reason."""
-    reasons = [reason.partition(". ")[0] for reason in night.reasons[:1]]
-    return _wrapped(f"night {number}: {night.status.upper()}", *reasons)
+    why = [reason.partition(". ")[0] for reason in night.reasons[:1]]
+    return _wrapped(f"night {number}: {night.status.upper()}", *why)
 
 
 def _wrapped(first: str, *others: str) -> str:
