@@ -70,7 +70,7 @@ def faults(access: KafkaAccess, settings: LogSettings) -> tuple[str, ...]:
 
 
 def _faults(
-    name: str, shape: Mapping[str, str], topic: dict[str, Any] | None, configs: Mapping[str, dict[str, Any]]
+    name: str, needed: Mapping[str, str], topic: dict[str, Any] | None, configs: Mapping[str, dict[str, Any]]
 ) -> Iterator[str]:
     if topic is None:
         yield f"there is no topic {name}"
@@ -80,8 +80,8 @@ def _faults(
         yield f"{name} has no leader for partitions {leaderless}"
     for key in ("cleanup.policy", "min.insync.replicas", "message.timestamp.type"):
         value = configs[key]["value"]
-        if value != shape[key]:
-            yield f"{name} has {key}={value}, wanted {shape[key]}"
+        if value != needed[key]:
+            yield f"{name} has {key}={value}, wanted {needed[key]}"
     # A topic that takes more than we ask for loses nothing.
-    if int(configs["max.message.bytes"]["value"]) < int(shape["max.message.bytes"]):
-        yield f"{name} refuses events that are not too large: max.message.bytes has to be {shape['max.message.bytes']}"
+    if int(configs["max.message.bytes"]["value"]) < int(needed["max.message.bytes"]):
+        yield f"{name} refuses events that are not too large: max.message.bytes has to be {needed['max.message.bytes']}"

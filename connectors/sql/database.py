@@ -19,7 +19,7 @@ from sqlalchemy import URL, Connection, Engine, Table, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
-from connectors.sql.forking import unforked
+from connectors.sql.forking import WRITES
 from connectors.sql.tables import CounterRow, table_of
 from loop.errors import IntegrityError, UnreachableError, UsageError
 
@@ -77,8 +77,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that commits at the end and is rolled back by any exception."""
-    whole = nullcontext() if is_postgresql(engine.dialect) else unforked()
-    with whole, _explained(engine), engine.execution_options(immediate=True).begin() as connection:
+    alone = nullcontext() if is_postgresql(engine.dialect) else WRITES
+    with alone, _explained(engine), engine.execution_options(immediate=True).begin() as connection:
         yield connection
 
 
